@@ -14,9 +14,13 @@ import os
 
 import lazy_loader
 
+from batch_predictions.core.moved_modules import find_moved_modules
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 # Idle threads of OpenMP (LightGBM's, PyTorch's) spin for some microseconds, and then sleep: as long
 # as by default, they take the cores from whoever has work (docs/performance.md). Read once, when
 # the first of these libraries is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+find_moved_modules()

@@ -10,8 +10,6 @@ import warnings
 
 import dagster as dg
 
-from batch_predictions.core.home import restrict_new_files
-from batch_predictions.core.redaction import redact_logs
 from batch_predictions.evaluation.assets import realized_metrics_asset
 from batch_predictions.evaluation.drift.asset import drift_asset, histograms_asset
 from batch_predictions.evaluation.realized_metric import RealizedMetric
@@ -31,6 +29,7 @@ from batch_predictions.orchestration.jobs import INGEST, RELEASE, jobs
 from batch_predictions.orchestration.new_files import new_files
 from batch_predictions.orchestration.next_job import next_job
 from batch_predictions.orchestration.progress import LOGGER, terminal
+from batch_predictions.orchestration.run_process import process_settings
 from batch_predictions.orchestration.schedules import schedules
 from batch_predictions.orchestration.sensors import (
     dead_runs,
@@ -42,7 +41,7 @@ from batch_predictions.serving.assets import release_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset
 from batch_predictions.sources.base import INGESTED_TABLES
-from batch_predictions.sources.home_state import initialise_home
+from batch_predictions.sources.home_state import compute_state
 from batch_predictions.tables.discovery import instances, load_plugins
 from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse
@@ -60,11 +59,8 @@ def platform(settings: Settings) -> dg.Definitions:
         SourceError: the source cannot be read; the message says what to set.
         HomeError: the home was initialised with another source.
     """
-    # A process that loads the definitions serves or runs them: what it creates is in the home.
-    restrict_new_files(settings.execution.file_mode)
-    redact_logs()
     load_plugins(settings.plugins)
-    state = initialise_home(settings)
+    state = compute_state(settings)
     partitions = Partitions.of_home(state, settings)
     predictions = instances(BatchPrediction, "predictions/*.py")
     assets = [
@@ -99,7 +95,7 @@ def platform(settings: Settings) -> dg.Definitions:
             release_after_failure(definitions),
         ],
         resources={
-            "settings": settings,
+            "settings": process_settings(settings),
             "warehouse": Warehouse.of(settings),
             "models": ModelStore.of(settings),
             "handles": JsonPathIOManager(home=str(settings.home)),

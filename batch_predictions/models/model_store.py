@@ -262,11 +262,6 @@ class ModelStore(dg.ConfigurableResource[Any]):
             return None
         return _read_decision(path)
 
-    def trained_at(self, model: str, trained_through: dt.date) -> int | None:
-        """Time at which a training's decision was written, in ns; None: not trained."""
-        path = self._folder(model) / "decisions" / f"{trained_through}.training.json"
-        return path.stat().st_mtime_ns if path.exists() else None
-
     def newest_training(self, model: str, before: dt.date) -> dt.date | None:
         """The last day of the newest training that had ended before a day; None: there is none."""
         trained = [

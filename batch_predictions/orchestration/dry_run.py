@@ -11,18 +11,13 @@ import dagster as dg
 
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training import Training
+from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration import jobs
-from batch_predictions.orchestration.prepared_run import (
-    PreparedRun,
-    are_weeks_predicted,
-    possible_trainings,
-    prepare_run,
-)
-from batch_predictions.planning.run_plan import RunPlan, training_due
+from batch_predictions.orchestration.planner import Planner
+from batch_predictions.planning.run_plan import RunPlan
 from batch_predictions.planning.unchanged import find_unchanged_run
 from batch_predictions.settings import Settings
 from batch_predictions.tables.partitions import days_between, trained_through
-from batch_predictions.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
@@ -76,12 +71,14 @@ def plan_steps(
     """
     if not (force or only) and find_unchanged_run(settings, first, last) is not None:
         return []
-    prepared = prepare_run(settings, definitions, first, last, None, only)
-    return [
-        *_ingests(prepared.plan),
-        *_trainings(prepared, settings),
-        *_predictions(prepared, settings, force=force),
-    ]
+    home_instance.prepare(settings)
+    graph = definitions.resolve_asset_graph()
+    planner = Planner(settings, dg.DagsterInstance.get(), graph, only, force=force)
+    plan = planner.plan(first, last)
+    steps = [*_ingests(plan), *_trainings(planner, plan)]
+    # With other rows or models than now, nothing that is predicted is as it was.
+    planner.force = force or bool(steps)
+    return [*steps, *_predictions(planner, plan)]
 
 
 def _ingests(plan: RunPlan) -> Iterator[PlannedStep]:
@@ -95,17 +92,15 @@ def _ingests(plan: RunPlan) -> Iterator[PlannedStep]:
         yield PlannedStep("ingest", "raw tables of weeks", plan.weeks_ahead, reason)
 
 
-def _trainings(prepared: PreparedRun, settings: Settings) -> Iterator[PlannedStep]:
+def _trainings(planner: Planner, plan: RunPlan) -> Iterator[PlannedStep]:
     """Yields the trainings that are due now, or will be once the plan's days are ingested."""
-    plan, models, warehouse = prepared.plan, ModelStore.of(settings), Warehouse.of(settings)
-    trainings = possible_trainings(prepared.runner, prepared.only)
-    due = training_due(plan.weeks, trainings, warehouse, models, settings)
-    for week in plan.weeks:
-        for name, training in trainings.items():
+    models, due = ModelStore.of(planner.settings), planner.training_reasons(plan)
+    for week in sorted({*plan.weeks, *due}):
+        for name, training in planner.possible_trainings().items():
             reason = due.get(week, {}).get(name)
             # Rows that change make no training due that `training.every_weeks` leaves out.
             if reason is None and models.training(name, trained_through(week)) is not None:
-                reason = _changes(plan, week, training, settings)
+                reason = _changes(plan, week, training, planner.settings)
             if reason:
                 yield PlannedStep("train", name, [week.isoformat()], reason)
 
@@ -122,28 +117,17 @@ def _changes(plan: RunPlan, week: dt.date, training: Training, settings: Setting
     return None
 
 
-def _predictions(
-    prepared: PreparedRun, settings: Settings, *, force: bool
-) -> Iterator[PlannedStep]:
-    plan, runner, selected = prepared.plan, prepared.runner, prepared.only
-
-    def tables(job: jobs.JobSpec) -> Iterator[str]:
-        for key in runner.keys(job, ["predictions"]):
-            if key.path[0] == "predictions" and (selected is None or key in selected):
-                yield ".".join(key.path)
-
-    weeks = [week.isoformat() for week in plan.weeks]
-    warehouse = Warehouse.of(settings)
-    is_ingesting = bool(plan.raw_days or plan.weeks_ahead)
-    if (
-        force
-        or is_ingesting
-        or not are_weeks_predicted(runner, runner.instance, settings, plan, warehouse)
-    ):
-        reason = "not predicted from these rows, models and settings yet"
-        for name in tables(jobs.WEEKLY_PREDICTIONS):
-            yield PlannedStep("predict", name, weeks, reason)
+def _predictions(planner: Planner, plan: RunPlan) -> Iterator[PlannedStep]:
+    """Yields what is due now, or will be once the plan's days are ingested."""
+    for job in (jobs.WEEKLY_PREDICTIONS, jobs.NIGHTLY):
+        for run in planner.due(job, plan):
+            reason = run.why or (
+                "not predicted from these rows, models and settings yet"
+                if job.is_weekly
+                else "of the days to predict"
+            )
+            for key in run.assets or ():
+                if key.path[0] == "predictions":
+                    yield PlannedStep("predict", ".".join(key.path), run.partitions, reason)
     days = days_between(plan.first, plan.last)
-    for name in tables(jobs.NIGHTLY):
-        yield PlannedStep("predict", name, days, "of the days to predict")
     yield PlannedStep("release", "serving", days, "if its rows differ from what is served")

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ValidationError
 from batch_predictions.core.home import HomeError
 from batch_predictions.core.home_lock import command_with_home
 from batch_predictions.orchestration.jobs import INGEST
-from batch_predictions.orchestration.night_plan import NightPlan
 from batch_predictions.orchestration.nights import Night, describe_requests, describe_unfinished
+from batch_predictions.orchestration.planner import Planner
 from batch_predictions.orchestration.schedules import last_tick
 from batch_predictions.planning.run_plan import NoWeekEndedError
 from batch_predictions.settings import Settings
@@ -73,40 +73,41 @@ def new_files(settings: Settings) -> dg.SensorDefinition:
         if busy:
             return dg.SkipReason(f"it looks again when this is over: {busy}")
         assert context.repository_def is not None
-        plan = NightPlan(settings, context.instance, context.repository_def.asset_graph)
-        if not _has_begun(plan):
+        planner = Planner(settings, context.instance, context.repository_def.asset_graph)
+        if not _has_begun(planner):
             return dg.SkipReason(
                 "nothing was ever ingested: the first night is that of the schedule, or of "
                 "`batch-predictions run`"
             )
         try:
-            now = current_time(plan.state.timezone)
-            day = plan.newest_day(last_tick(settings, plan.state, now).date())
+            now = current_time(planner.state.timezone)
+            day = planner.newest_day(last_tick(settings, planner.state, now).date())
         except (HomeError, NoWeekEndedError) as error:
             return dg.SkipReason(str(error))
-        answer = _look(plan, day, Cursor.of(context.cursor))
+        answer = _look(planner, day, Cursor.of(context.cursor))
         context.log.info(answer.skip_reason or describe_requests(answer.run_requests or []))
         return answer
 
     return sensor
 
 
-def _has_begun(plan: NightPlan) -> bool:
-    return any(plan.warehouse.partitions(table) for table in _daily_tables(plan))
+def _has_begun(planner: Planner) -> bool:
+    return any(planner.warehouse.partitions(table) for table in _daily_tables(planner))
 
 
-def _daily_tables(plan: NightPlan) -> list[Table]:
+def _daily_tables(planner: Planner) -> list[Table]:
     """Tables whose new days begin a night; snapshots, such as users, are read with these."""
-    tables = plan.source.tables()
+    tables = planner.source.tables()
     return [table for table in RAW_TABLES if table in tables and table.partition == "date"]
 
 
-def _look(plan: NightPlan, day: dt.date, cursor: Cursor) -> dg.SensorResult:
+def _look(planner: Planner, day: dt.date, cursor: Cursor) -> dg.SensorResult:
     """Compares the source's days with those that were ingested."""
-    due = {table: days for table in _daily_tables(plan) if (days := _due_days(plan, table, day))}
+    days_by_table = {table: _due_days(planner, table, day) for table in _daily_tables(planner)}
+    due = {table: days for table, days in days_by_table.items() if days}
     if not due:
         return _skip("nothing new", Cursor(count=cursor.count))
-    what, digest = describe_due(plan, due), _digest(plan, due)
+    what, digest = describe_due(planner, due), _digest(planner, due)
     if digest == cursor.asked:
         return _skip(
             f"{what}: it was asked for, and is still due; the next tick of the schedule tries "
@@ -117,23 +118,24 @@ def _look(plan: NightPlan, day: dt.date, cursor: Cursor) -> dg.SensorResult:
         changed = cursor.model_copy(update={"seen": digest})
         return _skip(f"{what}: asked for at the next look, if nothing else comes", changed)
     night = Night(day.isoformat(), f"{day} {NAME} {cursor.count + 1} {digest}")
-    requests = [night.request(INGEST, run, night.id) for run in plan.due(INGEST, day)]
+    runs = planner.due(INGEST, planner.plan(day, day))
+    requests = [night.request(INGEST, run, night.id) for run in runs]
     after = Cursor(seen=digest, asked=digest, count=cursor.count + 1)
     return dg.SensorResult(run_requests=requests, cursor=after.model_dump_json())
 
 
-def _due_days(plan: NightPlan, table: Table, day: dt.date) -> list[str]:
-    first = plan.state.first_day
-    return days_to_ingest(plan.warehouse, plan.source, table, first, day)
+def _due_days(planner: Planner, table: Table, day: dt.date) -> list[str]:
+    first = planner.state.first_day
+    return days_to_ingest(planner.warehouse, planner.source, table, first, day)
 
 
-def describe_due(plan: NightPlan, due: Due) -> str:
+def describe_due(planner: Planner, due: Due) -> str:
     """The days that are due, and why: new, or late or corrected."""
-    return "; ".join(_describe_table(plan, table, days) for table, days in due.items())
+    return "; ".join(_describe_table(planner, table, days) for table, days in due.items())
 
 
-def _describe_table(plan: NightPlan, table: Table, days: Sequence[str]) -> str:
-    existing = {*plan.warehouse.partitions(table)}
+def _describe_table(planner: Planner, table: Table, days: Sequence[str]) -> str:
+    existing = {*planner.warehouse.partitions(table)}
     kinds = {
         "new": [key for key in days if key not in existing],
         "late or corrected": [key for key in days if key in existing],
@@ -147,10 +149,10 @@ def _span(keys: Sequence[str]) -> str:
     return keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
 
 
-def _digest(plan: NightPlan, due: Due) -> str:
+def _digest(planner: Planner, due: Due) -> str:
     """A hash of the days and of their state in the source."""
     hashed = [
-        [table.name, sorted(plan.source.day_fingerprints(table, days).items())]
+        [table.name, sorted(planner.source.day_fingerprints(table, days).items())]
         for table, days in due.items()
     ]
     return hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ first moment in which a source cannot be read.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,11 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus
 
 from batch_predictions.core.durability import is_about_full_disk
+from batch_predictions.core.home_lock import HomeBusyError, home_lock
+from batch_predictions.operations.retention.prune import prune_after_run
 from batch_predictions.orchestration import jobs
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.orchestration.failures import reason_of
-from batch_predictions.orchestration.night_plan import NightPlan, is_any_prediction_made
 from batch_predictions.orchestration.nights import (
     UNFINISHED,
     Night,
@@ -26,10 +29,13 @@ from batch_predictions.orchestration.nights import (
     partitions_of,
     runs_of_newest_night,
 )
+from batch_predictions.orchestration.planner import Planner, is_any_prediction_made
+from batch_predictions.planning.repair import finish_repair
 from batch_predictions.planning.unchanged import record_night, record_weeks_of_run
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import as_date
 
+_log = logging.getLogger(__name__)
 NAME = "next_job"
 SECONDS = 15
 _JOBS = {job.name: job for job in (*jobs.SCHEDULED, jobs.RELEASE)}
@@ -68,8 +74,8 @@ def next_job(definitions: Sequence[Any]) -> dg.SensorDefinition:
             if run.status in UNFINISHED:
                 return dg.SkipReason(f"{run.job_name} of {partitions_of(run)} is under way")
         assert context.repository_def is not None
-        plan = NightPlan(settings, context.instance, context.repository_def.asset_graph)
-        requests = _go_on(plan, records)
+        planner = Planner(settings, context.instance, context.repository_def.asset_graph)
+        requests = _go_on(planner, records)
         note = requests if isinstance(requests, str) else describe_requests(requests)
         context.log.info(note)
         if isinstance(requests, str):
@@ -79,11 +85,11 @@ def next_job(definitions: Sequence[Any]) -> dg.SensorDefinition:
     return sensor
 
 
-def _go_on(plan: NightPlan, records: Sequence[dg.RunRecord]) -> list[dg.RunRequest] | str:
+def _go_on(planner: Planner, records: Sequence[dg.RunRecord]) -> list[dg.RunRequest] | str:
     """Requests the next runs of a night whose runs have ended, or says why there are none.
 
     Args:
-        plan: of the home.
+        planner: of the home.
         records: the night's runs, newest first.
 
     Raises:
@@ -99,36 +105,50 @@ def _go_on(plan: NightPlan, records: Sequence[dg.RunRecord]) -> list[dg.RunReque
             f"{job.name} of {partitions_of(failed[0])} failed: the night of {day} ends, and the "
             "release before serves; the next tick of the schedule tries again"
         )
-    if failed and _is_disk_full(plan.instance, newest.run_id):
+    if failed and _is_disk_full(planner.instance, newest.run_id):
         return f"the disk is full: the night of {day} ends, and the release before serves"
     if job == jobs.RELEASE:
         return f"the night of {day} is over"
     if job == jobs.NIGHTLY:
-        return _finish(plan, night, records)
+        return _finish(planner, night, records)
     if job == jobs.WEEKLY_PREDICTIONS and not failed:
-        times = _times_of(records[0])
-        record_weeks_of_run(plan.settings, plan.run_plan(day), plan.warehouse, *times)
-    due = plan.next_due(day, job)
+        plan, times = planner.plan(day, day, after=jobs.NIGHTLY), _times_of(records[0])
+        record_weeks_of_run(planner.settings, plan, planner.warehouse, *times)
+    due = planner.next_due(day, job)
     if due is None:
+        _end_night(planner, records)
         return f"the night of {day} is over: nothing else is due"
     following, runs = due
     return [night.request(following, run, newest.run_id) for run in runs]
 
 
 def _finish(
-    plan: NightPlan, night: Night, records: Sequence[dg.RunRecord]
+    planner: Planner, night: Night, records: Sequence[dg.RunRecord]
 ) -> list[dg.RunRequest] | str:
     """Records a night that is complete; where `nightly` failed, releases what it made."""
     newest = records[0].dagster_run
     if newest.status == DagsterRunStatus.SUCCESS:
+        _end_night(planner, records)
         # A night with a failure is not recorded, so that the next tick tries again what failed.
         if not failed_runs(records):
-            plan_of_day = plan.run_plan(as_date(night.day))
-            record_night(plan.settings, plan_of_day, plan.warehouse, *_times_of(records[0]))
+            day = as_date(night.day)
+            plan, times = planner.plan(day, day, after=jobs.NIGHTLY), _times_of(records[0])
+            record_night(planner.settings, plan, planner.warehouse, *times)
         return f"the night of {night.day} is over"
-    if not is_any_prediction_made(plan.warehouse, night.day):
+    if not is_any_prediction_made(planner.warehouse, night.day):
         return f"no prediction of {night.day} was made: the release before serves"
     return [night.request(jobs.RELEASE, PlannedRun([night.day]), newest.run_id)]
+
+
+def _end_night(planner: Planner, records: Sequence[dg.RunRecord]) -> None:
+    """Forgets what was repaired, and removes what is not kept, as `run` does at its end."""
+    settings = planner.settings
+    finish_repair(settings, [partitions_of(run) for run in failed_runs(records)])
+    try:
+        with home_lock(settings.home, "retention at the end of a night"):
+            prune_after_run(settings, DagsterRecords(settings, planner.instance), _log.info)
+    except HomeBusyError as error:
+        _log.info("nothing is removed by this night: %s", error)
 
 
 def _times_of(record: dg.RunRecord) -> tuple[float, float]:

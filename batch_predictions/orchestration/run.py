@@ -19,22 +19,18 @@ from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.left_out import describe_left_out
 from batch_predictions.operations.retention.prune import prune_after_run
 from batch_predictions.operations.run_summary import Summary, count_rows
+from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration import jobs
 from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.orchestration.dead_runs import fail_dead_runs
 from batch_predictions.orchestration.failures import Failure
 from batch_predictions.orchestration.job_runner import JobRunner, RunError
-from batch_predictions.orchestration.prepared_run import (
-    are_weeks_predicted,
-    model_key,
-    possible_trainings,
-    prepare_run,
-)
+from batch_predictions.orchestration.nights import PlannedRun
+from batch_predictions.orchestration.planner import DAMAGED, Planner
 from batch_predictions.orchestration.progress import ProgressBar, show_progress
-from batch_predictions.orchestration.remake import make_again, near_partitions
 from batch_predictions.orchestration.stale import find_stale, oldest_corrections, partition_times
-from batch_predictions.planning.repair import finish_repair
-from batch_predictions.planning.run_plan import RunPlan, training_due
+from batch_predictions.planning.repair import finish_repair, read_repair
+from batch_predictions.planning.run_plan import RunPlan
 from batch_predictions.planning.unchanged import (
     digest_of_run,
     record_run,
@@ -44,7 +40,7 @@ from batch_predictions.planning.unchanged import (
 from batch_predictions.settings import Settings
 from batch_predictions.sources.item_exclusions import validate_exclusions
 from batch_predictions.tables.partitions import days_between, trained_through
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse import Warehouse, as_date
 
 
 @dataclass(frozen=True)
@@ -52,27 +48,56 @@ class Run:
     """A run under way.
 
     Attributes:
-        settings: of the home.
-        plan: what it has to do.
+        planner: finds what is due.
+        plan: the days and weeks that it predicts.
         runner: executes the jobs.
         progress: the bar to move.
-        only: the assets that it makes; None: all.
         summary: what it did so far.
         errors: of trainings that failed.
+        not_repaired: partitions of damaged files that could not be made again.
     """
 
-    settings: Settings
+    planner: Planner
     plan: RunPlan
     runner: JobRunner
     progress: ProgressBar
-    only: Collection[dg.AssetKey] | None
     summary: Summary
     errors: list[RunError] = field(default_factory=list)
+    not_repaired: list[str] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this home."""
+        return self.planner.settings
 
     @property
     def warehouse(self) -> Warehouse:
         """The warehouse of this home."""
-        return Warehouse.of(self.settings)
+        return self.planner.warehouse
+
+    def attempt(self, job: jobs.JobSpec, run: PlannedRun) -> list[Failure]:
+        """Executes a planned run; what was not made."""
+        return self.runner.attempt(job, run.partitions, self.progress, only=run.assets)
+
+    def skip(self, job: jobs.JobSpec, groups: Sequence[str], runs: Sequence[PlannedRun]) -> None:
+        """Moves the bar by what the plan might have made of a job and need not."""
+        whole = self.runner.weight(job, groups, self.planner.only)
+        partitions = len(self.plan.weeks) if job.is_weekly else 1
+        made = sum(self.runner.weight(job, groups, run.assets) for run in runs)
+        self.progress.advance(max(0.0, partitions * whole - made))
+
+    def repair(self, job: jobs.JobSpec, run: PlannedRun) -> None:
+        """Makes a partition of damaged files again, or records that it cannot be made."""
+        [partition] = run.partitions
+        names = ", ".join("/".join(key.path) for key in run.assets or ())
+        failures = self.attempt(job, run)
+        if failures:
+            self.not_repaired.append(partition)
+            reason = self.runner.error(job, run.partitions, failures)
+            line = f"{names} of {partition} could not be made again: {reason}"
+        else:
+            line = f"{names} of {partition} made again"
+        self.summary.repaired.append(line)
 
     def record_failures(self, failures: Sequence[Failure], goes_on: str) -> None:
         """Adds failed assets, and what is served instead, to the summary."""
@@ -111,45 +136,62 @@ def run(
         RunError: an ingest failed, or no prediction of the days could be made.
     """
     start = time.perf_counter()
-    prepared = prepare_run(settings, definitions, first, last, days, only)
-    plan, runner, selected = prepared.plan, prepared.runner, prepared.only
-    warehouse = Warehouse.of(settings)
+    home_instance.prepare(settings)
+    instance = dg.DagsterInstance.get()
+    planner = Planner(settings, instance, definitions.resolve_asset_graph(), only=only, force=force)
+    runner = JobRunner(instance, definitions, planner.assets.missing, settings)
+    plan = planner.plan(first, last, days)
     summary = Summary(str(settings.home), str(plan.first), str(plan.last))
     summary.skipped = runner.describe_skipped()
-    with show_progress(_total_weight(runner, plan, selected)) as progress:
+    with show_progress(_total_weight(runner, plan, planner.only)) as progress:
         for run_id in fail_dead_runs(
-            runner.instance, settings.home, is_alone=True, untracked=end_stuck_runs
+            instance, settings.home, is_alone=True, untracked=end_stuck_runs
         ):
             progress.log(f"run {run_id} of a process that died was marked as failed")
-        this = Run(settings, plan, runner, progress, selected, summary)
-        corrections = _execute(this, force=force)
+        this = Run(planner, plan, runner, progress, summary)
+        corrections = _execute(this)
         progress.finish()
     _record_stale(this, corrections)
     skipped = {key.path[-1] for key in runner.skipped_assets}
-    summary.rows = count_rows(warehouse, plan.last, skipped)
+    summary.rows = count_rows(planner.warehouse, plan.last, skipped)
     summary.release_id = served_release(settings)
-    summary.left_out = describe_left_out(warehouse, settings, prepared.source, plan.last)
+    summary.left_out = describe_left_out(planner.warehouse, settings, planner.source, plan.last)
     summary.seconds = time.perf_counter() - start
     if not (summary.failed or only):
         # The plan without its days to ingest, which have been ingested.
-        record_run(settings, digest_of_run(settings, plan, warehouse), summary.as_dict())
+        record_run(settings, digest_of_run(settings, plan, planner.warehouse), summary.as_dict())
     return summary
 
 
-def _execute(this: Run, *, force: bool) -> Mapping[str, dt.date]:
+def _execute(this: Run) -> Mapping[str, dt.date]:
     """Ingests, trains, predicts, releases and prunes; the oldest corrected day by table."""
     settings, plan, runner, progress = this.settings, this.plan, this.runner, this.progress
     before = partition_times(this.warehouse)
-    _ingest(runner, plan, progress)
+    for job in (jobs.INGEST, jobs.INGEST_WEEKLY):
+        for run in this.planner.due(job, plan):
+            runner.execute(job, run.partitions, progress)
     validate_exclusions(settings, this.warehouse)
     after = partition_times(this.warehouse)
-    this.summary.repaired, not_made = make_again(runner, plan, progress, settings)
+    _begin_repair(this)
     _train(this)
-    _predict(this, force=force)
-    finish_repair(settings, not_made)
+    _predict(this)
+    finish_repair(settings, this.not_repaired)
     prune_after_run(settings, DagsterRecords(settings, runner.instance), progress.log)
     this.summary.add_ingested(before, after)
     return oldest_corrections(before, after)
+
+
+def _begin_repair(this: Run) -> None:
+    """Adds to the summary what is made again anyway: models, rows that are read, planned days."""
+    this.summary.repaired += this.planner.begin_repair(this.plan)
+    repair = read_repair(this.settings)
+    planned = {*days_between(this.plan.first, this.plan.last), *map(str, this.plan.weeks)}
+    for partition, paths in sorted(repair.assets.items()):
+        if partition in planned:
+            names = ", ".join("/".join(path) for path in sorted(paths))
+            this.summary.repaired.append(f"{names} of {partition} made again")
+    read_again = sorted({*repair.days, *repair.weeks_ahead})
+    this.summary.repaired += [f"raw rows of {partition} read again" for partition in read_again]
 
 
 def _total_weight(runner: JobRunner, plan: RunPlan, only: Collection[dg.AssetKey] | None) -> float:
@@ -165,37 +207,28 @@ def _total_weight(runner: JobRunner, plan: RunPlan, only: Collection[dg.AssetKey
     return total
 
 
-def _ingest(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
-    for keys in near_partitions(plan.raw_days):
-        runner.execute(jobs.INGEST, keys, progress)
-    for keys in near_partitions(plan.weeks_ahead):
-        runner.execute(jobs.INGEST_WEEKLY, keys, progress)
-
-
 def _train(this: Run) -> None:
     """Trains the models that are due, and records the decisions."""
-    runner, plan, only = this.runner, this.plan, this.only
     models = ModelStore.of(this.settings)
-    possible = possible_trainings(runner, only)
-    due = training_due(plan.weeks, possible, this.warehouse, models, this.settings)
-    unchanged = len(plan.weeks) * runner.weight(jobs.WEEKLY_TRAINING, only=only)
-    for reasons in due.values():
-        keys = [model_key(name) for name in reasons]
-        unchanged -= runner.weight(jobs.WEEKLY_TRAINING, only=keys)
-    this.progress.advance(unchanged)
-    for week, reasons in due.items():
-        keys = [model_key(name) for name in reasons]
-        failures = runner.attempt(
-            jobs.WEEKLY_TRAINING, [week.isoformat()], this.progress, only=keys
-        )
+    runs = this.planner.due(jobs.WEEKLY_TRAINING, this.plan)
+    this.skip(jobs.WEEKLY_TRAINING, (), runs)
+    for run in runs:
+        [week] = run.partitions
+        through = trained_through(as_date(week))
+        failures = this.attempt(jobs.WEEKLY_TRAINING, run)
         failed = {failure.asset.path[-1] for failure in failures}
+        names = [key.path[-1] for key in run.assets or ()]
         if failures:
-            this.errors.append(runner.error(jobs.WEEKLY_TRAINING, [week.isoformat()], failures))
+            this.errors.append(this.runner.error(jobs.WEEKLY_TRAINING, [week], failures))
+            this.not_repaired.append(week)
         for failure in failures:
-            version = models.version_of(failure.asset.path[-1], trained_through(week))
+            version = models.version_of(failure.asset.path[-1], through)
             serving = f"{version} goes on serving" if version else "no version of it serves yet"
             this.record_failures([failure], serving)
-        decisions = [models.training(name, trained_through(week)) for name in reasons]
+        if DAMAGED in run.why and not failures:
+            trained = ", ".join(names)
+            this.summary.repaired.append(f"{trained} trained again for the week {week}")
+        decisions = [models.training(name, through) for name in names]
         this.summary.trained += [
             decision.model_dump(mode="json")
             for decision in decisions
@@ -203,32 +236,48 @@ def _train(this: Run) -> None:
         ]
 
 
-def _predict(this: Run, *, force: bool) -> None:
-    """Predicts the plan's weeks, unless nothing that they read is new, and its days; releases.
+def _predict(this: Run) -> None:
+    """Predicts the plan's weeks and days, unless nothing that they read is new; releases.
 
     Raises:
         RunError: no prediction of the days could be made, or no release.
     """
-    runner, plan, progress, only = this.runner, this.plan, this.progress, this.only
-    weekly, daily = jobs.WEEKLY_PREDICTIONS, jobs.NIGHTLY
-    due: list[dg.AssetKey] = []
+    weekly = this.planner.due(jobs.WEEKLY_PREDICTIONS, this.plan)
+    this.skip(jobs.WEEKLY_PREDICTIONS, (), weekly)
     failures: list[Failure] = []
-    if force or not are_weeks_predicted(
-        runner, runner.instance, this.settings, plan, this.warehouse
-    ):
-        due += runner.keys(weekly)
-        weeks = [week.isoformat() for week in plan.weeks]
-        failures = runner.attempt(weekly, weeks, progress, only=only)
+    for run in weekly:
+        if run.why == DAMAGED:
+            this.repair(jobs.WEEKLY_PREDICTIONS, run)
+            continue
+        failures = this.attempt(jobs.WEEKLY_PREDICTIONS, run)
         this.record_failures(failures, "the release has an earlier week, if there is one")
-        if not failures and only is None:
-            record_weeks(this.settings, plan, this.warehouse)
-    else:
-        progress.advance(runner.weight(weekly, only=only) * len(plan.weeks))
-    due += runner.keys(daily, ["predictions"])
-    days = days_between(plan.first, plan.last)
-    release = runner.keys(daily, ["serving"])
-    with_release = None if only is None else {*only, *release}
-    of_days = runner.attempt(daily, days, progress, jobs.AFTER_INGEST, with_release)
+        if not failures and this.planner.only is None:
+            record_weeks(this.settings, this.plan, this.warehouse)
+    daily = this.planner.due(jobs.NIGHTLY, this.plan)
+    this.skip(jobs.NIGHTLY, jobs.AFTER_INGEST, daily)
+    due = {key for run in weekly for key in run.assets or ()}
+    for run in daily:
+        if run.why == DAMAGED:
+            this.repair(jobs.NIGHTLY, run)
+        else:
+            _predict_days(this, run, due, failures)
+
+
+def _predict_days(
+    this: Run, run: PlannedRun, weekly: Collection[dg.AssetKey], failures: Sequence[Failure]
+) -> None:
+    """Makes the plan's days and releases; metrics and the release do with what there is.
+
+    Args:
+        this: the run.
+        run: the days and their assets.
+        weekly: assets of the weeks that were due.
+        failures: of these assets.
+
+    Raises:
+        RunError: no prediction could be made, or no release.
+    """
+    of_days = this.attempt(jobs.NIGHTLY, run)
     waiting = {
         failure.asset
         for failure in of_days
@@ -236,18 +285,16 @@ def _predict(this: Run, *, force: bool) -> None:
     }
     of_days = [failure for failure in of_days if failure.asset not in waiting]
     this.record_failures(of_days, "the release has an earlier day, if there is one")
-    failures += of_days
-    failed = {failure.asset for failure in failures}
-    predictions = {
-        key for key in due if key.path[0] == "predictions" and (only is None or key in only)
-    }
-    if predictions and predictions <= failed:
-        raise next(iter(this.errors), runner.error(daily, days, failures))
+    all_failures = [*failures, *of_days]
+    due = {key for key in {*weekly, *(run.assets or ())} if key.path[0] == "predictions"}
+    if due and due <= {failure.asset for failure in all_failures}:
+        raise next(iter(this.errors), this.runner.error(jobs.NIGHTLY, run.partitions, all_failures))
     if waiting:
         # Metrics and the release need all predictions, and do with what there is of them.
-        again = runner.attempt(daily, days, progress, jobs.AFTER_INGEST, waiting)
+        again = this.attempt(jobs.NIGHTLY, PlannedRun(run.partitions, sorted(waiting)))
+        release = this.runner.keys(jobs.NIGHTLY, ["serving"])
         if {failure.asset for failure in again} & {*release}:
-            raise runner.error(daily, days, again)
+            raise this.runner.error(jobs.NIGHTLY, run.partitions, again)
         this.record_failures(again, "the rest goes on")
 
 

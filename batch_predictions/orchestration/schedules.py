@@ -10,8 +10,8 @@ import dagster as dg
 from batch_predictions.core.home import HomeError, State
 from batch_predictions.orchestration import dagster_internals
 from batch_predictions.orchestration.jobs import INGEST, NIGHTLY
-from batch_predictions.orchestration.night_plan import NightPlan
 from batch_predictions.orchestration.nights import Night, PlannedRun, describe_unfinished
+from batch_predictions.orchestration.planner import Planner
 from batch_predictions.planning.run_plan import NoWeekEndedError
 from batch_predictions.settings import Settings
 
@@ -35,23 +35,23 @@ def schedules(settings: Settings, state: State) -> list[dg.ScheduleDefinition]:
             )
         scheduled = context.scheduled_execution_time.astimezone(ZoneInfo(state.timezone))
         assert context.repository_def is not None
-        plan = NightPlan(settings, context.instance, context.repository_def.asset_graph)
+        planner = Planner(settings, context.instance, context.repository_def.asset_graph)
         try:
-            day = plan.newest_day(scheduled.date())
+            day = planner.newest_day(scheduled.date())
         except (HomeError, NoWeekEndedError) as error:
             return dg.SkipReason(str(error))
-        return _begin(plan, day, f"{day} {NIGHTLY.name} {scheduled.isoformat()}", scheduled)
+        return _begin(planner, day, f"{day} {NIGHTLY.name} {scheduled.isoformat()}", scheduled)
 
     return [tick]
 
 
 def _begin(
-    plan: NightPlan, day: dt.date, night_id: str, scheduled: dt.datetime
+    planner: Planner, day: dt.date, night_id: str, scheduled: dt.datetime
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """The ingests that begin a night, or why there is nothing to do."""
-    due = plan.next_due(day)
+    due = planner.next_due(day)
     if due is None:
-        return dg.SkipReason(_nothing_due(plan.state, day, scheduled.date()))
+        return dg.SkipReason(_nothing_due(planner.state, day, scheduled.date()))
     job, runs = due
     if job != INGEST:
         # A schedule starts one job: an ingest of equal rows changes nothing, and the rest follows.

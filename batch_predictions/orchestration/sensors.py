@@ -14,7 +14,7 @@ from batch_predictions.operations.records import AUTOMATION_TAG, OWNER_TAG
 from batch_predictions.orchestration.dead_runs import fail_dead_runs
 from batch_predictions.orchestration.job_runner import PARTITION
 from batch_predictions.orchestration.jobs import NIGHTLY, RELEASE
-from batch_predictions.orchestration.night_plan import is_any_prediction_made
+from batch_predictions.orchestration.planner import is_any_prediction_made
 from batch_predictions.orchestration.run_history import last_partition
 from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.store.pointer import read_pointer

@@ -17,6 +17,7 @@ from pathlib import Path
 from batch_predictions.core.durability import atomic_write, fsync_folder
 from batch_predictions.core.home import HomeError
 from batch_predictions.models.model_store import ModelStore
+from batch_predictions.models.publishing import restore_log
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.rows.ingest_log import update_ingest_log
@@ -101,6 +102,22 @@ def move_broken_models_aside(settings: Settings, days: Sequence[dt.date]) -> lis
             add_pending(settings, [(MODEL, (("model", model), ("version", version)))])
             move_aside(settings, models.folder(model, version))
     return broken
+
+
+def begin_repair(settings: Settings, warehouse: Warehouse, days: Sequence[dt.date]) -> list[str]:
+    """Moves damaged models that serve days aside, and writes lost rows of the log of decisions.
+
+    Returns:
+        What was done, a line each; the trainings are in the next `read_repair`.
+    """
+    lines = [
+        f"{version} was damaged and is moved aside"
+        for version in move_broken_models_aside(settings, days)
+    ]
+    for part in read_repair(settings).logs:
+        restore_log(ModelStore.of(settings), warehouse, part)
+        lines.append(f"the log of decisions of {part['model']} written again")
+    return lines
 
 
 def read_repair(settings: Settings) -> Repair:

@@ -65,6 +65,9 @@ def plan_run(
     first: dt.date | None,
     last: dt.date | None,
     days: int | None = None,
+    *,
+    days_are_ingested: bool = False,
+    weeks_are_ingested: bool = False,
 ) -> RunPlan:
     """Plans the run that predicts the days from first to last.
 
@@ -76,6 +79,8 @@ def plan_run(
         first: first day to predict; None: as in `run.run`.
         last: last day to predict; None: as in `run.run`.
         days: number of days to predict up to `last`, not before the first that a model can predict.
+        days_are_ingested: whether raw days are left out of the plan.
+        weeks_are_ingested: whether weeks that are known ahead are left out.
 
     Raises:
         HomeError: a day is before the home's first, or not over yet.
@@ -86,19 +91,18 @@ def plan_run(
         earliest = max(state.first_day, trained_through(week_of(state.first_day)))
         first = max(last - dt.timedelta(days=days - 1), min(earliest, last))
     weeks = weeks_needed(first, last)
-    by_table = raw_due(warehouse, source, state, first, last)
-    raw_days = {day for days_of_table in by_table.values() for day in days_of_table}
-    ahead = weeks_ahead_due(warehouse, source, state, weeks[0], last, settings)
     # Partitions whose files were damaged may be outside of what the days need.
     lost = read_repair(settings)
-    return RunPlan(
-        first,
-        last,
-        weeks,
-        sorted({*raw_days, *lost.days}),
-        sorted({*ahead, *lost.weeks_ahead}),
-        by_table,
-    )
+    raw_days: set[str] = set()
+    ahead: set[str] = set()
+    by_table: dict[str, list[str]] = {}
+    if not days_are_ingested:
+        by_table = raw_due(warehouse, source, state, first, last)
+        raw_days = lost.days.union(*by_table.values())
+    if not weeks_are_ingested:
+        due = weeks_ahead_due(warehouse, source, state, weeks[0], last, settings)
+        ahead = lost.weeks_ahead.union(due)
+    return RunPlan(first, last, weeks, sorted(raw_days), sorted(ahead), by_table)
 
 
 def weeks_needed(first: dt.date, last: dt.date) -> list[dt.date]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from batch_predictions.core.home import read_state
 from batch_predictions.core.home_lock import home_lock
+from batch_predictions.sources.home_state import initialise_home
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.sources.source_registry import source_of
 from batch_predictions.tables import INTERACTIONS
@@ -37,8 +37,7 @@ class Looks(TinyHome):
 
     def ingest(self, *days: dt.date) -> None:
         """Ingests days."""
-        state = read_state(self.folder)
-        assert state is not None
+        state = initialise_home(self.settings)
         source = source_of(self.settings, state)
         ingest(self.warehouse, source, INTERACTIONS, [str(day) for day in days], state)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 
 import dagster as dg
@@ -10,8 +11,10 @@ from dagster import DagsterRunStatus
 
 from batch_predictions.orchestration import jobs, next_job
 from batch_predictions.orchestration.nights import Night, PlannedRun
+from batch_predictions.planning.run_plan import RunPlan
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES
+from batch_predictions.tables.partitions import latest_ended_week
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import PARTITIONS
 
@@ -26,10 +29,14 @@ def nothing() -> None:
     pass
 
 
-class Plan(next_job.NightPlan):
+class Plan(next_job.Planner):
     """A plan whose weekly predictions and daily ones are always due."""
 
-    def due(self, job: jobs.JobSpec, day: object) -> list[PlannedRun]:
+    def plan(self, first: object, last: object, *_: object, **__: object) -> RunPlan:
+        assert isinstance(last, dt.date)
+        return RunPlan(last, last, [latest_ended_week(last)], [], [])
+
+    def due(self, job: jobs.JobSpec, plan: RunPlan) -> list[PlannedRun]:
         due = {
             jobs.WEEKLY_PREDICTIONS: [PlannedRun([WEEK], WEEKS)],
             jobs.NIGHTLY: [PlannedRun([DAY])],
@@ -94,7 +101,7 @@ def night(
     instance: dg.DagsterInstance, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[NightOfRuns]:
     """A night without runs."""
-    monkeypatch.setattr(next_job, "NightPlan", Plan)
+    monkeypatch.setattr(next_job, "Planner", Plan)
     yield NightOfRuns(instance, settings)
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.orchestration.nights import WHY_TAG
 from batch_predictions.planning import training_cadence
+from batch_predictions.planning.repair import move_damaged_aside, read_repair
 from batch_predictions.settings import TrainingSettings
-from batch_predictions.tables import DRIFT
+from batch_predictions.tables import DRIFT, INTERACTIONS
 from batch_predictions.warehouse.arrow_rows import arrow_rows
 from batch_predictions_tests.worlds.tiny_home import TinyHome
-from batch_predictions_tests.worlds.tiny_platform import faults, write_day
+from batch_predictions_tests.worlds.tiny_platform import DAILY, WEEKLY, faults, write_day
 from batch_predictions_tests.worlds.tiny_platform import tiny_platform as tiny_platform
 
 pytestmark = pytest.mark.usefixtures("tiny_platform")
@@ -140,9 +142,47 @@ def test_drift_asks_for_a_training_between_those_of_every_fourth_week(
     assert trained_on_sunday(27) == []
 
 
-def versions_of_day(home: TinyHome) -> list[str]:
-    """The models that scored the newest day."""
+def test_a_night_makes_again_what_damaged_files_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    for number in range(7):
+        write_day(source, day(number))
+    home = TinyHome(tmp_path / "home", source, monkeypatch)
+    home.tick(night(6))
+    write_day(source, day(7))
+    home.tick(night(7))
+    before = home.contents()
+    home.take_log()
+    version = versions_of_day(home, "2024-03-11")[0]
+    paths = [
+        home.warehouse.path(INTERACTIONS, "2024-03-05"),
+        home.warehouse.path(DAILY, "2024-03-10"),
+        home.warehouse.path(WEEKLY, "2024-03-04"),
+    ]
+    for path in paths:
+        path.write_bytes(b"damaged")
+    (ModelStore.of(home.settings).folder("tiny", version) / "rows.json").write_text("damaged")
+    assert {file.path for file in move_damaged_aside(home.settings)} == {*paths}
+    assert not any(path.exists() for path in paths)
+    home.tick(night(7))
+    assert home.take_log() == [
+        "ingest 2024-03-05",
+        "weekly_training 2024-03-04",
+        "weekly_predictions 2024-03-04",
+        "nightly 2024-03-10",
+        "nightly 2024-03-11",
+    ]
+    assert home.contents() == before
+    assert not read_repair(home.settings), "what is made again is forgotten"
+    home.tick(night(7))
+    assert home.take_log() == []
+
+
+def versions_of_day(home: TinyHome, date: str = "2024-03-17") -> list[str]:
+    """The models that scored a day."""
     rows = home.warehouse.query(
-        "select distinct model_version from predictions.tiny_days where date = '2024-03-17'"
+        "select distinct model_version from predictions.tiny_days where date = $date::DATE",
+        {"date": date},
     )
     return [row["model_version"] for row in rows.to_pylist()]

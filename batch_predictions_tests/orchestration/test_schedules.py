@@ -12,10 +12,12 @@ import pytest
 from batch_predictions.core.home import State
 from batch_predictions.orchestration import schedules as module
 from batch_predictions.orchestration.jobs import INGEST, NIGHTLY, JobSpec
-from batch_predictions.orchestration.night_plan import NightPlan
 from batch_predictions.orchestration.nights import DAY_TAG, PlannedRun
+from batch_predictions.orchestration.planner import Planner
 from batch_predictions.orchestration.schedules import last_tick, schedules
+from batch_predictions.planning.run_plan import RunPlan
 from batch_predictions.settings import ScheduleSettings, Settings
+from batch_predictions.tables.partitions import latest_ended_week
 from batch_predictions_tests.worlds.started_runs import start_run
 
 ZONE = "America/New_York"
@@ -38,7 +40,7 @@ class SourceOfDays:
         return min(self.last, today - dt.timedelta(days=1))
 
 
-class Plan(NightPlan):
+class Plan(Planner):
     """A plan with a source of days; what is due is set by a test."""
 
     source = SourceOfDays(dt.date(2024, 6, 30))  # type: ignore[assignment]
@@ -48,13 +50,17 @@ class Plan(NightPlan):
     def __init__(self, *_: object) -> None:
         self.state = STATE
 
-    def due(self, job: JobSpec, day: dt.date) -> list[PlannedRun]:
+    def plan(self, first: object, last: object, *_: object, **__: object) -> RunPlan:
+        assert isinstance(last, dt.date)
+        return RunPlan(last, last, [latest_ended_week(last)], [], [])
+
+    def due(self, job: JobSpec, plan: RunPlan) -> list[PlannedRun]:
         return {INGEST: self.ingests, NIGHTLY: self.due_after}.get(job, [])
 
 
 @pytest.fixture(autouse=True)
 def _plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NightPlan", Plan)
+    monkeypatch.setattr(module, "Planner", Plan)
     monkeypatch.setattr(Plan, "ingests", [PlannedRun(["2024-03-05"])])
     monkeypatch.setattr(Plan, "due_after", [])
 

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from batch_predictions.models.recommender.base import Recommender
+    from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.generators.candidate_generation import GeneratorParams
     from batch_predictions.models.recommender.training.parameter_search import ParameterSearch
+    from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 
 def train_recommender(
@@ -45,26 +47,15 @@ def train_recommender(
         select,
     )
     from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
-    from batch_predictions.models.recommender.training.parameter_search import (
-        ParameterSearch,
-        search_parameters,
-    )
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
     rows = read_interactions(warehouse, settings, through, training_days(settings))
     interactions = Interactions.from_table(rows.table)
     side = WarehouseSideInformation(warehouse, settings)
     trainer = RankerTrainer(two_stage_config(settings), side, progress, rows.user_share)
-    search = ParameterSearch(trainer)
-    minutes = settings.recommender.tuning_minutes
-    if minutes is None or minutes > 0:
-        previous = _previous_parameters(settings, through)
-        search = search_parameters(interactions, through, trainer, minutes, previous)
-        if search.why:
-            progress(f"parameters are as declared: {search.why}")
-        trainer = search.trainer
+    search = _search_parameters(interactions, settings, through, trainer, progress)
     cache = TrainingCache(_cache_folder(settings))
-    trainer = CachingTrainer.of(trainer, cache)
+    trainer = CachingTrainer.of(search.trainer, cache)
     candidates = COMBINED_CANDIDATES if settings.recommender.two_stage else ()
     selection = select(interactions, through, trainer, candidates=candidates)
     cache.remove_unused()
@@ -86,6 +77,29 @@ def train_recommender(
         metrics=[dict(row) for row in selection.metrics],
         figures={"tuning": lambda: _plot_search(search)} if search.trials else {},
     )
+
+
+def _search_parameters(
+    interactions: Interactions,
+    settings: Settings,
+    through: dt.date,
+    trainer: RankerTrainer,
+    progress: Callable[[str], None],
+) -> ParameterSearch:
+    """Searches parameters as the settings say; its trainer has those that were found."""
+    from batch_predictions.models.recommender.training.parameter_search import (
+        ParameterSearch,
+        search_parameters,
+    )
+
+    minutes = settings.recommender.tuning_minutes
+    if minutes is not None and minutes <= 0:
+        return ParameterSearch(trainer)
+    previous = _previous_parameters(settings, through)
+    search = search_parameters(interactions, through, trainer, minutes, previous)
+    if search.why:
+        progress(f"parameters are as declared: {search.why}")
+    return search
 
 
 def _plot_search(search: ParameterSearch) -> Figure | None:

@@ -52,7 +52,7 @@ POSTED_USERS = sa.Table(
 POSTED_PRUNED = sa.Table(
     "posted_pruned",
     METADATA,
-    # What `pruning.py` has removed, since the warehouse has it, and erasures, as `ERASED_EVENTS`:
+    # What `posted_pruning.py` has removed, since the warehouse has it, and erasures, as `ERASED_EVENTS`:
     # rows, and their highest number.
     sa.Column("table_name", sa.String, primary_key=True),
     sa.Column("begins_at", sa.DateTime, primary_key=True),

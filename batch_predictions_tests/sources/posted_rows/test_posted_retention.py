@@ -9,7 +9,6 @@ from unittest import mock
 
 import pytest
 import sqlalchemy as sa
-from batch_predictions_tests.sources.posted.test_posted_rows import FIRST_DAY, LAST, PostedWorld
 
 from batch_predictions.core.home import write_state
 from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_posted_rows
@@ -25,6 +24,11 @@ from batch_predictions.sources.posted_rows.posted_schema import (
 )
 from batch_predictions.sources.posted_rows.reader import PostedRows
 from batch_predictions.tables import FEEDBACK, USERS
+from batch_predictions_tests.sources.posted_rows.test_posted_rows import (
+    FIRST_DAY,
+    LAST,
+    PostedWorld,
+)
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.source_folders import total_counts
 
