@@ -1,4 +1,4 @@
-"""Compiled operations on a user's candidates: pruning by bounds, caps, exact scores.
+"""Compiled operations on a user's candidates: pruning by bounds, exact scores.
 
 Candidates are item ranks (places in the search order) with bounds of their scores; exact scores
 belong to positions (rows of the targets). `vectors` says how the functions are compiled.
@@ -79,39 +79,6 @@ def prune_below_floor(lower: Any, upper: Any, ranks: Any, n: int, floor: float) 
     for i in range(n):
         lower[count], upper[count], ranks[count] = lower[i], upper[i], ranks[i]
         count += int(upper[count] >= floor)
-    return count
-
-
-@njit_cached
-def apply_category_cap(
-    positions: Any, scores: Any, n: int, k: int, categories: Any, cap: int, category_counts: Any
-) -> int:
-    """Keeps the first k of n sorted candidates, at most `cap` of a category; returns their number.
-
-    Args:
-        positions: (n,) sorted, best first.
-        scores: (n,).
-        n: number of candidates.
-        k: length of the list.
-        categories: (m,) by position; negative: no category.
-        cap: most candidates of a category; 0: no cap.
-        category_counts: zeros, before and after.
-    """
-    count = 0
-    for i in range(n):
-        if count == k:
-            break
-        category = categories[positions[i]] if cap else -1
-        if category >= 0:
-            if category_counts[category] == cap:
-                continue
-            category_counts[category] += 1
-        scores[count], positions[count] = scores[i], positions[i]
-        count += 1
-    if cap:
-        for i in range(count):
-            if categories[positions[i]] >= 0:
-                category_counts[categories[positions[i]]] = 0
     return count
 
 
@@ -203,16 +170,7 @@ def group_seen_by_block(
 
 
 @njit_cached
-def first_allowed_positions(
-    k: int,
-    rank_of: Any,
-    seen: Any,
-    is_seen: Any,
-    categories: Any,
-    cap: int,
-    category_counts: Any,
-    positions: Any,
-) -> int:
+def first_allowed_positions(k: int, rank_of: Any, seen: Any, is_seen: Any, positions: Any) -> int:
     """The list of a user whose scores are all 0: the k lowest allowed positions.
 
     Args:
@@ -220,9 +178,6 @@ def first_allowed_positions(
         rank_of: (m,) rank by position; -1 for blocked items.
         seen: positions that the user has seen.
         is_seen: (m,) false, before and after.
-        categories: (m,) by position; negative: no category.
-        cap: most items of a category; 0: no cap.
-        category_counts: zeros, before and after.
         positions: (k,) written.
 
     Returns:
@@ -234,19 +189,9 @@ def first_allowed_positions(
     for position in range(len(rank_of)):
         if count == k:
             break
-        if rank_of[position] < 0 or is_seen[position]:
-            continue
-        category = categories[position] if cap else -1
-        if category >= 0:
-            if category_counts[category] == cap:
-                continue
-            category_counts[category] += 1
-        positions[count] = position
-        count += 1
+        if rank_of[position] >= 0 and not is_seen[position]:
+            positions[count] = position
+            count += 1
     for i in seen:
         is_seen[i] = False
-    if cap:
-        for i in range(count):
-            if categories[positions[i]] >= 0:
-                category_counts[categories[positions[i]]] = 0
     return count
