@@ -1,4 +1,8 @@
-"""Proportions and their differences, with 95 % intervals that are valid for small counts too."""
+"""Proportions and their differences, with 95 % intervals that are valid for small counts too.
+
+`statsmodels.stats.proportion` has the same intervals, and a test compares these with them. Its
+import takes a second, longer than the start of a command.
+"""
 
 from __future__ import annotations
 
