@@ -320,7 +320,7 @@ def _past_errors(past: Sequence[Doubles], actual: Doubles) -> Doubles:
 
 
 def compute_metrics(forecast: Doubles, series: SeriesFile) -> tuple[Doubles, Doubles]:
-    """sMAPE in per cent and MASE of each series, (n,) each; MASE is nan for constant series."""
+    """SMAPE in per cent and MASE of each series, (n,) each; MASE is nan for constant series."""
     magnitude = np.abs(forecast) + np.abs(series.test)
     errors = np.abs(forecast - series.test)
     smape = np.divide(200 * errors, magnitude, out=np.zeros_like(errors), where=magnitude > 0)

@@ -152,7 +152,6 @@ def select_model(
     args: argparse.Namespace, settings: Settings, weeks: int, progress: Callable[[str], None]
 ) -> tuple[Selection, Holdout, RankerTrainer, dt.date]:
     """Ingests the source and selects a model; also the last day of the evaluation."""
-
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.recommender_inputs import (
         WarehouseSideInformation,

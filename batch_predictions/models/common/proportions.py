@@ -45,7 +45,7 @@ def wilson_bounds(share: float, n: float) -> tuple[float, float]:
 
 
 def proportion(hits: int, n: int) -> Interval:
-    """hits / n with Wilson's interval; nan where n is 0."""
+    """Hits / n with Wilson's interval; nan where n is 0."""
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
     share = hits / n
@@ -53,7 +53,7 @@ def proportion(hits: int, n: int) -> Interval:
 
 
 def clustered_proportion(clusters: ClusterSums) -> Interval:
-    """hits / n with Wilson's interval for the effective number of units.
+    """Hits / n with Wilson's interval for the effective number of units.
 
     Units of one cluster, such as the impressions of one user, are alike, so that they say less than
     as many independent ones. The effective number is n divided by the design effect: the variance

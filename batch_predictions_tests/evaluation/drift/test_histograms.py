@@ -35,7 +35,7 @@ def models(settings: Settings) -> ModelStore:
 
 
 def write(warehouse: Warehouse, day: dt.date, values: Sequence[float | None]) -> None:
-    """Churn scores of users u000000, u000001, …"""
+    """Churn scores of users u000000, u000001 and so on."""
     rows = pa.table(
         {
             "user_id": [f"u{n:06}" for n in range(len(values))],
@@ -118,7 +118,7 @@ def test_quantiles_are_computed_of_so_many_columns_as_fit(
 
 
 def write_segments(warehouse: Warehouse, day: dt.date, ages: Sequence[str | None]) -> None:
-    """User segments of users u0, u1, …"""
+    """User segments of users u0, u1 and so on."""
     empty = {column.name: None for column in USER_SEGMENTS.columns if column.name != "date"}
     rows = [{**empty, "user_id": f"u{n}", "age_bracket": age} for n, age in enumerate(ages)]
     types = [(name, pa.string()) for name in empty]

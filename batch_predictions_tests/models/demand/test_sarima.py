@@ -41,7 +41,7 @@ def sarima(order: Order = AIRLINE, **params: Any) -> Sarima:
 
 
 def sarimax(y: Doubles, order: Order, period: int) -> Any:
-    """statsmodels' model of one series."""
+    """Statsmodels' model of one series."""
     from statsmodels.tsa.statespace.sarimax import SARIMAX
 
     return SARIMAX(

@@ -145,8 +145,10 @@ class Sarima(PerSeriesForecaster):
         return means + self._regression_part(panel, horizon)[:, panel.n_columns :]
 
     def _fit_regression(self, panel: Panel) -> dict[str, Doubles]:
-        """Coefficients of holidays and covariates, from a regression that also has a trend and
-        weekdays; empty without the parameter `regression`."""
+        """Coefficients of holidays and covariates; empty without the parameter `regression`.
+
+        They are those of a regression that also has a trend and weekdays.
+        """
         if not self.params.regression:
             return {}
         model = LinearPromotions().fit(panel)
