@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from batch_predictions import discovery
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.pools.ray import RayPool
 from batch_predictions.inference.pools.ray_resources import (
@@ -27,6 +26,8 @@ from batch_predictions_tests.worlds.pool_fixtures import (
     read_results,
     stage_users,
 )
+
+pytestmark = pytest.mark.slow
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 
@@ -73,10 +74,7 @@ def test_the_rows_are_those_of_the_local_engine(cluster: Any, warehouse: Warehou
     assert score(path, ray_settings()).scored_rows == 0
 
 
-def test_actors_load_the_plugins_of_the_manifest(
-    cluster: Any, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(discovery, "_plugins", {})
+def test_actors_load_the_plugins_of_the_manifest(cluster: Any, warehouse: Warehouse):
     plugin = "batch_predictions_tests.worlds.plugin_generator"
     path = stage_users(warehouse, scorer=GeneratorScorer, plugins=(plugin,), generator="plugin_als")
     assert score(path, ray_settings()).retries == 0

@@ -18,6 +18,8 @@ from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions_tests.worlds.kills import kill_at
 from batch_predictions_tests.worlds.serving import DAY, open_world
 
+pytestmark = pytest.mark.slow
+
 DAYS = 3
 
 

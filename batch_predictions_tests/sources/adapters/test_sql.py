@@ -14,7 +14,6 @@ import pytest
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.adapters import sql as sql_adapter
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, USERS
-from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.source_database import (
     DRIVERS,
     SourceDatabase,
@@ -44,12 +43,16 @@ COLUMNS = {
 }
 
 
-@pytest.fixture(params=[f"{backend}-{d}" for backend in ("sqlite", "postgres") for d in DRIVERS])
-def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceDatabase]:
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, database_url: str | None, driver: str) -> Iterator[SourceDatabase]:
     """A database with an empty table of order lines, read by each driver."""
-    backend, driver = request.param.split("-")
-    url = empty_postgres() if backend == "postgres" else None
-    database = SourceDatabase(tmp_path, url, driver=driver, columns={"interactions": COLUMNS})
+    columns = {"interactions": COLUMNS}
+    database = SourceDatabase(tmp_path, database_url, driver=driver, columns=columns)
     types = POSTGRES_COLUMNS if database.is_postgres else dict.fromkeys(POSTGRES_COLUMNS, "")
     yield database.create(**types)
     database.engine.dispose()
@@ -238,7 +241,6 @@ def test_days_of_23_and_25_hours(shop: SourceDatabase) -> None:
     assert set(shop.due("2024-10-28")) - set(due) == {"2024-10-27"}
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize(
     ("type_", "value", "day"),
     [
@@ -259,12 +261,10 @@ def test_days_of_23_and_25_hours(shop: SourceDatabase) -> None:
         ("text", "2024-01-03 00:00:00 -0500", "2024-01-03"),
     ],
 )
-@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
 def test_types_of_times(
-    tmp_path: Path, backend: str, driver: str, type_: str, value: object, day: str
+    tmp_path: Path, database_url: str | None, driver: str, type_: str, value: object, day: str
 ) -> None:
-    url = empty_postgres() if backend == "postgres" else None
-    shop = SourceDatabase(tmp_path, url, driver=driver, timezone="America/New_York")
+    shop = SourceDatabase(tmp_path, database_url, driver=driver, timezone="America/New_York")
     shop.create(user_id="text", item_id="text", ts=type_ if shop.is_postgres else "")
     shop.insert([{"user_id": "u", "item_id": "i", "ts": value}])
     shop.insert([{"user_id": "u", "item_id": "empty", "ts": None}])
@@ -278,13 +278,10 @@ def test_types_of_times(
     assert day in shop.due("2024-01-04")
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
 def test_a_time_that_is_rounded_to_the_next_day_is_not_lost(
-    tmp_path: Path, backend: str, driver: str
+    tmp_path: Path, database_url: str | None, driver: str
 ) -> None:
-    url = empty_postgres() if backend == "postgres" else None
-    shop = SourceDatabase(tmp_path, url, driver=driver)
+    shop = SourceDatabase(tmp_path, database_url, driver=driver)
     shop.create(user_id="text", item_id="text", ts="bigint" if shop.is_postgres else "")
     end = 1704153600 * 10**9  # of 2024-01-01; DuckDB rounds times to microseconds
     shop.insert([{"user_id": "u", "item_id": "i", "ts": end - 1}])
