@@ -24,7 +24,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from batch_predictions.models.demand.base import (
-from batch_predictions_tests.worlds.plugin_packages import load_package
     Forecaster, ForecasterParams, ForecasterVariant, clip_forecasts
 )
 
