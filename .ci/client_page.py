@@ -17,8 +17,8 @@ from urllib.parse import quote, urlencode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from batch_predictions.serving.http.app import make_api
 from batch_predictions.serving.http.service import PredictionService
+from batch_predictions.serving.server.http_app import make_api
 from batch_predictions.settings import Settings
 
 BASE = "http://127.0.0.1:8080"

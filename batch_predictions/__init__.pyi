@@ -1,24 +1,24 @@
-from .cli.command import command as command
-from .cli.options import Home as Home
-from .cli.options import Json as Json
-from .cli.options import load_settings as load_settings
-from .cli.printing import print_rows as print_rows
+from .cli.console.command import command as command
+from .cli.console.options import Home as Home
+from .cli.console.options import Json as Json
+from .cli.console.options import load_settings as load_settings
+from .cli.console.printing import print_rows as print_rows
 from .evaluation.realized_metric import RealizedMetric as RealizedMetric
-from .features.declaration import FeatureTable as FeatureTable
-from .inference.declaration import BatchPrediction as BatchPrediction
+from .features.base import FeatureTable as FeatureTable
+from .inference.base import BatchPrediction as BatchPrediction
 from .inference.scorer import Scorer as Scorer
 from .inference.scorer import ScorerContext as ScorerContext
 from .inference.validation import Check as Check
 from .models.churn.base import ChurnEstimator as ChurnEstimator
 from .models.churn.base import ChurnEstimatorSpec as ChurnEstimatorSpec
-from .models.churn.features import ChurnFeatures as ChurnFeatures
-from .models.common.gate import paired_gate as paired_gate
+from .models.churn.data.churn_features import ChurnFeatures as ChurnFeatures
+from .models.common.promotion_gate import paired_gate as paired_gate
 from .models.demand.base import Forecaster as Forecaster
 from .models.demand.base import ForecasterParams as ForecasterParams
 from .models.demand.base import clip_forecasts as clip_forecasts
-from .models.recommender.features.candidates import Feature as Feature
-from .models.recommender.features.candidates import FeatureSet as FeatureSet
-from .models.recommender.generators.declaration import Generator as Generator
+from .models.recommender.features.candidate_features import Feature as Feature
+from .models.recommender.features.candidate_features import FeatureSet as FeatureSet
+from .models.recommender.generators.base import Generator as Generator
 from .models.recommender.generators.shared_scores import (
     SharedScoresRecommender as SharedScoresRecommender,
 )

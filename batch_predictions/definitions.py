@@ -10,41 +10,40 @@ import warnings
 
 import dagster as dg
 
-from batch_predictions.automation.executors import executor_of
-from batch_predictions.automation.freshness import freshness_check, freshness_sensor
-from batch_predictions.automation.jobs import INGEST, RELEASE, jobs
-from batch_predictions.automation.new_files import new_files
-from batch_predictions.automation.next_job import next_job
-from batch_predictions.automation.progress import LOGGER, terminal
-from batch_predictions.automation.schedules import schedules
-from batch_predictions.automation.sensors import (
+from batch_predictions.evaluation.assets import realized_metrics_asset
+from batch_predictions.evaluation.drift.asset import drift_asset, histograms_asset
+from batch_predictions.evaluation.realized_metric import RealizedMetric
+from batch_predictions.features.assets import feature_asset
+from batch_predictions.features.base import FeatureTable
+from batch_predictions.features.tile_assets import tile_asset
+from batch_predictions.features.tiles.base import TILES
+from batch_predictions.inference.base import BatchPrediction
+from batch_predictions.inference.dagster.assets import prediction_asset
+from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
+from batch_predictions.models.model_store import ModelStore
+from batch_predictions.models.training import trainings
+from batch_predictions.models.training_assets import training_asset
+from batch_predictions.orchestration.executors import executor_of
+from batch_predictions.orchestration.freshness import freshness_check, freshness_sensor
+from batch_predictions.orchestration.jobs import INGEST, RELEASE, jobs
+from batch_predictions.orchestration.new_files import new_files
+from batch_predictions.orchestration.next_job import next_job
+from batch_predictions.orchestration.progress import LOGGER, terminal
+from batch_predictions.orchestration.run_process import process_settings
+from batch_predictions.orchestration.schedules import schedules
+from batch_predictions.orchestration.sensors import (
     dead_runs,
     release_after_failure,
     run_costs,
     sign_ups,
 )
-from batch_predictions.core.home import restrict_new_files
-from batch_predictions.core.redaction import redact_logs
-from batch_predictions.discovery import instances, load_plugins
-from batch_predictions.evaluation.assets import realized_metrics_asset
-from batch_predictions.evaluation.drift.asset import drift_asset, histograms_asset
-from batch_predictions.evaluation.realized_metric import RealizedMetric
-from batch_predictions.features.assets import feature_asset
-from batch_predictions.features.declaration import FeatureTable
-from batch_predictions.features.tiles.assets import tile_asset
-from batch_predictions.features.tiles.declaration import TILES
-from batch_predictions.inference.dagster.assets import prediction_asset
-from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
-from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.model_store import ModelStore
-from batch_predictions.models.training import trainings
-from batch_predictions.models.training_assets import training_asset
-from batch_predictions.partitions import Partitions
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset
 from batch_predictions.sources.base import INGESTED_TABLES
-from batch_predictions.sources.home_state import initialise_home
+from batch_predictions.sources.home_state import compute_state
+from batch_predictions.tables.discovery import instances, load_plugins
+from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse
 
 # Backfill policies and kinds are beta: without this, every start prints a warning per asset.
@@ -60,11 +59,8 @@ def platform(settings: Settings) -> dg.Definitions:
         SourceError: the source cannot be read; the message says what to set.
         HomeError: the home was initialised with another source.
     """
-    # A process that loads the definitions serves or runs them: what it creates is in the home.
-    restrict_new_files(settings.execution.file_mode)
-    redact_logs()
     load_plugins(settings.plugins)
-    state = initialise_home(settings)
+    state = compute_state(settings)
     partitions = Partitions.of_home(state, settings)
     predictions = instances(BatchPrediction, "predictions/*.py")
     assets = [
@@ -72,7 +68,7 @@ def platform(settings: Settings) -> dg.Definitions:
         *(tile_asset(tile, partitions) for tile in TILES.values()),
         *(
             feature_asset(feature, partitions)
-            for feature in instances(FeatureTable, "features/feature_tables.py")
+            for feature in instances(FeatureTable, "features/declared_features.py")
         ),
         *(training_asset(training, partitions) for training in trainings().values()),
         *(prediction_asset(prediction, partitions, settings) for prediction in predictions),
@@ -99,7 +95,7 @@ def platform(settings: Settings) -> dg.Definitions:
             release_after_failure(definitions),
         ],
         resources={
-            "settings": settings,
+            "settings": process_settings(settings),
             "warehouse": Warehouse.of(settings),
             "models": ModelStore.of(settings),
             "handles": JsonPathIOManager(home=str(settings.home)),

@@ -23,11 +23,11 @@ atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ["BATCH_PREDICTIONS_HOME"] = str(_home)
 os.environ["DAGSTER_HOME"] = ""
 
-from batch_predictions import discovery  # noqa: E402
 from batch_predictions.core import redaction  # noqa: E402
 from batch_predictions.core.home import State, write_state  # noqa: E402
-from batch_predictions.model_store import ModelStore  # noqa: E402
+from batch_predictions.models.model_store import ModelStore  # noqa: E402
 from batch_predictions.settings import Settings  # noqa: E402
+from batch_predictions.tables import discovery  # noqa: E402
 from batch_predictions.warehouse import Warehouse  # noqa: E402
 from batch_predictions_tests.worlds.home import STATE  # noqa: E402
 from batch_predictions_tests.worlds.postgres import BACKENDS  # noqa: E402

@@ -22,22 +22,12 @@ STAGES = [
     "predictions",
     "evaluation",
     "serving",
-    "automation",
+    "planning",
+    "operations",
+    "orchestration",
 ]
-GROUND = {
-    "core",
-    "posted_rows",
-    "discovery",
-    "erasures",
-    "settings",
-    "partitions",
-    "tables",
-    "warehouse",
-    "model_store",
-    "reporting",
-    "backup",
-    "usual_check",
-}
+GROUND = ["core", "settings", "tables", "warehouse"]
+"""What all stages stand on, each on those before it."""
 TOP = {"definitions", "cli"}
 """They may import all stages; no stage imports them."""
 HEAVY = {
@@ -59,16 +49,16 @@ COMPILED = {
     "inference/topk/vectors.py",
     "models/common/vector_ir.py",
     "models/demand/kernels/gru_network.py",
-    "models/forest/kernels/banzhaf.py",
-    "models/forest/kernels/row_groups.py",
+    "models/forest/kernels/banzhaf_kernels.py",
+    "models/forest/kernels/row_group_kernels.py",
     "models/forest/kernels/trees.py",
-    "models/recommender/kernels/candidates.py",
+    "models/recommender/kernels/candidate_kernels.py",
     "models/recommender/kernels/heaps.py",
-    "models/recommender/kernels/histories.py",
-    "models/recommender/kernels/ids.py",
+    "models/recommender/kernels/history_kernels.py",
+    "models/recommender/kernels/id_kernels.py",
     "models/recommender/kernels/neighbours.py",
     "models/recommender/kernels/products.py",
-    "models/recommender/kernels/rules.py",
+    "models/recommender/kernels/rule_kernels.py",
     "models/recommender/kernels/topk.py",
     "models/recommender/kernels/vector_products.py",
 }
@@ -133,28 +123,76 @@ def test_modules_form_a_dag() -> None:
         raise AssertionError(f"modules import each other in a circle: {cycle}") from None
 
 
-def test_core_imports_nothing_else() -> None:
-    violations = [
-        f"{relative(path)} imports {name}"
-        for path in MODULES
-        if stage_of(dotted(path)) == "core"
-        for name in sorted(imported_modules(path))
-        if stage_of(name) != "core"
-    ]
-    assert not violations, "; ".join(violations)
+def folder_of(name: str) -> str:
+    """The folder that a module lies in; a package is its own folder."""
+    is_package = (PACKAGE.parent / name.replace(".", "/") / "__init__.py").exists()
+    return name if is_package else name.rpartition(".")[0]
+
+
+def test_folders_form_a_dag() -> None:
+    """Of a folder that is over its parts, they may import the contract only: `base.py`."""
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        folder = folder_of(dotted(path))
+        for name in imported_modules(path):
+            other = folder_of(name)
+            is_contract = name == f"{other}.base" and folder.startswith(f"{other}.")
+            if other != folder and not is_contract:
+                graph.setdefault(folder, set()).add(other)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        cycle = " <- ".join(error.args[1])
+        raise AssertionError(f"folders import each other in a circle: {cycle}") from None
 
 
 def test_a_stage_imports_only_stages_above_it_and_the_ground_floor() -> None:
     violations = []
+    floors = [*GROUND, *STAGES]
     for path in MODULES:
         stage = stage_of(dotted(path))
         if stage in TOP or not stage:
             continue
-        assert stage in STAGES or stage in GROUND, f"{relative(path)} belongs to no stage"
-        above = set(STAGES[: STAGES.index(stage) + 1]) if stage in STAGES else set()
-        below = {n for n in imported_modules(path) if stage_of(n) not in GROUND | above}
+        assert stage in floors, f"{relative(path)} belongs to no stage"
+        above = set(floors[: floors.index(stage) + 1])
+        below = {name for name in imported_modules(path) if stage_of(name) not in above}
         violations += [f"{relative(path)} imports {name}" for name in sorted(below)]
     assert not violations, "; ".join(violations)
+
+
+def test_operations_do_not_know_dagster() -> None:
+    """They read and remove its records through the port in `operations/records.py`."""
+    violations = [
+        relative(path)
+        for stage in ("planning", "operations")
+        for path in sorted((PACKAGE / stage).rglob("*.py"))
+        if re.search(r"^\s*(import|from) dagster\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert not violations, violations
+
+
+def test_private_modules_of_dagster_are_imported_in_one_folder() -> None:
+    """Each of these modules says what is lost without it."""
+    folder = PACKAGE / "orchestration" / "dagster_internals"
+    private = re.compile(r"^\s*(import|from) dagster(\._|_shared)", re.MULTILINE)
+    users = {path for path in MODULES if private.search(path.read_text(encoding="utf-8"))}
+    assert not {relative(path) for path in users if path.parent != folder}
+    silent = [
+        relative(path) for path in users if "ithout" not in (ast.get_docstring(TREES[path]) or "")
+    ]
+    assert not silent, silent
+
+
+def test_no_two_modules_have_one_name() -> None:
+    paths: dict[str, list[str]] = {}
+    for path in MODULES:
+        if path.name not in ("__init__.py", "assets.py", "base.py"):
+            paths.setdefault(path.name, []).append(relative(path))
+    assert not {name: files for name, files in paths.items() if len(files) > 1}
+
+
+def test_the_root_keeps_the_definitions_and_the_public_face() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "definitions.py"}
 
 
 def test_heavy_libraries_are_imported_inside_the_functions_that_need_them() -> None:
@@ -173,7 +211,7 @@ def test_heavy_libraries_are_imported_inside_the_functions_that_need_them() -> N
 
 def test_models_and_the_engine_do_not_import_dagster() -> None:
     """Assets are thin: a module that imports Dagster has assets, not algorithms."""
-    adapters = {"assets.py", "training_assets.py", "declaration.py"}
+    adapters = {"assets.py", "training_assets.py", "base.py", "model_store.py"}
     violations = [
         relative(path)
         for stage in ("models", "inference")
@@ -203,16 +241,16 @@ def test_loading_the_code_location_loads_no_heavy_library(tmp_path: Path) -> Non
 
 def test_nothing_is_pickled_and_no_asset_reads_the_clock() -> None:
     clocks = {
-        "automation/alerts.py",
-        "backup/storage.py",
-        "sources/registry.py",
+        "operations/alerts.py",
+        "operations/backup/storage.py",
+        "sources/source_registry.py",
         "core/process_records.py",
-        "cli/commands/backup.py",
-        "cli/commands/erase_user.py",
-        "cli/commands/models.py",
-        "cli/pending_erasures.py",
-        "serving/http/routes/erasure.py",
-        "serving/release/records.py",
+        "cli/commands/backup_command.py",
+        "cli/commands/erase_user_command.py",
+        "cli/commands/models_command.py",
+        "cli/console/pending_erasures.py",
+        "serving/http/routes/erasure_routes.py",
+        "serving/release/release_records.py",
     }
     for path in MODULES:
         text = path.read_text(encoding="utf-8")

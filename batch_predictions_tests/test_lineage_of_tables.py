@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import pytest
 
-from batch_predictions.discovery import instances
-from batch_predictions.features.declaration import FeatureTable
-from batch_predictions.features.tiles.declaration import TILES
-from batch_predictions.inference.column_lineage import prediction_lineage
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.features.base import FeatureTable
+from batch_predictions.features.tiles.base import TILES
+from batch_predictions.inference.base import BatchPrediction
+from batch_predictions.inference.prediction_lineage import prediction_lineage
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
+from batch_predictions.tables.discovery import instances
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.column_lineage import Lineage, query_lineage
 from batch_predictions.warehouse.schema_sql import tables_in
 
-FEATURES = instances(FeatureTable, "features/feature_tables.py")
+FEATURES = instances(FeatureTable, "features/declared_features.py")
 PREDICTIONS = instances(BatchPrediction, "predictions/*.py")
 WITHOUT = {
     "raw": "read from the source: the metadata source_columns says from which columns",

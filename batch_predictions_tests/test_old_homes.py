@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.automation.health import examine
-from batch_predictions.automation.status import read_status
 from batch_predictions.core.home import HomeError, read_state, state_path
+from batch_predictions.operations.health import examine
+from batch_predictions.operations.status import read_status
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
@@ -45,7 +46,7 @@ def test_it_is_whole_and_its_lookups_are_those_of_then(old_home: Settings) -> No
     assert [item["item_id"] for item in answer["items"][:3]] == ["i12", "i08", "i10"]
     assert answer["items"][0]["reason"] == "because_you_liked:i05"
     assert (stranger["source"], stranger["segment"]["age_bracket"]) == ("demographic", "25-34")
-    status = read_status(old_home)
+    status = read_status(old_home, DagsterRecords(old_home))
     assert status.models["recommender"] == "recommender-2024-01-14-73895aad"
     assert not [check for check in status.checks if check.severity == "ERROR"]
 

@@ -76,7 +76,7 @@ def read_campaigns(home: Path) -> list[Campaign]:
 
     settings, warehouse = open_home(home)
 
-    from batch_predictions.features.queries import parameters, sql
+    from batch_predictions.features.sql.queries import parameters, sql
     from batch_predictions.predictions.affinity import AFFINITY_CTES
     from batch_predictions.tables import CHURN_FEATURES, ITEM_STATE
 
@@ -232,7 +232,7 @@ def _mean_with_interval(values: np.ndarray, codes: np.ndarray) -> dict[str, floa
 
 def draw_gain_curves(path: Path, depths: Mapping[str, np.ndarray]) -> None:
     """Draws the share of redeemers among the first customers of each ranking."""
-    from batch_predictions.reporting import new_axes
+    from batch_predictions.warehouse.reporting import new_axes
 
     figure, ax = new_axes("Redeemers among the first customers, campaigns of the last third")
     colours = {"audience": "#4c78a8", "most_active": "#f58518", "random": "#bab0ac"}

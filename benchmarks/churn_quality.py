@@ -46,10 +46,13 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     churn = ChurnSettings(active_days=args.active_days, calibration=args.calibration)
     settings, warehouse = open_home(home, churn=churn)
 
-    from batch_predictions.models.churn.examples import Examples
-    from batch_predictions.models.churn.metrics import PairedComparison
-    from batch_predictions.models.churn.registry import baseline_names, candidate_names
-    from batch_predictions.models.churn.warehouse_inputs import examples_as_of
+    from batch_predictions.models.churn.churn_metrics import PairedComparison
+    from batch_predictions.models.churn.data.churn_examples import Examples
+    from batch_predictions.models.churn.data.churn_inputs import examples_as_of
+    from batch_predictions.models.churn.estimators.churn_registry import (
+        baseline_names,
+        candidate_names,
+    )
 
     read_examples = cache(lambda day: examples_as_of(warehouse, settings, day))
     started = time.process_time()
@@ -92,11 +95,11 @@ def predict(
     """
     from complete_journey_home import FIRST
 
-    from batch_predictions.models.churn.examples import Examples
-    from batch_predictions.models.churn.model import ChurnModel
-    from batch_predictions.models.churn.registry import estimator_specs
-    from batch_predictions.models.churn.training import EstimatorTrainer
-    from batch_predictions.models.churn.windows import training_windows
+    from batch_predictions.models.churn.churn_model import ChurnModel
+    from batch_predictions.models.churn.churn_training import EstimatorTrainer
+    from batch_predictions.models.churn.data.churn_examples import Examples
+    from batch_predictions.models.churn.data.churn_windows import training_windows
+    from batch_predictions.models.churn.estimators.churn_registry import estimator_specs
 
     windows = training_windows(
         cut + dt.timedelta(days=churn.horizon_days),

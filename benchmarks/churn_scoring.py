@@ -154,9 +154,9 @@ def train(settings: Any, args: argparse.Namespace) -> None:
     """Trains the average on TRAINING_CUSTOMERS customers with a known hazard of churn."""
     import pyarrow as pa
 
-    from batch_predictions.models.churn.examples import Examples
-    from batch_predictions.models.churn.model import ChurnModel
-    from batch_predictions.models.churn.training import EstimatorTrainer
+    from batch_predictions.models.churn.churn_model import ChurnModel
+    from batch_predictions.models.churn.churn_training import EstimatorTrainer
+    from batch_predictions.models.churn.data.churn_examples import Examples
 
     def simulate_examples(seed: int) -> Examples:
         random = np.random.default_rng(seed)
@@ -194,7 +194,7 @@ def stage(settings: Any, args: argparse.Namespace) -> None:
 
 def score(settings: Any, args: argparse.Namespace) -> None:
     """Scores the shards with the engine."""
-    from batch_predictions.inference import engine
+    from batch_predictions.inference.pools import engine
 
     engine.score(Path((settings.home / "manifest").read_text("utf-8")), settings.inference)
 

@@ -31,7 +31,7 @@ from kills import stage_of
 from shop_home import Answers, ShopHome, make_shop
 
 from batch_predictions.serving.release.publisher_liveness import register_publisher
-from batch_predictions.serving.store.schema import Store
+from batch_predictions.serving.store.store import Store
 from batch_predictions.warehouse.partition_files import scratch_dir
 
 YEAR, MONTH = 365, -31
@@ -158,7 +158,7 @@ def _of_the_ui() -> None:
 
 _IS_DEAD = """
 import sys
-from batch_predictions.serving.store.schema import Store
+from batch_predictions.serving.store.store import Store
 from batch_predictions.serving.release.publisher_liveness import is_dead
 store = Store(sys.argv[1])
 with store.write() as db:

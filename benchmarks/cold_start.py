@@ -32,13 +32,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cold_start_upper_bound import upper_bounds
 
-from batch_predictions.features.queries import parameters, sql
+from batch_predictions.features.sql.queries import parameters, sql
 from batch_predictions.models.common.bootstrap import bootstrap_interval, paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG, Doubles, compute_metrics
-from batch_predictions.models.demographic.model import DemographicModel
-from batch_predictions.models.demographic.promotion_uplift import PromotionChanges, PromotionWeeks
-from batch_predictions.models.demographic.segments import encode_user_leaves
-from batch_predictions.models.demographic.selection import (
+from batch_predictions.models.demographic.demographic_model import DemographicModel
+from batch_predictions.models.demographic.demographic_segments import encode_user_leaves
+from batch_predictions.models.demographic.demographic_selection import (
     HALF_LIVES,
     NAMES,
     PROMOTED,
@@ -46,18 +45,19 @@ from batch_predictions.models.demographic.selection import (
     DemographicSelection,
     select_demographic,
 )
-from batch_predictions.models.demographic.statistics import (
+from batch_predictions.models.demographic.demographic_statistics import (
     SegmentStatistics,
     event_matrices,
     recency_weights,
     serve_lists,
 )
+from batch_predictions.models.demographic.promotion_uplift import PromotionChanges, PromotionWeeks
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.popularity import popularity_name
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.home_state import initialise_home
 from batch_predictions.sources.ingest import ingest
-from batch_predictions.sources.registry import build_source
+from batch_predictions.sources.source_registry import build_source
 from batch_predictions.tables import INTERACTIONS, ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from batch_predictions.models.demand.calendar import holiday_flags, us_holidays
-from batch_predictions.models.demand.panel import Doubles, Panel
+from batch_predictions.models.demand.data.calendar import holiday_flags, us_holidays
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.sources.adapters.complete_journey import PACKAGE, CompleteJourneySource
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY, FIRST_WEEK, LAST_DAY
 from batch_predictions.warehouse.sql_literals import quote_literal

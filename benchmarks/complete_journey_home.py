@@ -22,7 +22,7 @@ def open_home(home: Path, **sections: Any) -> tuple[Any, Any]:
     )
     from batch_predictions.sources.home_state import initialise_home
     from batch_predictions.sources.ingest import ingest
-    from batch_predictions.sources.registry import build_source
+    from batch_predictions.sources.source_registry import build_source
     from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, PROMOTIONS, USERS
     from batch_predictions.warehouse import Warehouse
 

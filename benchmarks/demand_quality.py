@@ -26,18 +26,18 @@ from typing import Any
 import numpy as np
 from complete_journey_data import sales_panel
 
-from batch_predictions.models.demand import metrics
+from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.backtest import Backtest, run_backtest
 from batch_predictions.models.demand.champions import forecast_by_champions
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
-from batch_predictions.models.demand.forecasters.ensembles import AverageForecaster
-from batch_predictions.models.demand.panel import Doubles, Panel
-from batch_predictions.models.demand.selection import (
+from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.models.demand.demand_selection import (
     CANDIDATES,
     PER_SERIES,
     BacktestConfig,
     make_candidate,
 )
+from batch_predictions.models.demand.forecasters.ensembles import AverageForecaster
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY
 
 FIRST_ORIGIN, STEP_SIZE, ORIGINS, HORIZON, SEED = dt.date(2017, 10, 8), 14, 6, 14, 7
@@ -136,16 +136,16 @@ def candidate_report(backtest: Backtest, earlier: Backtest, name: str) -> dict[s
     """Metrics over all origins, and WAPE and bias of each origin."""
     forecast, actual = backtest.forecasts[name], backtest.actual
     ratios = {
-        metrics.WAPE: metrics.wape(forecast, actual),
-        metrics.WAPE_SUM: metrics.wape_sum(forecast, actual),
-        metrics.BIAS: metrics.bias(forecast, actual),
-        metrics.RMSSE: metrics.rmsse(forecast, actual, backtest.naive_mse),
-        metrics.MASE: metrics.mase(forecast, actual, backtest.naive_mae),
+        demand_metrics.WAPE: demand_metrics.wape(forecast, actual),
+        demand_metrics.WAPE_SUM: demand_metrics.wape_sum(forecast, actual),
+        demand_metrics.BIAS: demand_metrics.bias(forecast, actual),
+        demand_metrics.RMSSE: demand_metrics.rmsse(forecast, actual, backtest.naive_mse),
+        demand_metrics.MASE: demand_metrics.mase(forecast, actual, backtest.naive_mae),
         **quantile_metrics(backtest, earlier, name),
     }
     report: dict[str, Any] = {metric: round(ratio.value, 4) for metric, ratio in ratios.items()}
     spans = [slice(origin, origin + 1) for origin in range(ORIGINS)]
-    for metric in (metrics.wape, metrics.bias):
+    for metric in (demand_metrics.wape, demand_metrics.bias):
         report[f"{metric.__name__}_by_origin"] = [
             round(metric(forecast[span], actual[span]).value, 3) for span in spans
         ]
@@ -154,12 +154,12 @@ def candidate_report(backtest: Backtest, earlier: Backtest, name: str) -> dict[s
 
 def reference_differences(backtest: Backtest, name: str) -> dict[str, list[float]]:
     """Relative difference of the WAPE to each reference: value, lower and upper end."""
-    wape = metrics.wape(backtest.forecasts[name], backtest.actual)
+    wape = demand_metrics.wape(backtest.forecasts[name], backtest.actual)
     differences = {}
     for reference in REFERENCES:
         if reference in backtest.forecasts and reference != name:
-            reference_wape = metrics.wape(backtest.forecasts[reference], backtest.actual)
-            difference = metrics.relative_difference(wape, reference_wape, SEED)
+            reference_wape = demand_metrics.wape(backtest.forecasts[reference], backtest.actual)
+            difference = demand_metrics.relative_difference(wape, reference_wape, SEED)
             differences[f"wape_to_{reference}"] = [
                 round(value, 4) for value in (difference.mean, difference.lower, difference.upper)
             ]
@@ -168,7 +168,7 @@ def reference_differences(backtest: Backtest, name: str) -> dict[str, list[float
 
 def quantile_metrics(
     backtest: Backtest, earlier: Backtest, name: str
-) -> dict[str, metrics.RatioMetric]:
+) -> dict[str, demand_metrics.RatioMetric]:
     """Pinball loss, and coverage of days and 14-day sums, before the holidays and overall."""
     forecast, actual = backtest.forecasts[name], backtest.actual
     quantiles, sum_quantiles = [], []
@@ -182,14 +182,17 @@ def quantile_metrics(
         sum_quantiles.append(calibration.sum_quantiles(forecast[origin], HORIZON, QUANTILE_LEVELS))
     days, sums = np.stack(quantiles), np.stack(sum_quantiles)[:, :, None]
     actual_sums = actual.sum(axis=2, keepdims=True)
-    ratios = {metrics.PINBALL: metrics.pinball(days, actual, QUANTILE_LEVELS)}
+    ratios = {demand_metrics.PINBALL: demand_metrics.pinball(days, actual, QUANTILE_LEVELS)}
     periods = {"quiet": slice(0, ORIGINS_BEFORE_HOLIDAYS), "all": slice(0, ORIGINS)}
-    for metric, low, high in ((metrics.COVERAGE_80, 1, 5), (metrics.COVERAGE_90, 0, 6)):
+    for metric, low, high in (
+        (demand_metrics.COVERAGE_80, 1, 5),
+        (demand_metrics.COVERAGE_90, 0, 6),
+    ):
         for period, span in periods.items():
-            ratios[f"{metric}_{period}"] = metrics.coverage(
+            ratios[f"{metric}_{period}"] = demand_metrics.coverage(
                 days[span, ..., low], days[span, ..., high], actual[span]
             )
-            ratios[f"sum_{metric}_{period}"] = metrics.coverage(
+            ratios[f"sum_{metric}_{period}"] = demand_metrics.coverage(
                 sums[span, ..., low], sums[span, ..., high], actual_sums[span]
             )
     return ratios

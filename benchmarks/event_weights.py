@@ -67,19 +67,19 @@ def measure(args: argparse.Namespace, weights: dict[str, float], home: Path) -> 
     """Selects a model with some weights; its metrics on the purchases that were held out."""
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.data.splits import hold_out
-    from batch_predictions.models.recommender.selection import select
-    from batch_predictions.models.recommender.training.trainer import RankerTrainer
-    from batch_predictions.models.recommender.warehouse_inputs import (
+    from batch_predictions.models.recommender.recommender_inputs import (
         WarehouseSideInformation,
         read_interactions,
         training_days,
         two_stage_config,
     )
-    from batch_predictions.partitions import days_between
+    from batch_predictions.models.recommender.recommender_selection import select
+    from batch_predictions.models.recommender.training.trainer import RankerTrainer
     from batch_predictions.sources.home_state import initialise_home
     from batch_predictions.sources.ingest import ingest
-    from batch_predictions.sources.registry import build_source
+    from batch_predictions.sources.source_registry import build_source
     from batch_predictions.tables import INTERACTIONS, ITEMS
+    from batch_predictions.tables.partitions import days_between
     from batch_predictions.warehouse import Warehouse
 
     start = time.perf_counter()

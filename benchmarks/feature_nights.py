@@ -133,7 +133,7 @@ def _step(home: Path, step: str, argument: str) -> Any:
 
 def _parameters(settings: Any, warehouse: Any) -> dict[str, Any]:
     from batch_predictions.core.home import State, write_state
-    from batch_predictions.features.demand import parameters
+    from batch_predictions.features.sql.demand_sql import parameters
 
     source_folder = settings.source.path
     source_folder.mkdir(parents=True, exist_ok=True)
@@ -200,9 +200,9 @@ def _make_first_tiles(warehouse: Any, last: dt.date, values: dict[str, Any]) -> 
 
 
 def _write_tiles(warehouse: Any, day: dt.date, values: dict[str, Any]) -> dict[str, float]:
+    from batch_predictions.features.tiles.base import TILES
     from batch_predictions.features.tiles.building import write_tile
-    from batch_predictions.features.tiles.declaration import TILES
-    from batch_predictions.features.tiles.fingerprints import RawDays
+    from batch_predictions.features.tiles.tile_fingerprints import RawDays
 
     seconds = {}
     for name, tile in TILES.items():
@@ -215,7 +215,7 @@ def _write_tiles(warehouse: Any, day: dt.date, values: dict[str, Any]) -> dict[s
 def _measure_tiles(
     settings: Any, warehouse: Any, last: dt.date, values: dict[str, Any]
 ) -> dict[str, float]:
-    from batch_predictions.features.queries import user_item_history
+    from batch_predictions.features.sql.queries import user_item_history
     from batch_predictions.features.tiles.readiness import outdated_tiles
     from batch_predictions.warehouse.schema_sql import tables_in
 
@@ -235,7 +235,7 @@ def _measure_tiles(
 
 
 def _measure_direct(warehouse: Any, last: dt.date, values: dict[str, Any]) -> dict[str, float]:
-    from batch_predictions.features.queries import user_item_days
+    from batch_predictions.features.sql.queries import user_item_days
     from batch_predictions_tests.worlds.direct_sql import direct_sql
 
     seconds = {}
@@ -248,10 +248,10 @@ def _measure_direct(warehouse: Any, last: dt.date, values: dict[str, Any]) -> di
 
 
 def _features() -> list[Any]:
-    from batch_predictions.discovery import instances
-    from batch_predictions.features.declaration import FeatureTable
+    from batch_predictions.features.base import FeatureTable
+    from batch_predictions.tables.discovery import instances
 
-    return instances(FeatureTable, "features/feature_tables.py")
+    return instances(FeatureTable, "features/declared_features.py")
 
 
 def _with_sum(seconds: dict[str, float], histories: float) -> dict[str, float]:
@@ -282,7 +282,7 @@ def _stage(
 
 def _compare(warehouse: Any, last: dt.date, values: dict[str, Any]) -> dict[str, int]:
     """Rows of each feature table, and of histories, that only one of the two ways has."""
-    from batch_predictions.features.queries import user_item_days, user_item_history
+    from batch_predictions.features.sql.queries import user_item_days, user_item_history
     from batch_predictions_tests.worlds.direct_sql import direct_sql
 
     state = "select * from features.item_state where date = $date"

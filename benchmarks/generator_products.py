@@ -26,7 +26,7 @@ def measure() -> dict[str, Any]:
     import torch
 
     from batch_predictions.inference.topk import Index
-    from batch_predictions.models.recommender.dense_scores import TargetBlocks
+    from batch_predictions.models.recommender.data.dense_scores import TargetBlocks
 
     torch.set_num_threads(1)
     queries, targets, seen = learned_factors()
@@ -51,7 +51,7 @@ def measure() -> dict[str, Any]:
 
 
 def _by_products(queries: Any, targets: Any, seen: Any, others: Any, k: int) -> Any:
-    from batch_predictions.models.recommender.dense_scores import inner_products
+    from batch_predictions.models.recommender.data.dense_scores import inner_products
     from batch_predictions.models.recommender.kernels.topk import topk_rows
 
     found = np.empty((len(queries), k), dtype=np.int64)

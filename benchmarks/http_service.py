@@ -56,7 +56,7 @@ def make_plain_app() -> Any:
     """The same lookup as most would write it: FastAPI and SQLAlchemy."""
     from fastapi import FastAPI
 
-    from batch_predictions.serving.store.schema import CURRENT, ITEMS, declared_table
+    from batch_predictions.serving.store.store import CURRENT, ITEMS, declared_table
     from batch_predictions.tables import RECOMMENDATIONS
 
     engine = sa.create_engine(f"sqlite:///{os.environ['BATCH_PREDICTIONS_HOME']}/serving.sqlite")

@@ -60,8 +60,8 @@ def run_step(step: str, folder: Path) -> dict[str, Any]:
     """Runs one step in this process."""
     from catalogue import PARTITION, open_warehouse, stage_users
 
-    from batch_predictions.inference import engine
     from batch_predictions.inference.partition_loading import load_partition
+    from batch_predictions.inference.pools import engine
     from batch_predictions.settings import InferenceSettings
     from batch_predictions.tables import RECOMMENDATIONS
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batch_predictions.automation.job_runner import JobRunner
-    from batch_predictions.automation.planning import RunPlan
+    from batch_predictions.orchestration.job_runner import JobRunner
+    from batch_predictions.planning.run_plan import RunPlan
     from batch_predictions.settings import Settings
     from batch_predictions.warehouse import Warehouse
 
@@ -51,9 +51,9 @@ class Step:
         """Of the platform's jobs, without tables that the shop lacks."""
         import dagster as dg
 
-        from batch_predictions.automation import instance
-        from batch_predictions.automation.job_runner import JobRunner
         from batch_predictions.definitions import defs
+        from batch_predictions.orchestration import instance
+        from batch_predictions.orchestration.job_runner import JobRunner
         from batch_predictions.tables import REVIEWS
 
         instance.prepare(self.settings)
@@ -61,9 +61,9 @@ class Step:
 
     def plan(self, day: dt.date) -> RunPlan:
         """What is to be ingested up to a day."""
-        from batch_predictions.automation.planning import plan_run
         from batch_predictions.core.home import read_state
-        from batch_predictions.sources.registry import source_of
+        from batch_predictions.planning.run_plan import plan_run
+        from batch_predictions.sources.source_registry import source_of
 
         state = read_state(self.settings.home)
         assert state is not None, "loading the definitions initialises the home"
@@ -72,8 +72,8 @@ class Step:
 
     def execute(self, job: Any, keys: Sequence[str], groups: Sequence[str], names: Any) -> None:
         """Runs assets of a job; `names` chooses them by (schema, table)."""
-        from batch_predictions.automation.dead_runs import fail_dead_runs
-        from batch_predictions.automation.progress import show_progress
+        from batch_predictions.orchestration.dead_runs import fail_dead_runs
+        from batch_predictions.orchestration.progress import show_progress
 
         runner = self.runner()
         # A step that was killed holds the pool.
@@ -94,7 +94,7 @@ def ingest_day(step: Step) -> dict[str, Any]:
 
 
 def _ingest(step: Step, last: dt.date) -> dict[str, Any]:
-    from batch_predictions.automation import jobs
+    from batch_predictions.orchestration import jobs
 
     days = step.plan(last).raw_days
     step.execute(jobs.INGEST, days, (), None)
@@ -107,7 +107,7 @@ def _ingest(step: Step, last: dt.date) -> dict[str, Any]:
 
 def train(step: Step) -> dict[str, Any]:
     """The models, through the last week that ended before the night."""
-    from batch_predictions.automation import jobs
+    from batch_predictions.orchestration import jobs
 
     week = step.plan(step.day - dt.timedelta(days=1)).weeks[-1]
     step.execute(jobs.WEEKLY_TRAINING, [week.isoformat()], (), lambda _, name: name in step.models)
@@ -125,7 +125,7 @@ def features(step: Step) -> dict[str, Any]:
 
 
 def _features(step: Step, day: dt.date) -> dict[str, Any]:
-    from batch_predictions.automation import jobs
+    from batch_predictions.orchestration import jobs
 
     step.execute(jobs.NIGHTLY, [str(day)], ("features",), lambda _, name: name not in DEMAND_TABLES)
     return {"rows": _count(step, "features", day)}
@@ -133,7 +133,7 @@ def _features(step: Step, day: dt.date) -> dict[str, Any]:
 
 def predict(step: Step) -> dict[str, Any]:
     """Predictions of the day."""
-    from batch_predictions.automation import jobs
+    from batch_predictions.orchestration import jobs
 
     tables = {table for model in step.models for table in TABLES[model]}
     step.execute(
@@ -144,7 +144,7 @@ def predict(step: Step) -> dict[str, Any]:
 
 def release(step: Step) -> dict[str, Any]:
     """The release that applications see."""
-    from batch_predictions.automation import jobs
+    from batch_predictions.orchestration import jobs
 
     step.execute(jobs.NIGHTLY, [str(step.day)], ("serving",), None)
     return {"rows": _count(step, "predictions")}

@@ -46,9 +46,9 @@ def main() -> None:
 
 def measure(date: str | None, repeats: int) -> dict[str, Any]:
     """A night, and a run with nothing to do."""
-    from batch_predictions.automation import instance
-    from batch_predictions.automation.run import run
     from batch_predictions.definitions import defs
+    from batch_predictions.orchestration import instance
+    from batch_predictions.orchestration.run import run
     from batch_predictions.settings import Settings
     from batch_predictions.tables import RECOMMENDATIONS
     from batch_predictions.warehouse import Warehouse
@@ -104,16 +104,15 @@ class Timers:
 
     def install(self) -> None:
         """Replaces the functions where they are called."""
-        from batch_predictions import usual_check
         from batch_predictions.evaluation import assets as metrics
         from batch_predictions.evaluation import daily_asset
         from batch_predictions.evaluation.drift import asset as drift
         from batch_predictions.features import assets as features
-        from batch_predictions.features.tiles import assets as tiles
-        from batch_predictions.inference import engine
+        from batch_predictions.features import tile_assets as tiles
         from batch_predictions.inference.dagster import steps
+        from batch_predictions.inference.pools import engine
         from batch_predictions.serving import assets as serving
-        from batch_predictions.warehouse import Warehouse
+        from batch_predictions.warehouse import Warehouse, usual_check
 
         for owner, names in (
             (Warehouse, ["replace_partition"]),

@@ -66,7 +66,7 @@ def publish(settings: Settings) -> dict[str, Any]:
 
 def look_up(settings: Settings, folder: Path | None, lookups: int, users: int) -> dict[str, Any]:
     """Milliseconds of lookups in a store, or in the release file of a folder."""
-    from batch_predictions.serving.release_files.source import ReleaseFiles
+    from batch_predictions.serving.release_files.release_source import ReleaseFiles
 
     def measure(lookup: Lookup) -> dict[str, Any]:
         known = latencies(lambda user: lookup.recommendations(str(user)), lookups, users)

@@ -112,9 +112,9 @@ def _implicit_recommend(als: Any, histories: Any, k: int) -> Callable[[], Any]:
 
 def time_instances(manifest_path: Path, repeats: int) -> dict[str, Any]:
     """Users a second of wall time by one instance, by two threads and by two processes."""
-    from batch_predictions.inference.manifest import StagingManifest, result_path
     from batch_predictions.inference.pools.processes import ProcessPool
     from batch_predictions.inference.pools.threads import ThreadPool
+    from batch_predictions.inference.staging_manifest import StagingManifest, result_path
 
     manifest = StagingManifest.read(manifest_path)
     shards = [shard.name for shard in manifest.shards]
@@ -156,7 +156,7 @@ def open_scorer(date: str | None, users: int) -> tuple[Scorer, pa.RecordBatch, P
 
     from batch_predictions.inference.partition_staging import stage_partition
     from batch_predictions.inference.shards import Worker, read_shard
-    from batch_predictions.model_store import ModelStore
+    from batch_predictions.models.model_store import ModelStore
     from batch_predictions.predictions.recommendations import recommendations
     from batch_predictions.settings import Settings
     from batch_predictions.warehouse import Warehouse

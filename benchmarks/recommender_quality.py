@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from batch_predictions.models.common.bootstrap import Row
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.data.splits import Holdout
-    from batch_predictions.models.recommender.selection import Selection
+    from batch_predictions.models.recommender.recommender_selection import Selection
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
     from batch_predictions.sources.base import Source
 
@@ -157,17 +157,17 @@ def select_model(
 ) -> tuple[Selection, Holdout, RankerTrainer, dt.date]:
     """Ingests the source and selects a model; also the last day of the evaluation."""
     from batch_predictions.models.recommender.data.interactions import Interactions
-    from batch_predictions.models.recommender.selection import select
-    from batch_predictions.models.recommender.training.parameter_search import search_parameters
-    from batch_predictions.models.recommender.training.trainer import RankerTrainer
-    from batch_predictions.models.recommender.training.tuning import tune
-    from batch_predictions.models.recommender.warehouse_inputs import (
+    from batch_predictions.models.recommender.recommender_inputs import (
         WarehouseSideInformation,
         read_interactions,
         training_days,
         two_stage_config,
     )
-    from batch_predictions.sources.registry import excludes_seen
+    from batch_predictions.models.recommender.recommender_selection import select
+    from batch_predictions.models.recommender.training.parameter_search import search_parameters
+    from batch_predictions.models.recommender.training.trainer import RankerTrainer
+    from batch_predictions.models.recommender.training.tuning import tune
+    from batch_predictions.sources.source_registry import excludes_seen
     from batch_predictions.warehouse import Warehouse
 
     source, state, last_day = ingest_source(settings)
@@ -212,7 +212,7 @@ def evaluate_served(selection: Selection, holdout: Holdout, trainer: RankerTrain
     """Metrics of what serves, as `served`, and of every generator fitted on the same rows."""
     from batch_predictions.models.common.bootstrap import metric_row, paired_difference
     from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20, RECALL
-    from batch_predictions.models.recommender.evaluation import evaluate
+    from batch_predictions.models.recommender.training.ranking_evaluation import evaluate
 
     users = trainer.side_information.users(holdout.as_of)
     features = trainer.item_features(holdout.train, holdout.as_of, holdout.train.item_ids)
@@ -237,7 +237,7 @@ def ingest_source(settings: Settings) -> tuple[Source, State, dt.date]:
     """Ingests interactions, items and users; the source, the home's state and the last day."""
     from batch_predictions.sources.home_state import initialise_home
     from batch_predictions.sources.ingest import ingest
-    from batch_predictions.sources.registry import build_source
+    from batch_predictions.sources.source_registry import build_source
     from batch_predictions.tables import INTERACTIONS, ITEMS, USERS
     from batch_predictions.warehouse import Warehouse
 

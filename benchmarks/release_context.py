@@ -50,7 +50,7 @@ def release(settings: Settings, items: int, answers: Any) -> None:
     from batch_predictions import tables
     from batch_predictions.serving.release.context_tables import ContextChoice
     from batch_predictions.serving.release.publish import publish
-    from batch_predictions.serving.store.schema import Store
+    from batch_predictions.serving.store.store import Store
     from batch_predictions.warehouse import Warehouse
 
     choice = ContextChoice(items, HISTORY_DAYS, ("purchase",))

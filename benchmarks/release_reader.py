@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.release_files.source import ReleaseFiles
+from batch_predictions.serving.release_files.release_source import ReleaseFiles
 
 FILES = "files:"
 POLL_SECONDS = 0.02

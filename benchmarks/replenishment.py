@@ -28,9 +28,9 @@ from batch_predictions.models.common.bootstrap import multinomial_counts, percen
 from batch_predictions.models.demand.backtest import backtest_origins, run_backtest
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import ConformalCalibration
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBDTForecasterParams
-from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.models.demand.replenishment.policy import order_quantity, stock_levels
 from batch_predictions.models.demand.replenishment.simulator import StockSimulation, simulate
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
-from batch_predictions.models.demand.panel import Doubles, Panel
 
 ORDER, PERIOD, HORIZON = (0, 1, 1, 0, 1, 1), 7, 14
 
@@ -165,7 +165,7 @@ def _append_result(results: list[Any], call: Callable[[], Any]) -> None:
 
 def log_likelihood(row: Doubles, parameters: Doubles) -> float:
     """Log-likelihood of the compiled filter for one series at given parameters."""
-    from batch_predictions.models.demand.kernels.sarima import likelihood_rows
+    from batch_predictions.models.demand.kernels.sarima_kernels import likelihood_rows
 
     statistics, first, end = np.empty((1, 3)), np.zeros(1, np.int64), np.full(1, len(row))
     order = new_sarima().order(PERIOD)

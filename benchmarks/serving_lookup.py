@@ -81,7 +81,7 @@ def release(settings: Settings, day: dt.date) -> dict[str, Any]:
     """Publishes a day. Returns its rows and seconds."""
     from batch_predictions import tables
     from batch_predictions.serving.release.publish import publish
-    from batch_predictions.serving.store.schema import Store
+    from batch_predictions.serving.store.store import Store
     from batch_predictions.warehouse import Warehouse
 
     store = Store.of(settings)

@@ -15,8 +15,12 @@ import numpy.typing as npt
 import sentence_polarity
 
 from batch_predictions.cli.benchmark.labelled_file import LabelledFile, read_labelled_file
-from batch_predictions.models.sentiment.data import Reviews, deduplicate, number_distinct
 from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.labelled_reviews import (
+    Reviews,
+    deduplicate,
+    number_distinct,
+)
 from batch_predictions.settings import SentimentSettings
 
 SETS = ("alexa", "clothing", "mr")

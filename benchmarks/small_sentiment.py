@@ -29,25 +29,25 @@ from common import log, machine, print_json
 from small_reviews import HALVES, SETS, draw_sample, read_set, take_half
 
 from batch_predictions.models.common.bootstrap import percentile_interval, resample_counts
-from batch_predictions.models.sentiment.calibration import expected_calibration_error
-from batch_predictions.models.sentiment.candidates import LINEAR_CANDIDATES
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.data import (
-    Reviews,
-    group_folds,
-    number_distinct,
-    stratified_folds,
-)
-from batch_predictions.models.sentiment.metrics import f1_by_class
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.selection import (
+from batch_predictions.models.sentiment.sentiment_calibration import expected_calibration_error
+from batch_predictions.models.sentiment.sentiment_candidates import LINEAR_CANDIDATES
+from batch_predictions.models.sentiment.sentiment_metrics import f1_by_class
+from batch_predictions.models.sentiment.sentiment_selection import (
     FOLDS,
     ClassifierComparison,
     choose_best,
     choose_significant,
     compare_on_folds,
 )
-from batch_predictions.models.sentiment.training import BASELINE, ClassifierTrainer
+from batch_predictions.models.sentiment.sentiment_training import BASELINE, ClassifierTrainer
+from batch_predictions.models.sentiment.text.labelled_reviews import (
+    Reviews,
+    group_folds,
+    number_distinct,
+    stratified_folds,
+)
 
 Doubles = npt.NDArray[np.float64]
 DATA = Path(__file__).parents[2] / "shared" / "data" / "reviews"

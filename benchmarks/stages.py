@@ -69,10 +69,10 @@ class Stages:
 
     def __init__(self, home: Path) -> None:
         from batch_predictions import definitions
-        from batch_predictions.automation import instance, jobs
         from batch_predictions.core.home import read_state
+        from batch_predictions.orchestration import instance, jobs
         from batch_predictions.settings import Settings
-        from batch_predictions.sources.registry import build_source, current_date
+        from batch_predictions.sources.source_registry import build_source, current_date
 
         self.home, self.jobs = home, jobs
         self.settings = Settings.load()
@@ -81,7 +81,7 @@ class Stages:
         instance.prepare(self.settings)
         self.graph = definitions.defs.resolve_asset_graph()
         self.source = build_source(self.settings.source, state)
-        from batch_predictions.partitions import latest_ended_week, trained_through, week_of
+        from batch_predictions.tables.partitions import latest_ended_week, trained_through, week_of
 
         newest = self.source.newest_complete_day(current_date(state.timezone))
         # A source of one day is predicted as of the end of its week.
@@ -105,8 +105,8 @@ class Stages:
 
     def run(self, stage: str) -> dict[str, Any]:
         """Runs one stage; returns what it has processed."""
-        from batch_predictions.automation.planning import WEEKS_BEFORE_TRAINING
-        from batch_predictions.partitions import weeks_ahead
+        from batch_predictions.planning.run_plan import WEEKS_BEFORE_TRAINING
+        from batch_predictions.tables.partitions import weeks_ahead
 
         step, _, name = stage.partition(":")
         day, week = str(self.day), str(self.week)
@@ -131,12 +131,12 @@ class Stages:
         return self._predict(step, name)
 
     def _predict(self, step: str, name: str) -> dict[str, Any]:
-        from batch_predictions.inference import engine
-        from batch_predictions.inference.manifest import StagingManifest
         from batch_predictions.inference.partition_loading import load_partition
         from batch_predictions.inference.partition_staging import sql_parameters, stage_partition
+        from batch_predictions.inference.pools import engine
+        from batch_predictions.inference.staging_manifest import StagingManifest
         from batch_predictions.inference.validation import validate
-        from batch_predictions.model_store import ModelStore
+        from batch_predictions.models.model_store import ModelStore
         from batch_predictions.warehouse import Warehouse
 
         prediction = self._predictions()[name]
@@ -161,8 +161,8 @@ class Stages:
 
     def _predictions(self) -> dict[str, Any]:
         """All declared predictions by name, each after those that it reads."""
-        from batch_predictions.discovery import instances
-        from batch_predictions.inference.declaration import BatchPrediction
+        from batch_predictions.inference.base import BatchPrediction
+        from batch_predictions.tables.discovery import instances
 
         declared = instances(BatchPrediction, "predictions/*.py")
         by_table = {prediction.table.qualified: prediction for prediction in declared}
@@ -190,7 +190,7 @@ class Stages:
     ) -> dict[str, Any]:
         import dagster as dg
 
-        from batch_predictions.automation.progress import LOGGER
+        from batch_predictions.orchestration.progress import LOGGER
 
         tags = {"dagster/partition": first}
         if first != last:

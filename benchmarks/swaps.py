@@ -26,7 +26,7 @@ from databases import create_database
 from release_reader import FILES, Reader
 
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.release.records import rollback
+from batch_predictions.serving.release.release_records import rollback
 from batch_predictions.serving.release_files.destinations import export_current
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -20,7 +20,7 @@ def main() -> None:
     handle_signals()
     try:
         # Imported here, so that a signal stops its imports, too.
-        from batch_predictions.cli.app import run_command
+        from batch_predictions.cli.command_line import run_command
 
         run_command(sys.argv[1:])
     except BaseException as error:

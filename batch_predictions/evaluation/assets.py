@@ -9,14 +9,14 @@ import dagster as dg
 import pyarrow as pa
 
 from batch_predictions.evaluation.daily_asset import daily_evaluation_asset
-from batch_predictions.evaluation.plots import METRIC_PLOTS, plot_metrics
+from batch_predictions.evaluation.metric_plots import METRIC_PLOTS, plot_metrics
 from batch_predictions.evaluation.realized_metric import RealizedMetric
-from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import figure_metadata, new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.tables import REALIZED_METRICS
+from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.arrow_rows import arrow_rows
+from batch_predictions.warehouse.reporting import figure_metadata, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
-from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import OWNERS, record_materializations, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
+from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import OWNERS, record_materializations, table_metadata
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

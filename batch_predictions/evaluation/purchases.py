@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from batch_predictions.features.queries import parameters as feature_parameters
-from batch_predictions.models.churn.warehouse_inputs import PURCHASES
+from batch_predictions.features.sql.queries import parameters as feature_parameters
+from batch_predictions.models.churn.data.churn_inputs import PURCHASES
 from batch_predictions.settings import Settings
 
 PURCHASE_DAYS = f"""select distinct user_id, date from {PURCHASES}

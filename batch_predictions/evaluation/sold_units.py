@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, NamedTuple
 
-from batch_predictions.features.demand import parameters as demand_parameters
-from batch_predictions.features.queries import sql
+from batch_predictions.features.sql.demand_sql import parameters as demand_parameters
+from batch_predictions.features.sql.queries import sql
 from batch_predictions.features.tiles.readiness import outdated_tiles
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DAILY_SALES, INTERACTIONS

@@ -7,9 +7,9 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import OWNERS, table_metadata
 from batch_predictions.tables import Table
+from batch_predictions.tables.partitions import Partitions
+from batch_predictions.warehouse.reporting import OWNERS, table_metadata
 
 
 def asset_arguments(table: Table, query: str, partitions: Partitions) -> dict[str, Any]:

@@ -7,17 +7,17 @@ from typing import Any
 import dagster as dg
 
 from batch_predictions.features.asset_arguments import asset_arguments
-from batch_predictions.features.declaration import FeatureTable
+from batch_predictions.features.base import FeatureTable
 from batch_predictions.features.tiles.readiness import outdated_tiles, tile_problems
-from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import record_materializations
 from batch_predictions.settings import Settings
 from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
 from batch_predictions.tables import TABLES
-from batch_predictions.usual_check import check_is_usual, usual_check_specs
+from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.column_lineage import table_lineage
+from batch_predictions.warehouse.reporting import record_materializations
 from batch_predictions.warehouse.schema_sql import tables_in
+from batch_predictions.warehouse.usual_check import check_is_usual, usual_check_specs
 
 
 def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDefinition:

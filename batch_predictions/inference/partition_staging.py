@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batch_predictions.discovery import plugins
 from batch_predictions.inference import staging
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.staging import StagingSpec
-from batch_predictions.model_store import ModelStore
-from batch_predictions.partitions import latest_ended_week
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.settings import Settings
+from batch_predictions.tables.discovery import plugins
+from batch_predictions.tables.partitions import latest_ended_week
 from batch_predictions.warehouse import Warehouse, as_date
 
 SMALL_SHARD_ROWS = 256

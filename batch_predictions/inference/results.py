@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.core.file_hashes import hash_file
-from batch_predictions.inference.manifest import StagingManifest, result_path
 from batch_predictions.inference.scorer import ScorerMetric, metrics_in
+from batch_predictions.inference.staging_manifest import StagingManifest, result_path
 
 
 def write_result(result: pa.RecordBatch, path: Path) -> None:

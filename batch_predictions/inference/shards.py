@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.discovery import load_plugins
 from batch_predictions.inference.device import set_current_device
-from batch_predictions.inference.manifest import Shard, StagingManifest, result_path
 from batch_predictions.inference.results import write_result
 from batch_predictions.inference.scorer import EXCLUDED, Scorer, ScorerContext
+from batch_predictions.inference.staging_manifest import Shard, StagingManifest, result_path
+from batch_predictions.tables.discovery import load_plugins
 
 
 class StageTimings(NamedTuple):

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batch_predictions.model_store import Decision, ModelStore, Verdict
+from batch_predictions.models.model_store import Decision, ModelStore, Verdict
 from batch_predictions.models.training import Trained
 from batch_predictions.tables import MODEL_METRICS, PROMOTIONS_LOG, Table
 from batch_predictions.warehouse import Warehouse

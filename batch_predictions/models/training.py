@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from batch_predictions.discovery import index_unique, instances
-from batch_predictions.models.common.gate import GateResult
+from batch_predictions.models.common.promotion_gate import GateResult
 from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.settings import Settings
 from batch_predictions.tables import INTERACTIONS, ITEMS, USERS, Table
+from batch_predictions.tables.discovery import index_unique, instances
 from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:

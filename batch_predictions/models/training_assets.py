@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from batch_predictions.model_store import Decision, ModelStore
+from batch_predictions.models.model_store import Decision, ModelStore
 from batch_predictions.models.publishing import data_version, publish
 from batch_predictions.models.training import Trained, Training
-from batch_predictions.partitions import Partitions, trained_through
-from batch_predictions.reporting import OWNERS, figure_metadata, markdown, new_axes
 from batch_predictions.settings import Settings
+from batch_predictions.tables.partitions import Partitions, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import OWNERS, figure_metadata, markdown, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

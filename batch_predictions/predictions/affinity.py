@@ -10,7 +10,7 @@ items and without redemptions.
 
 from __future__ import annotations
 
-from batch_predictions.features.queries import PURCHASES
+from batch_predictions.features.sql.queries import PURCHASES
 
 WEIGHTS = {
     "own_visits": 0.7,

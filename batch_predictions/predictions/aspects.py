@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
-from batch_predictions.models.sentiment.aspects import background_shares, find_aspects
+from batch_predictions.models.sentiment.aspect_terms import background_shares, find_aspects
 from batch_predictions.predictions import sentiment_plots as plots
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ASPECTS

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batch_predictions.reporting import legend_outside, new_axes
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import legend_outside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

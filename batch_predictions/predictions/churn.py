@@ -6,10 +6,10 @@ from typing import ClassVar, Self
 
 import pyarrow as pa
 
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.churn.model import ChurnModel
+from batch_predictions.models.churn.churn_model import ChurnModel
 from batch_predictions.predictions.audience_plots import plot_churn_probabilities
 from batch_predictions.tables import CHURN_SCORES
 

@@ -11,14 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.demand.model import DemandPrediction
-from batch_predictions.models.demand.panel import Doubles, Integers
-from batch_predictions.models.demand.panel_builder import history_lengths
+from batch_predictions.models.demand.data.panel import Doubles, Integers
+from batch_predictions.models.demand.data.panel_builder import history_lengths
+from batch_predictions.models.demand.demand_model import DemandPrediction
+from batch_predictions.models.demand.demand_training import DemandModels
 from batch_predictions.models.demand.replenishment.policy import TERM_COLUMNS, OrderTerms
-from batch_predictions.models.demand.training import DemandModels
 from batch_predictions.predictions.demand_plots import plot_forecasts
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMAND_FORECASTS, LEAD_TIME_DEMAND

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.reporting import item_labels, new_axes, new_panes
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import item_labels, new_axes, new_panes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pyarrow as pa
 
-from batch_predictions.features.queries import sql
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.features.sql.queries import sql
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.demographic.model import DemographicModel
-from batch_predictions.reporting import new_axes
+from batch_predictions.models.demographic.demographic_model import DemographicModel
 from batch_predictions.settings import Settings
-from batch_predictions.sources.registry import event_types
+from batch_predictions.sources.source_registry import event_types
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

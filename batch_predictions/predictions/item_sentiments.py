@@ -8,11 +8,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.sentiment.arrays import Doubles
-from batch_predictions.models.sentiment.data import CLASSES
 from batch_predictions.models.sentiment.eligibility import assess_texts, summarise_exclusions
 from batch_predictions.models.sentiment.item_aggregates import (
     MIN_REVIEWS_PER_SIDE,
@@ -20,7 +18,9 @@ from batch_predictions.models.sentiment.item_aggregates import (
     wilson_interval,
 )
 from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
+from batch_predictions.models.sentiment.text.arrays import Doubles
 from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.labelled_reviews import CLASSES
 from batch_predictions.predictions import sentiment_plots as plots
 from batch_predictions.predictions.review_sentiments import UNTRAINED
 from batch_predictions.settings import Settings

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.features.queries import sql, user_item_history
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.features.sql.queries import sql, user_item_history
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS_SQL
 from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
-from batch_predictions.reporting import new_axes
 from batch_predictions.settings import Settings
-from batch_predictions.sources import registry
+from batch_predictions.sources import source_registry
 from batch_predictions.tables import ITEM_SCORES, PROMOTIONS, RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,8 +29,10 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
     config = settings.recommendations
     kept_scores = config.kept_scores
     if kept_scores is None:
-        kept_scores = AUDIENCE_DEPTH if registry.has_table(settings, PROMOTIONS) else config.k
-    event_types = registry.event_types(settings)
+        kept_scores = (
+            AUDIENCE_DEPTH if source_registry.has_table(settings, PROMOTIONS) else config.k
+        )
+    event_types = source_registry.event_types(settings)
     return {
         **event_types.parameters(),
         "k": config.k,

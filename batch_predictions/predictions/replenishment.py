@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.demand.panel import Doubles, Integers
+from batch_predictions.models.demand.data.panel import Doubles, Integers
 from batch_predictions.models.demand.replenishment.policy import (
     TERM_COLUMNS,
     OrderTerms,

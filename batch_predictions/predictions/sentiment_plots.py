@@ -6,8 +6,8 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.reporting import item_labels, legend_outside, new_axes
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import item_labels, legend_outside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,17 +7,17 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
-from batch_predictions.partitions import Partitions, newest_ended_week
-from batch_predictions.reporting import OWNERS, markdown
+from batch_predictions.inference.base import BatchPrediction, asset_key_of
 from batch_predictions.serving.release.context_tables import ContextChoice
-from batch_predictions.serving.release.pointer import Release
 from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.release_files.destinations import export_current
-from batch_predictions.serving.store.schema import Store
+from batch_predictions.serving.store.pointer import Release
+from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
+from batch_predictions.tables.partitions import Partitions, newest_ended_week
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import OWNERS, markdown
 
 
 def release_asset(

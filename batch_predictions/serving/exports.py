@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from batch_predictions.serving.csv_text import cell, has_ambiguous_items, without_formula
-from batch_predictions.serving.release.pointer import ReleaseError
+from batch_predictions.core.csv_text import cell, has_ambiguous_items, without_formula
+from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
@@ -20,7 +20,7 @@ from batch_predictions.tables import (
     RETENTION_AUDIENCE,
     Table,
 )
-from batch_predictions.tables.audiences import RETENTION_LIST
+from batch_predictions.tables.audience_tables import RETENTION_LIST
 from batch_predictions.tables.ids import id_problem, visible_text
 from batch_predictions.warehouse import Warehouse
 

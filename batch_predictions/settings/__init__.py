@@ -5,16 +5,15 @@ between levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictio
 `batch_predictions.yaml` in the working directory, the defaults.
 """
 
-from batch_predictions.settings.alerts import AlertsSettings
-from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
-from batch_predictions.settings.checks import ChecksSettings
-from batch_predictions.settings.costs import CostsSettings
-from batch_predictions.settings.demand import DemandSettings
+from batch_predictions.settings.alerts_settings import AlertsSettings
+from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
+from batch_predictions.settings.checks_settings import ChecksSettings
+from batch_predictions.settings.costs_settings import CostsSettings
+from batch_predictions.settings.demand_settings import DemandSettings
 from batch_predictions.settings.environment import PREFIX, shareable_variables
-from batch_predictions.settings.errors import SettingsError
-from batch_predictions.settings.http import HttpSettings
+from batch_predictions.settings.http_settings import HttpSettings
 from batch_predictions.settings.loading import FILE_NAME, Settings, home_folder
-from batch_predictions.settings.platform import (
+from batch_predictions.settings.platform_settings import (
     DuckDBSettings,
     ExecutionSettings,
     ExperimentSettings,
@@ -23,13 +22,14 @@ from batch_predictions.settings.platform import (
     ScheduleSettings,
     ServingSettings,
 )
-from batch_predictions.settings.recommendations import (
+from batch_predictions.settings.recommendations_settings import (
     FallbackSettings,
     RecommendationsSettings,
     RecommenderSettings,
 )
-from batch_predictions.settings.sentiment import SentimentSettings
-from batch_predictions.settings.source import (
+from batch_predictions.settings.sentiment_settings import SentimentSettings
+from batch_predictions.settings.settings_error import SettingsError
+from batch_predictions.settings.source_settings import (
     DeduplicateRule,
     EventTypeSettings,
     FilesEntry,
@@ -37,7 +37,7 @@ from batch_predictions.settings.source import (
     SourceSettings,
 )
 from batch_predictions.settings.template import as_yaml
-from batch_predictions.settings.training import TrainingSettings
+from batch_predictions.settings.training_settings import TrainingSettings
 
 __all__ = [
     "FILE_NAME",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from batch_predictions.core.redaction import ALERT_URLS, KEY_LIST, has_secret
-from batch_predictions.settings.errors import SettingsError
+from batch_predictions.settings.settings_error import SettingsError
 
 PREFIX = "BATCH_PREDICTIONS_"
 WITHHELD = f"{PREFIX}WITHHELD_VARIABLES"

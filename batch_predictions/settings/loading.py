@@ -12,22 +12,17 @@ from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from batch_predictions.core.redaction import configure, has_secret, is_secret_name, redact
-from batch_predictions.settings.alerts import AlertsSettings
-from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
-from batch_predictions.settings.checks import ChecksSettings
-from batch_predictions.settings.costs import CostsSettings
-from batch_predictions.settings.demand import DemandSettings
+from batch_predictions.settings.alerts_settings import AlertsSettings
+from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
+from batch_predictions.settings.checks_settings import ChecksSettings
+from batch_predictions.settings.costs_settings import CostsSettings
+from batch_predictions.settings.demand_settings import DemandSettings
 from batch_predictions.settings.environment import PREFIX, require_withheld
-from batch_predictions.settings.errors import SettingsError
-from batch_predictions.settings.http import HttpSettings
-from batch_predictions.settings.platform import (
+from batch_predictions.settings.http_settings import HttpSettings
+from batch_predictions.settings.platform_settings import (
     DuckDBSettings,
     ExecutionSettings,
     InferenceSettings,
@@ -35,14 +30,15 @@ from batch_predictions.settings.platform import (
     ScheduleSettings,
     ServingSettings,
 )
-from batch_predictions.settings.recommendations import (
+from batch_predictions.settings.recommendations_settings import (
     FallbackSettings,
     RecommendationsSettings,
     RecommenderSettings,
 )
-from batch_predictions.settings.sentiment import SentimentSettings
-from batch_predictions.settings.source import SourceSettings
-from batch_predictions.settings.training import TrainingSettings
+from batch_predictions.settings.sentiment_settings import SentimentSettings
+from batch_predictions.settings.settings_error import SettingsError
+from batch_predictions.settings.source_settings import SourceSettings
+from batch_predictions.settings.training_settings import TrainingSettings
 from batch_predictions.settings.yaml_file import StrictYamlSource
 
 FILE_NAME = "batch_predictions.yaml"

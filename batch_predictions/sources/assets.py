@@ -9,22 +9,22 @@ from typing import Any
 import dagster as dg
 
 from batch_predictions.core.home import HomeError, read_state
-from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import (
+from batch_predictions.settings import Settings
+from batch_predictions.sources.base import Source
+from batch_predictions.sources.ingest import IngestResult, ingest
+from batch_predictions.sources.posted_rows.feedback import FeedbackSource
+from batch_predictions.sources.source_registry import source_of
+from batch_predictions.tables import FEEDBACK, Table
+from batch_predictions.tables.partitions import Partitions
+from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.reporting import (
     CADENCE,
     OWNERS,
     markdown,
     record_materializations,
     table_metadata,
 )
-from batch_predictions.settings import Settings
-from batch_predictions.sources.base import Source
-from batch_predictions.sources.ingest import IngestResult, ingest
-from batch_predictions.sources.posted.feedback import FeedbackSource
-from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import FEEDBACK, Table
-from batch_predictions.usual_check import check_is_usual, usual_check_specs
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.usual_check import check_is_usual, usual_check_specs
 
 CHECK = "all_rows_accounted_for"
 

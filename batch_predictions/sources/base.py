@@ -16,19 +16,19 @@ from typing import ClassVar, Self
 import duckdb
 
 from batch_predictions.core.home import State
-from batch_predictions.posted_rows.reader import PostedRows
 from batch_predictions.settings import (
     DuckDBSettings,
     EventTypeSettings,
     SettingsError,
     SourceSettings,
 )
-from batch_predictions.sources.event_types import (
+from batch_predictions.sources.posted_rows.reader import PostedRows
+from batch_predictions.sources.rows.spans import LaterRows, Span
+from batch_predictions.sources.validation.event_types import (
     DEFAULT_EVENTS,
     EventTypes,
     resolve_event_types,
 )
-from batch_predictions.sources.spans import LaterRows, Span
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     FEEDBACK,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batch_predictions.sources.base import ComparisonWindow, Source
-from batch_predictions.sources.ingest_log import (
+from batch_predictions.sources.rows.ingest_log import (
     Comparison,
     IngestLog,
     read_ingest_log,

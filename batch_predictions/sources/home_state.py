@@ -18,9 +18,9 @@ from batch_predictions.core.home import (
 )
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import INGESTED_TABLES, MAX_DATE, RAW_TABLES, Source
-from batch_predictions.sources.ingest_log import read_ingest_log, update_ingest_log
-from batch_predictions.sources.registry import build_source, current_date, source_of
-from batch_predictions.sources.spans import Span
+from batch_predictions.sources.rows.ingest_log import read_ingest_log, update_ingest_log
+from batch_predictions.sources.rows.spans import Span
+from batch_predictions.sources.source_registry import build_source, current_date, source_of
 from batch_predictions.tables import TABLES, week_of
 from batch_predictions.warehouse import Warehouse, as_date
 
@@ -57,7 +57,25 @@ def initial_state(source: Source, span: Span) -> State:
 def initialise_home(settings: Settings, today: dt.date | None = None) -> State:
     """The home's state; on its first run it is computed and written.
 
-    If the state is missing beside a warehouse that has partitions, it is restored from it.
+    Args and errors are those of `compute_state`.
+    """
+    state = read_state(settings.home)
+    if state is None:
+        computed, is_restored = _compute_state(settings, today)
+        # If another process initialises the home at the same time, the first to write wins.
+        state = write_state(settings.home, computed)
+        if is_restored:
+            _LOGGER.warning(
+                "%s was missing and is restored from the warehouse", state_path(settings.home)
+            )
+    _validate_state(settings, state)
+    return state
+
+
+def compute_state(settings: Settings, today: dt.date | None = None) -> State:
+    """The home's state, or the one that its first run would write; nothing is written.
+
+    If the state is missing beside a warehouse that has partitions, it is taken from it.
 
     Args:
         settings: settings of the home and the source.
@@ -68,23 +86,21 @@ def initialise_home(settings: Settings, today: dt.date | None = None) -> State:
             is missing and the warehouse does not say what it was.
         SourceError: the source does not exist, or none of its rows has a readable day.
     """
-    state = read_state(settings.home)
-    if state is None:
-        source = source_of(settings, None)
-        source.tables()
-        state = read_state_copy(settings.home)
-        is_restored = state is not None or _oldest_partition(settings) is not None
-        if state is None:
-            span = source.span(today or current_date(source.timezone))
-            state = _restore_state(settings, source, span) or initial_state(source, span)
-        # If another process initialises the home at the same time, the first to write wins.
-        state = write_state(settings.home, state)
-        if is_restored:
-            _LOGGER.warning(
-                "%s was missing and is restored from the warehouse", state_path(settings.home)
-            )
+    state = read_state(settings.home) or _compute_state(settings, today)[0]
     _validate_state(settings, state)
     return state
+
+
+def _compute_state(settings: Settings, today: dt.date | None) -> tuple[State, bool]:
+    """The state of a home that has none, and whether its warehouse says what it was."""
+    source = source_of(settings, None)
+    source.tables()
+    state = read_state_copy(settings.home)
+    is_restored = state is not None or _oldest_partition(settings) is not None
+    if state is None:
+        span = source.span(today or current_date(source.timezone))
+        state = _restore_state(settings, source, span) or initial_state(source, span)
+    return state, is_restored
 
 
 def restart_unused_home(settings: Settings, today: dt.date | None = None) -> State:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.core.durability import fsync_folder
-from batch_predictions.sources.ingest_log import update_ingest_log
+from batch_predictions.sources.rows.ingest_log import update_ingest_log
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.path_sql import quote_files, quote_pattern

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from batch_predictions.sources.ingest_log import read_ingest_log
+from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.tables import TABLES, Table
-from batch_predictions.tables.declaration import PartitionColumn
+from batch_predictions.tables.base import PartitionColumn
 from batch_predictions.warehouse import Warehouse
 
 

@@ -4,13 +4,13 @@ The warehouse enforces a declaration on every write, builds the analysts' views 
 UI shows it as the asset's column schema. Columns may be added; none is renamed or removed.
 """
 
-from batch_predictions.tables.audiences import (
+from batch_predictions.tables.audience_tables import (
     CHURN_FEATURES,
     CHURN_SCORES,
     PROMOTION_AUDIENCE,
     RETENTION_AUDIENCE,
 )
-from batch_predictions.tables.declaration import (
+from batch_predictions.tables.base import (
     TABLES,
     Column,
     PartitionColumn,
@@ -19,7 +19,7 @@ from batch_predictions.tables.declaration import (
     declare,
     week_of,
 )
-from batch_predictions.tables.evaluation import (
+from batch_predictions.tables.evaluation_tables import (
     COSTS,
     DRIFT,
     HISTOGRAMS,
@@ -27,7 +27,7 @@ from batch_predictions.tables.evaluation import (
     PROMOTIONS_LOG,
     REALIZED_METRICS,
 )
-from batch_predictions.tables.features import (
+from batch_predictions.tables.feature_tables import (
     DEMAND,
     ITEM_ACTIVITY,
     ITEM_SCORES,
@@ -35,7 +35,7 @@ from batch_predictions.tables.features import (
     USER_ACTIVITY,
     USER_SEGMENTS,
 )
-from batch_predictions.tables.predictions import (
+from batch_predictions.tables.prediction_tables import (
     ASPECTS,
     DEMAND_FORECASTS,
     DEMOGRAPHIC_RECOMMENDATIONS,
@@ -48,7 +48,7 @@ from batch_predictions.tables.predictions import (
     SEGMENT_LEVELS,
     TRAITS,
 )
-from batch_predictions.tables.raw import (
+from batch_predictions.tables.raw_tables import (
     CAMPAIGN_EVENTS,
     EVENT_TABLES,
     FEEDBACK,
@@ -61,7 +61,7 @@ from batch_predictions.tables.raw import (
     REVIEWS,
     USERS,
 )
-from batch_predictions.tables.tiles import (
+from batch_predictions.tables.tile_tables import (
     DAILY_SALES,
     ITEM_QUANTITIES,
     ITEM_TOTALS,

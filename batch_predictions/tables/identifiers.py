@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from batch_predictions.tables.declaration import Column
+from batch_predictions.tables.base import Column
 
 PLAIN_TEXTS = frozenset(
     {

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli.app import make_app
+from batch_predictions.cli.command_line import make_app
 from batch_predictions.core.home import read_state
-from batch_predictions.sources import initialise_home
+from batch_predictions.sources.home_state import initialise_home
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, day_keys
 
 

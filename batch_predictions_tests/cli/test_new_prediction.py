@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli.app import make_app
-from batch_predictions.cli.commands.new_prediction import render_files
+from batch_predictions.cli.command_line import make_app
+from batch_predictions.cli.commands.new_command import render_files
 from batch_predictions.settings import FILE_NAME, SettingsError
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.users_package import code_blocks

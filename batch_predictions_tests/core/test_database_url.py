@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from batch_predictions.core.database import open_engine
 from batch_predictions.core.database_url import (
     DatabaseUrlError,
     parse_database_url,
     parse_written_database_url,
 )
-from batch_predictions.posted_rows.reader import PostedRows
-from batch_predictions.serving.store.database import open_engine
-from batch_predictions.serving.store.read_only import StoreError
+from batch_predictions.core.read_only import StoreError
+from batch_predictions.sources.posted_rows.reader import PostedRows
 
 URL = "postgres://user:s3cret@host/shop"
 

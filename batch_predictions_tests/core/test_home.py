@@ -11,7 +11,6 @@ from typing import Literal
 import dagster as dg
 import pytest
 
-from batch_predictions.automation.instance import prepare
 from batch_predictions.core.home import (
     HomeError,
     State,
@@ -23,7 +22,8 @@ from batch_predictions.core.home import (
     write_state,
 )
 from batch_predictions.core.home_lock import home_lock
-from batch_predictions.serving.store.schema import Store
+from batch_predictions.orchestration.instance import prepare
+from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse, WarehouseError

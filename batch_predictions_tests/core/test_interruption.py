@@ -132,7 +132,7 @@ def test_a_command_that_a_signal_stops_says_so_in_one_line(
 ) -> None:
     code = f"""
 from batch_predictions import cli
-from batch_predictions.cli import app
+from batch_predictions.cli import command_line as app
 
 def command(arguments):
     if {end!r}.startswith("time"):

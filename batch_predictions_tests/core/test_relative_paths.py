@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from batch_predictions.core.relative_paths import validate_relative_path
-from batch_predictions.inference.manifest import Shard
-from batch_predictions.model_store import Decision
+from batch_predictions.inference.staging_manifest import Shard
+from batch_predictions.models.model_store import Decision
 
 OUTSIDE = ["../a", "a/../../b", "/tmp/a", "", ".", "..", "a/..", "./a", "a//b", "a\0b"]
 """Paths that no manifest may have."""

@@ -16,12 +16,7 @@ import yaml
 
 from batch_predictions.inference.dagster.assets import GPU
 from batch_predictions.settings import Settings
-from batch_predictions_tests.worlds.deployment import (
-    DEPLOYMENT,
-    PROGRAM,
-    parse_command,
-    read_yaml,
-)
+from batch_predictions_tests.worlds.deployment import DEPLOYMENT, PROGRAM, parse_command, read_yaml
 from batch_predictions_tests.worlds.http_service import running_service
 from batch_predictions_tests.worlds.paths import ROOT
 

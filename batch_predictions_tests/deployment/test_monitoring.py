@@ -97,7 +97,7 @@ def test_every_metric_of_the_service_is_watched_or_shown(metrics: dict[str, set[
 
 
 def test_thresholds_of_latency_are_bounds_of_the_histogram() -> None:
-    from batch_predictions.serving.http.metrics import _SECONDS
+    from batch_predictions.serving.http.service_metrics import _SECONDS
 
     [slow] = [rule for rule in rules() if rule["alert"] == "BatchPredictionsSlow"]
     assert float(slow["expr"].rpartition(">")[2]) in _SECONDS

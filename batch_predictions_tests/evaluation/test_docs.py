@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from batch_predictions.evaluation.plots import METRIC_PLOTS
+from batch_predictions.evaluation.metric_plots import METRIC_PLOTS
 from batch_predictions.settings import Settings
 from batch_predictions.tables import FEEDBACK
 from batch_predictions.warehouse import Warehouse

@@ -10,7 +10,6 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from batch_predictions import discovery
 from batch_predictions.evaluation.assets import (
     compute_metrics,
     plot_intervals,
@@ -27,6 +26,7 @@ from batch_predictions.tables import (
     REALIZED_METRICS,
     RETENTION_AUDIENCE,
     Table,
+    discovery,
 )
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.customers import interactions, write_raw_rows

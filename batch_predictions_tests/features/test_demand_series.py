@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from batch_predictions.features.demand import parameters
-from batch_predictions.features.queries import sql
+from batch_predictions.features.sql.demand_sql import parameters
+from batch_predictions.features.sql.queries import sql
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMAND, INTERACTIONS
 from batch_predictions.warehouse import Warehouse

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from batch_predictions.features.queries import parameters, sql, user_item_days
+from batch_predictions.features.sql.queries import parameters, sql, user_item_days
 from batch_predictions.settings import RecommendationsSettings, Settings, SourceSettings
 from batch_predictions.tables import INTERACTIONS
 from batch_predictions.warehouse import Warehouse
@@ -98,7 +98,7 @@ def test_churn_counts_days_with_a_purchase(warehouse: Warehouse, settings: Setti
 
 
 def test_demand_subtracts_the_returns_of_a_day(warehouse: Warehouse, settings: Settings) -> None:
-    from batch_predictions.features.demand import parameters as demand_parameters
+    from batch_predictions.features.sql.demand_sql import parameters as demand_parameters
 
     write_events(warehouse)
     for returns, units in (("subtract", 1.0), ("exclude", 2.0)):

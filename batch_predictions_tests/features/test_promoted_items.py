@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from batch_predictions.features.queries import sql
+from batch_predictions.features.sql.queries import sql
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.promotions import write_march_promotions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.features.queries import sql
+from batch_predictions.features.sql.queries import sql
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.promotions import Promotion, write_march_promotions
 

@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 
 from batch_predictions.features.assets import feature_asset
-from batch_predictions.features.declaration import FeatureTable
-from batch_predictions.features.demand import parameters
-from batch_predictions.features.tiles.assets import tile_asset
-from batch_predictions.features.tiles.declaration import TILES
+from batch_predictions.features.base import FeatureTable
+from batch_predictions.features.sql.demand_sql import parameters
+from batch_predictions.features.tile_assets import tile_asset
+from batch_predictions.features.tiles.base import TILES
 from batch_predictions.features.tiles.readiness import tile_problems
 from batch_predictions.settings import Settings
 from batch_predictions.tables import INTERACTIONS, TABLES, USER_ACTIVITY, USER_ITEMS, USER_TOTALS

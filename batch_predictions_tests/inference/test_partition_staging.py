@@ -6,10 +6,10 @@ import datetime as dt
 
 import pytest
 
-from batch_predictions import discovery
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.partition_staging import ServingModel, staging_spec
 from batch_predictions.settings import InferenceSettings, Settings
+from batch_predictions.tables import discovery
 from batch_predictions_tests.worlds.engine import DAY, DOUBLES, DoublingScorer
 
 doubles = BatchPrediction(

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_predictions.inference.engine import score
-from batch_predictions.inference.manifest import StagingManifest, result_path
+from batch_predictions.inference.pools.engine import score
 from batch_predictions.inference.results import digest_path
+from batch_predictions.inference.staging_manifest import StagingManifest, result_path
 from batch_predictions.inference.validation import validate
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse.schema_sql import WarehouseError

@@ -6,13 +6,13 @@ import importlib
 
 import pytest
 
-from batch_predictions import discovery
-from batch_predictions.discovery import instances
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import scorer_name
 from batch_predictions.inference.shards import load_scorer_class
-from batch_predictions.models.recommender.generators.registry import generators
+from batch_predictions.models.recommender.generators.generator_registry import generators
 from batch_predictions.settings import SettingsError
+from batch_predictions.tables import discovery
+from batch_predictions.tables.discovery import instances
 from batch_predictions_tests.worlds.engine import DoublingScorer, FixedScorer, Staging
 
 PLUGIN = "batch_predictions_tests.worlds.plugin_generator"

@@ -9,16 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from batch_predictions.inference.engine import score
-from batch_predictions.inference.manifest import StagingManifest, result_path
 from batch_predictions.inference.partition_loading import load_partition
+from batch_predictions.inference.pools.engine import score
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.validation import (
-    KEYS_ACCOUNTED,
-    Check,
-    ValidationResult,
-    validate,
-)
+from batch_predictions.inference.staging_manifest import StagingManifest, result_path
+from batch_predictions.inference.validation import KEYS_ACCOUNTED, Check, ValidationResult, validate
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS
 from batch_predictions.warehouse import Warehouse

@@ -16,18 +16,23 @@ import pytest
 
 from batch_predictions.core.home import State, write_state
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
-from batch_predictions.model_store import ModelStore
 from batch_predictions.models.demand.assets import select_demand
-from batch_predictions.models.demand.panel_builder import PanelSpec
-from batch_predictions.models.demand.training import UNTRAINED, DemandModels
+from batch_predictions.models.demand.data.panel_builder import PanelSpec
+from batch_predictions.models.demand.demand_training import UNTRAINED, DemandModels
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.predictions.demand import DemandScorer, demand_forecasts
 from batch_predictions.predictions.demand import parameters as forecast_parameters
 from batch_predictions.predictions.demand_plots import plot_forecasts, plot_orders
 from batch_predictions.predictions.replenishment import replenishment_orders
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.demand import forecast, forecast_lines, order_lines, orders
+from batch_predictions.serving.lookup.demand_lookup import (
+    forecast,
+    forecast_lines,
+    order_lines,
+    orders,
+)
 from batch_predictions.serving.release.publish import publish
-from batch_predictions.serving.store.schema import Store
+from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
 from batch_predictions.tables import INVENTORY
 from batch_predictions.warehouse import Warehouse

@@ -12,9 +12,12 @@ import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.models.demographic.count_adjustment import NO_ADJUSTMENT, CountAdjustment
-from batch_predictions.models.demographic.model import DemographicModel
+from batch_predictions.models.demographic.demographic_model import DemographicModel
+from batch_predictions.models.demographic.demographic_segments import (
+    SegmentAdjustment,
+    SegmentUsers,
+)
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
-from batch_predictions.models.demographic.segments import SegmentAdjustment, SegmentUsers
 from batch_predictions.predictions.fallback import DemographicScorer, demographic_recommendations
 
 USERS = pa.table(

@@ -11,21 +11,21 @@ import pyarrow.compute as pc
 import pytest
 
 from batch_predictions.core.home import write_state
-from batch_predictions.features.queries import parameters as feature_parameters
-from batch_predictions.features.queries import sql
+from batch_predictions.features.sql.queries import parameters as feature_parameters
+from batch_predictions.features.sql.queries import sql
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS, ItemFeatures
 from batch_predictions.models.recommender.data.staged_histories import read_histories
-from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.models.recommender.training.windows import label_windows
-from batch_predictions.models.recommender.warehouse_inputs import (
+from batch_predictions.models.recommender.recommender_inputs import (
     _share_below,
     read_interactions,
     training_days,
     two_stage_config,
 )
+from batch_predictions.models.recommender.training.label_windows import label_windows
+from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.predictions.recommendations import parameters, recommendations
 from batch_predictions.settings import RecommenderSettings, Settings, SourceSettings
 from batch_predictions.tables import INTERACTIONS, ITEM_STATE, ITEMS, USER_SEGMENTS, USERS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.cli.errors import MACHINE
+from batch_predictions.cli.console.errors import MACHINE
 from batch_predictions_tests.worlds.benchmark_scripts import script_environment
 from batch_predictions_tests.worlds.serving import current_release_id
 from batch_predictions_tests.worlds.small_home import write_small_home
@@ -21,7 +21,7 @@ MOUNT = 'mount -t tmpfs -o size=64m tmpfs "$0" && exec "$@"'
 WRITE = """
 import json, os, shutil, sys
 from pathlib import Path
-from batch_predictions.cli.errors import describe_error
+from batch_predictions.cli.console.errors import describe_error
 from batch_predictions_tests.worlds.serving import current_release_id
 from batch_predictions_tests.worlds.small_home import write_small_home
 

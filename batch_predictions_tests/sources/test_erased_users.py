@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
-from batch_predictions.erasures import request_erasure
-from batch_predictions.sources.sign_ups import new_sign_ups
+from batch_predictions.core.erasures import request_erasure
+from batch_predictions.sources.new_users import new_sign_ups
 from batch_predictions.tables import USERS
 from batch_predictions_tests.worlds.bytes_of_home import files_with
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, total_counts

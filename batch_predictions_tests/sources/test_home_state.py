@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.automation.left_out import describe_left_out
 from batch_predictions.core.home import (
     HomeError,
     read_state,
@@ -16,12 +15,18 @@ from batch_predictions.core.home import (
     state_copy_path,
     state_path,
 )
+from batch_predictions.operations.left_out import describe_left_out
 from batch_predictions.settings import Settings
-from batch_predictions.sources import SourceError, initialise_home, source_of
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
-from batch_predictions.sources.home_state import move_first_day, restart_unused_home
+from batch_predictions.sources.home_state import (
+    initialise_home,
+    move_first_day,
+    restart_unused_home,
+)
 from batch_predictions.sources.ingest import days_to_ingest, ingest
-from batch_predictions.sources.ingest_log import read_ingest_log
+from batch_predictions.sources.rows.ingest_log import read_ingest_log
+from batch_predictions.sources.source_registry import source_of
 from batch_predictions.tables import INTERACTIONS, ITEM_STATE
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.source_database import SourceDatabase

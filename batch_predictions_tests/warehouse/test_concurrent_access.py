@@ -14,16 +14,10 @@ import duckdb
 import pytest
 
 from batch_predictions.settings import Settings
-from batch_predictions.tables import (
-    USER_SEGMENTS,
-)
+from batch_predictions.tables import USER_SEGMENTS
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.warehouse import _is_concurrent_replace
-from batch_predictions_tests.worlds.pets import (
-    DAY,
-    PETS,
-    ROW,
-)
+from batch_predictions_tests.worlds.pets import DAY, PETS, ROW
 
 KILLS = 10
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from batch_predictions.tables import ITEM_STATE, TABLES
-from batch_predictions.tables.declaration import Column
+from batch_predictions.tables.base import Column
 from batch_predictions.warehouse import Warehouse, integrity
 from batch_predictions.warehouse.integrity import find_damaged
 

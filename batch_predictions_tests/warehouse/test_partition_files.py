@@ -15,18 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_predictions.settings import Settings
-from batch_predictions.tables import (
-    QUARANTINE,
-    USERS,
-)
+from batch_predictions.tables import QUARANTINE, USERS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.schema_sql import WarehouseError
-from batch_predictions_tests.worlds.pets import (
-    DAY,
-    EMPTY,
-    PETS,
-    ROW,
-)
+from batch_predictions_tests.worlds.pets import DAY, EMPTY, PETS, ROW
 
 HOSTILE = [
     "",

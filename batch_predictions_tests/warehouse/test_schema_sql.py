@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.schema_sql import WarehouseError, tables_in
-from batch_predictions_tests.worlds.pets import (
-    DAY,
-    NEXT,
-    PETS,
-    ROW,
-    make_pets,
-    read_ids,
-    read_pets,
-)
+from batch_predictions_tests.worlds.pets import DAY, NEXT, PETS, ROW, make_pets, read_ids, read_pets
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 
 

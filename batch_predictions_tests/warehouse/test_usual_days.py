@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from batch_predictions.automation.status import read_status
 from batch_predictions.inference.usual_exclusions import unusual_exclusions
+from batch_predictions.operations.status import read_status
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.settings import ChecksSettings, Settings
 from batch_predictions.tables import CHURN_SCORES, EXCLUSIONS, INTERACTIONS, ITEM_SENTIMENTS
-from batch_predictions.usual_check import check_is_usual, usual_check_specs
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.partition_profiles import read_profile
+from batch_predictions.warehouse.usual_check import check_is_usual, usual_check_specs
 from batch_predictions.warehouse.usual_days import compare_day
 
 DAY = dt.date(2024, 3, 6)
@@ -106,7 +107,10 @@ def test_what_a_footer_tells(warehouse: Warehouse) -> None:
 def test_an_unusual_day_is_told(warehouse: Warehouse, settings: Settings) -> None:
     write_weeks(warehouse, [100] * 4)
     write_day(warehouse, 10, "-1")
-    problems = {p.condition: p.message for p in read_status(settings, 9, DAY).problems}
+    problems = {
+        p.condition: p.message
+        for p in read_status(settings, DagsterRecords(settings), 9, DAY).problems
+    }
     told = problems["unusual:predictions.churn_scores"]
     assert "10 rows; 56 to 180 are usual; days_inactive has numbers below 0" in told
     check = check_is_usual(warehouse, settings, CHURN_SCORES, DAY.isoformat())
@@ -158,7 +162,7 @@ def test_a_day_that_is_late_is_told_until_it_arrives(
         )
 
     def told() -> list[str]:
-        problems = read_status(settings, 9, DAY).problems
+        problems = read_status(settings, DagsterRecords(settings), 9, DAY).problems
         return [p.message for p in problems if p.condition.startswith("missing:")]
 
     late = DAY - dt.timedelta(days=1)

@@ -8,21 +8,10 @@ from typing import Any
 import duckdb
 
 from batch_predictions.settings import Settings
-from batch_predictions.tables import (
-    TABLES,
-    Column,
-    Table,
-    declare,
-)
+from batch_predictions.tables import TABLES, Column, Table, declare
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.views import ensure_views
-from batch_predictions_tests.worlds.pets import (
-    DAY,
-    NEXT,
-    PETS,
-    ROW,
-    read_ids,
-)
+from batch_predictions_tests.worlds.pets import DAY, NEXT, PETS, ROW, read_ids
 
 
 def analyst(home: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.model_store import Decision, ModelStore, Verdict
+from batch_predictions.models.model_store import Decision, ModelStore, Verdict
 
 
 def decide(models: ModelStore, model: str, day: dt.date, decision: Verdict = "promoted") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.models.demand.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 
 MONDAY = dt.date(2023, 1, 2)
 

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 import yaml
 
-from batch_predictions.cli.app import make_app
+from batch_predictions.cli.command_line import make_app
 from batch_predictions_tests.worlds.paths import ROOT
 
 DEPLOYMENT = ROOT / "deployment"

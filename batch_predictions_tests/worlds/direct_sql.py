@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from batch_predictions.features import conditions
+from batch_predictions.features.sql import conditions
 
 FOLDER = Path(__file__).parents[1] / "features" / "direct_sql"
 _CONDITION = re.compile(r"\{(is_purchase|is_counted) (\w+)\}")

@@ -9,8 +9,8 @@ import pyarrow as pa
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.splits import Holdout
-from batch_predictions.models.recommender.evaluation import Evaluation, evaluate
 from batch_predictions.models.recommender.generators.popularity import Popularity
+from batch_predictions.models.recommender.training.ranking_evaluation import Evaluation, evaluate
 
 CUT_DAY = date(2024, 1, 10)
 DAY_BEFORE = date(2024, 1, 9)

@@ -9,18 +9,18 @@ from typing import Any
 import dagster as dg
 
 from batch_predictions.core.home import State
-from batch_predictions.features import feature_tables
+from batch_predictions.features import declared_features
 from batch_predictions.features.assets import feature_asset
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster import assets as prediction_assets
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
-from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.model_store import ModelStore
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training import trainings
 from batch_predictions.models.training_assets import training_asset
-from batch_predictions.partitions import Partitions
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset as make_raw_asset
 from batch_predictions.tables import TABLES
+from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse
 
 STATE = State(
@@ -41,8 +41,8 @@ def features_asset(name: str) -> dg.AssetsDefinition:
     """The asset `features/<name>` of the platform."""
     [feature_table] = [
         value
-        for value in vars(feature_tables).values()
-        if isinstance(value, feature_tables.FeatureTable) and value.table.name == name
+        for value in vars(declared_features).values()
+        if isinstance(value, declared_features.FeatureTable) and value.table.name == name
     ]
     return feature_asset(feature_table, PARTITIONS)
 

@@ -10,8 +10,8 @@ from unittest.mock import Mock
 import uvicorn
 from uvicorn.server import ServerState
 
-from batch_predictions.serving.http import protocol as protocol_module
-from batch_predictions.serving.http.protocol import HttpProtocol
+from batch_predictions.serving.server import protocol as protocol_module
+from batch_predictions.serving.server.protocol import HttpProtocol
 
 
 class FakeTransport(asyncio.Transport):

@@ -20,10 +20,10 @@ from urllib.parse import quote, urlencode
 
 import uvicorn
 
-from batch_predictions.serving.http.app import make_app
-from batch_predictions.serving.http.protocol import HttpProtocol
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.release.context_tables import ContextChoice
+from batch_predictions.serving.server.http_app import make_app
+from batch_predictions.serving.server.protocol import HttpProtocol
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     ASPECTS,

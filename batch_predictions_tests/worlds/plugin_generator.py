@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from batch_predictions.models.recommender.generators.als import ALS
-from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.base import Generator
 
 plugin_als = Generator("plugin_als", ALS, "similar")

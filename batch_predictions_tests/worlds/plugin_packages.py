@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions import discovery
+from batch_predictions.tables import discovery
 from batch_predictions_tests.worlds.paths import ROOT
 
 

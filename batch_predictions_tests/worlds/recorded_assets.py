@@ -9,12 +9,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from batch_predictions.automation import instance as home_instance
-from batch_predictions.automation.run_tags import OWNER_TAG
-from batch_predictions.reporting import new_axes, record_materializations
+from batch_predictions.operations.records import OWNER_TAG
+from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.reporting import new_axes, record_materializations
 from batch_predictions_tests.worlds.home import PARTITIONS
 
 ITEMS = (

@@ -6,8 +6,8 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batch_predictions.partitions import week_of
 from batch_predictions.tables import INTERACTIONS, INVENTORY, ITEMS, PROMOTION_CALENDAR
+from batch_predictions.tables.partitions import week_of
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.table_rows import write_rows
 

@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_predictions.serving.release.context_tables import ContextChoice
-from batch_predictions.serving.release.pointer import Release
 from batch_predictions.serving.release.publish import NO_CONTEXT, publish
-from batch_predictions.serving.release.records import releases
-from batch_predictions.serving.store.schema import CURRENT, Store, store_url
+from batch_predictions.serving.release.release_records import releases
+from batch_predictions.serving.store.pointer import Release
+from batch_predictions.serving.store.store import CURRENT, Store, store_url
 from batch_predictions.settings import ServingSettings, Settings
 from batch_predictions.tables import (
     DEMOGRAPHIC_RECOMMENDATIONS,

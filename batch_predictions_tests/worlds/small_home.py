@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from batch_predictions.core.home import State, write_state
-from batch_predictions.model_store import Decision, ModelStore
+from batch_predictions.models.model_store import Decision, ModelStore
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
 STATE = State(

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from batch_predictions.core.home import State
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources import Source, build_source
+from batch_predictions.sources.base import Source
 from batch_predictions.sources.ingest import IngestResult, days_to_ingest, ingest
+from batch_predictions.sources.source_registry import build_source
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions_tests.worlds.source_folders import DEFAULT_DATE, FIRST_DAY, day_keys

@@ -9,8 +9,9 @@ from typing import Any
 
 from batch_predictions.core.home import State
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources import Source, source_of
+from batch_predictions.sources.base import Source
 from batch_predictions.sources.ingest import IngestResult, ingest
+from batch_predictions.sources.source_registry import source_of
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions.warehouse import Warehouse
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from batch_predictions.automation.job_runner import POOL
+from batch_predictions.orchestration.job_runner import POOL
 
 
 @dg.job

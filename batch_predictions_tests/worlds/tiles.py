@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.features.demand import parameters
+from batch_predictions.features.sql.demand_sql import parameters
+from batch_predictions.features.tiles.base import TILES
 from batch_predictions.features.tiles.building import write_tile
-from batch_predictions.features.tiles.declaration import TILES
-from batch_predictions.features.tiles.fingerprints import RawDays
+from batch_predictions.features.tiles.tile_fingerprints import RawDays
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 

@@ -17,13 +17,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from batch_predictions.automation import instance as home_instance
-from batch_predictions.automation import new_files
-from batch_predictions.automation.job_runner import PARTITION
-from batch_predictions.automation.progress import LOGGER
-from batch_predictions.automation.run import run
-from batch_predictions.automation.run_summary import Summary
-from batch_predictions.automation.unchanged import served_release
+from batch_predictions.operations.run_summary import Summary
+from batch_predictions.orchestration import instance as home_instance
+from batch_predictions.orchestration import new_files
+from batch_predictions.orchestration.job_runner import PARTITION
+from batch_predictions.orchestration.progress import LOGGER
+from batch_predictions.orchestration.run import run
+from batch_predictions.planning.unchanged import served_release
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.tables import COSTS
 from batch_predictions.warehouse import Warehouse

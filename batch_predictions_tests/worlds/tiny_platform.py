@@ -14,15 +14,15 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from batch_predictions.automation import prepared_run, stale
 from batch_predictions.evaluation.realized_metric import RealizedMetric
-from batch_predictions.features.declaration import FeatureTable
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.features.base import FeatureTable
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.models.training import Trained, Training
-from batch_predictions.partitions import Partitions
+from batch_predictions.orchestration import planner, stale
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table, columns, declare
+from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse
 
 USERS = 4
@@ -131,7 +131,7 @@ def tiny_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
     monkeypatch.setattr(definitions, "INGESTED_TABLES", needed)
     for name in ("histograms", "drift"):
         monkeypatch.setattr(definitions, f"{name}_asset", partial(_asset_without_rows, name))
-    for module in (definitions, prepared_run, stale):
+    for module in (definitions, planner, stale):
         monkeypatch.setattr(module, "trainings", lambda: {"tiny": TRAINING})
     for table in (DAILY, WEEKLY):
         declare(table)

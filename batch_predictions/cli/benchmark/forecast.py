@@ -19,10 +19,10 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.baselines import SeasonalNaive
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams, diverged
 from batch_predictions.models.demand.forecasters.smoothing import Naive2, SeasonalAdjustment, Theta
-from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.settings import SettingsError
 from batch_predictions.warehouse.path_sql import escape_pattern
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import duckdb
 import numpy as np
 
-from batch_predictions.models.sentiment.data import (
+from batch_predictions.models.sentiment.text.labelled_reviews import (
     CLASSES,
     UNLABELLED,
     Reviews,

@@ -20,10 +20,25 @@ import numpy as np
 
 from batch_predictions.cli.benchmark.labelled_file import LabelledFile, read_labelled_file
 from batch_predictions.models.common.torch_threads import one_torch_thread
-from batch_predictions.models.sentiment.arrays import Floats
-from batch_predictions.models.sentiment.candidates import NET_DEFAULT, candidates_by_size
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.data import (
+from batch_predictions.models.sentiment.fold_cache import FoldCache, hash_inputs
+from batch_predictions.models.sentiment.models.base import ModelTraining
+from batch_predictions.models.sentiment.models.sentiment_registry import validate_names
+from batch_predictions.models.sentiment.sentiment_candidates import NET_DEFAULT, candidates_by_size
+from batch_predictions.models.sentiment.sentiment_metrics import (
+    ACCURACY,
+    MACRO_F1,
+    EvaluatedClassifier,
+)
+from batch_predictions.models.sentiment.sentiment_selection import (
+    FOLDS,
+    choose_best,
+    compare_on_folds,
+)
+from batch_predictions.models.sentiment.sentiment_training import BASELINE, ClassifierTrainer
+from batch_predictions.models.sentiment.text.arrays import Floats
+from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.labelled_reviews import (
     Labels,
     Reviews,
     deduplicate,
@@ -31,13 +46,6 @@ from batch_predictions.models.sentiment.data import (
     number_distinct,
     stratified_folds,
 )
-from batch_predictions.models.sentiment.fold_cache import FoldCache, hash_inputs
-from batch_predictions.models.sentiment.metrics import ACCURACY, MACRO_F1, EvaluatedClassifier
-from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.registry import validate_names
-from batch_predictions.models.sentiment.selection import FOLDS, choose_best, compare_on_folds
-from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.training import BASELINE, ClassifierTrainer
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from batch_predictions.cli.command import command
-from batch_predictions.cli.options import Home, Json, day_of, load_settings
+from batch_predictions.cli.console.command import command
+from batch_predictions.cli.console.options import Home, Json, day_of, load_settings
 from batch_predictions.settings import Settings
 
 
@@ -32,8 +32,8 @@ def first_day(
     """
     from batch_predictions.core.home import read_state
     from batch_predictions.core.home_lock import home_lock
-    from batch_predictions.discovery import load_plugins
     from batch_predictions.sources.home_state import move_first_day
+    from batch_predictions.tables.discovery import load_plugins
 
     settings = load_settings(home, context)
     wanted = day_of(day)

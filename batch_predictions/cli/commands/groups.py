@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batch_predictions.cli.command import CommandGroup
+from batch_predictions.cli.console.command import CommandGroup
 
 GROUPS = (
     CommandGroup("lookup", "Look predictions up in the current release.", order=10),

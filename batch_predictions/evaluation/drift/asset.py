@@ -7,11 +7,11 @@ import dagster as dg
 from batch_predictions.evaluation.daily_asset import daily_evaluation_asset
 from batch_predictions.evaluation.drift.columns import drift_tables
 from batch_predictions.evaluation.drift.compute import compute_drift
+from batch_predictions.evaluation.drift.drift_plots import plot_drift, plot_histograms
 from batch_predictions.evaluation.drift.histograms import compute_histograms
-from batch_predictions.evaluation.drift.plots import plot_drift, plot_histograms
-from batch_predictions.model_store import ModelStore
-from batch_predictions.partitions import Partitions
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.tables import DRIFT, HISTOGRAMS
+from batch_predictions.tables.partitions import Partitions
 
 
 def histograms_asset(partitions: Partitions) -> dg.AssetsDefinition:

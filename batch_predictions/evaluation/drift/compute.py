@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.evaluation.drift.statistics import compare_categories, compare_numbers
+from batch_predictions.evaluation.drift.drift_statistics import compare_categories, compare_numbers
 from batch_predictions.tables import DRIFT, HISTOGRAMS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.arrow_rows import arrow_rows

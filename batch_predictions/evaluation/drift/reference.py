@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.discovery import instances
 from batch_predictions.evaluation.drift.columns import drift_tables
-from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.model_store import ModelStore
+from batch_predictions.inference.base import BatchPrediction
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training import trainings
-from batch_predictions.partitions import latest_ended_week, trained_through
+from batch_predictions.tables.discovery import instances
+from batch_predictions.tables.partitions import latest_ended_week, trained_through
 
 
 def model_by_table() -> dict[str, str]:

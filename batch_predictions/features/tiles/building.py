@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 
-from batch_predictions.features.tiles.declaration import TILES, Tile
-from batch_predictions.features.tiles.fingerprints import (
+from batch_predictions.features.tiles.base import TILES, Tile
+from batch_predictions.features.tiles.tile_fingerprints import (
     INPUTS,
     RawDays,
     TileSpan,

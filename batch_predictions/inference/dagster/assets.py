@@ -7,16 +7,16 @@ from typing import Any
 
 import dagster as dg
 
+from batch_predictions.inference.base import BatchPrediction, asset_key_of
 from batch_predictions.inference.dagster import steps
-from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
 from batch_predictions.inference.scorer import Scorer
-from batch_predictions.model_store import ModelStore
-from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import CADENCE, OWNERS, table_metadata
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
-from batch_predictions.usual_check import IS_USUAL, usual_check_specs
+from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.reporting import CADENCE, OWNERS, table_metadata
+from batch_predictions.warehouse.usual_check import IS_USUAL, usual_check_specs
 
 GPU = {
     "dagster-k8s/config": {

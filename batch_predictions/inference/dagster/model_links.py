@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions.model_store import ModelStore
-from batch_predictions.partitions import latest_ended_week
+from batch_predictions.models.model_store import ModelStore
+from batch_predictions.tables.partitions import latest_ended_week
 
 
 def model_links(

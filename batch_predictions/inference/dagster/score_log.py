@@ -6,7 +6,7 @@ import time
 
 import dagster as dg
 
-from batch_predictions.inference.engine import ScoreSummary
+from batch_predictions.inference.pools.engine import ScoreSummary
 
 PROGRESS_SECONDS = 10.0
 """Time between two log lines of progress."""

@@ -28,12 +28,7 @@ from batch_predictions.inference.pools.ray_resources import (
     gpus_per_instance,
 )
 from batch_predictions.inference.shards import StageTimings, Worker
-from batch_predictions.settings import (
-    PREFIX,
-    InferenceSettings,
-    home_folder,
-    shareable_variables,
-)
+from batch_predictions.settings import PREFIX, InferenceSettings, home_folder, shareable_variables
 from batch_predictions.settings.environment import WITHHELD
 
 _POLL_SECONDS = 2.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.inference.topk.arrays import (
+from batch_predictions.inference.topk.array_types import (
     BLOCK_ITEMS,
     BLOCK_USERS,
     Floats,
@@ -178,7 +178,7 @@ class _Search:
 
     def _group_seen_by_block(self, start: int, n: int) -> tuple[npt.NDArray[Any], ...]:
         """The batch's seen items by block: pointers (blocks + 1), users and columns."""
-        from batch_predictions.inference.topk import candidates
+        from batch_predictions.inference.topk import topk_candidates
 
         pointers = np.zeros(len(self.items.blocks) + 1, dtype=np.int64)
         if self.seen is None:
@@ -187,7 +187,7 @@ class _Search:
         indptr = self.seen.indptr[start : start + n + 1]
         users = np.empty(indptr[-1] - indptr[0], dtype=np.int32)
         columns = np.empty(len(users), dtype=np.int32)
-        candidates.group_seen_by_block(
+        topk_candidates.group_seen_by_block(
             indptr, self.seen.indices, self.items.rank_of, BLOCK_ITEMS, pointers, users, columns
         )
         return pointers, users, columns
@@ -201,7 +201,7 @@ class _Search:
         buffers: SearchBuffers,
     ) -> None:
         """Writes the lists of users with a zero vector: scores of 0, the lowest positions."""
-        from batch_predictions.inference.topk import candidates
+        from batch_predictions.inference.topk import topk_candidates
 
         items = self.items
         seen = np.empty(0, dtype=np.int32)
@@ -209,7 +209,7 @@ class _Search:
             if self.seen is not None:
                 low, high = self.seen.indptr[start + row], self.seen.indptr[start + row + 1]
                 seen = self.seen.indices[low:high]
-            length = candidates.first_allowed_positions(
+            length = topk_candidates.first_allowed_positions(
                 self.k, items.rank_of, seen, buffers.is_seen, items.categories,
                 items.category_cap, buffers.category_counts, positions[row],
             )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.inference.topk.arrays import BLOCK_ITEMS, Floats, upper_norms
+from batch_predictions.inference.topk.array_types import BLOCK_ITEMS, Floats, upper_norms
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from batch_predictions.core.jit import njit_cached
-from batch_predictions.inference.topk.candidates import (
+from batch_predictions.inference.topk.topk_candidates import (
     apply_category_cap,
     approximate_kth_largest,
     initial_floor,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
-from batch_predictions.models.churn.metrics import AUC
-from batch_predictions.models.churn.warehouse_inputs import examples_as_of, first_purchase_day
+from batch_predictions.models.churn.churn_metrics import AUC
+from batch_predictions.models.churn.data.churn_inputs import examples_as_of, first_purchase_day
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CAMPAIGN_EVENTS, ITEMS, USERS
@@ -24,8 +24,8 @@ def train_churn(
         through: last day whose purchases are known to the training.
         progress: receives lines for the log.
     """
-    from batch_predictions.models.churn import plots
-    from batch_predictions.models.churn.selection import ChurnTrainingConfig, select_churn
+    from batch_predictions.models.churn import churn_plots
+    from batch_predictions.models.churn.churn_selection import ChurnTrainingConfig, select_churn
 
     config = settings.churn
     selection = select_churn(
@@ -58,7 +58,9 @@ def train_churn(
         plotted=AUC,
         figures={
             "calibration": lambda: (
-                plots.plot_calibration(*outcomes, f"{selection.candidate} on the test customers")
+                churn_plots.plot_calibration(
+                    *outcomes, f"{selection.candidate} on the test customers"
+                )
                 if outcomes
                 else None
             )

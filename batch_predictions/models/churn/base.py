@@ -2,7 +2,7 @@
 
 An estimator is a module of `models/churn/estimators/`, or of a package that the setting `plugins`
 names, with a subclass of `ChurnEstimator` and a `ChurnEstimatorSpec` at its top level.
-`models/churn/registry.py` finds both.
+`models/churn/estimators/churn_registry.py` finds both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import pyarrow as pa
 
-from batch_predictions.models.churn.examples import Examples
+from batch_predictions.models.churn.data.churn_examples import Examples
 from batch_predictions.models.common.bootstrap import Doubles
 
 Params = TypeVar("Params")

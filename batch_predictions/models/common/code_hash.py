@@ -8,8 +8,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from batch_predictions.discovery import PACKAGE, plugins
 from batch_predictions.models.common.content_hash import content_hash
+from batch_predictions.tables.discovery import PACKAGE, plugins
 
 _LIBRARIES = ("numpy", "scipy", "pyarrow", "duckdb", "numba", "lightgbm", "implicit", "torch")
 

@@ -9,21 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.core.home import read_state
-from batch_predictions.features.demand import parameters
-from batch_predictions.features.queries import sql
-from batch_predictions.models.demand.metrics import WAPE_SUM
-from batch_predictions.models.demand.panel import Panel
-from batch_predictions.models.demand.panel_builder import PanelSpec, history_lengths
-from batch_predictions.models.demand.plots import plot_coverage, plot_error_by_horizon
-from batch_predictions.models.demand.selection import BacktestConfig
-from batch_predictions.models.demand.training import (
+from batch_predictions.features.sql.demand_sql import parameters
+from batch_predictions.features.sql.queries import sql
+from batch_predictions.models.demand.backtest_plots import plot_coverage, plot_error_by_horizon
+from batch_predictions.models.demand.data.panel import Panel
+from batch_predictions.models.demand.data.panel_builder import PanelSpec, history_lengths
+from batch_predictions.models.demand.demand_metrics import WAPE_SUM
+from batch_predictions.models.demand.demand_selection import BacktestConfig
+from batch_predictions.models.demand.demand_training import (
     LevelSelection,
     select_levels,
     serving_candidate,
 )
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
-from batch_predictions.sources import registry
+from batch_predictions.sources import source_registry
 from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR
 from batch_predictions.warehouse import Warehouse
 
@@ -38,7 +38,7 @@ def panel_spec(settings: Settings) -> PanelSpec:
     return PanelSpec(
         history_days=settings.demand.history_days,
         horizon=settings.demand.horizon,
-        country=registry.build_source(settings.source, state).holiday_country,
+        country=source_registry.build_source(settings.source, state).holiday_country,
         holidays=tuple(settings.demand.holidays),
         shift_days=state.shift_days if state else 0,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 
 
 @dataclass(frozen=True)

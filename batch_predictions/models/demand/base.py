@@ -5,7 +5,7 @@
 without being refitted. The forecast of a series does not depend on the other series of the panel.
 
 A forecaster is a subclass of `Forecaster` in a module of `models/demand/forecasters/`, or in a
-module that the setting `plugins` names. `models/demand/registry.py` finds it there by its `kind`.
+module that the setting `plugins` names. `demand_registry.py` finds it there by its `kind`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from batch_predictions.models.demand.panel import Doubles, Integers, Panel
+from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
 
 MANIFEST_FILE = "forecaster.json"
 SERIES_FILE = "series.parquet"

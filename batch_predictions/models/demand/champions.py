@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from batch_predictions.models.demand.panel import Doubles, Integers
+from batch_predictions.models.demand.data.panel import Doubles, Integers
 
 SHRINKAGE_ORIGINS = 3.0
 """With this number of past origins, the losses of a series count as much as those of all series."""

@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from batch_predictions.models.demand.panel import Doubles, Integers
+from batch_predictions.models.demand.data.panel import Doubles, Integers
 
 QUANTILE_LEVELS = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95)
 """Levels of the quantiles of a day's forecast."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
-from batch_predictions.features.queries import parameters as feature_parameters
-from batch_predictions.features.queries import sql
-from batch_predictions.models.recommender.warehouse_inputs import read_interactions
+from batch_predictions.features.sql.queries import parameters as feature_parameters
+from batch_predictions.features.sql.queries import sql
+from batch_predictions.models.recommender.recommender_inputs import read_interactions
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR, USERS
@@ -28,11 +28,11 @@ def train_demographic(
         progress: receives lines for the log.
     """
     from batch_predictions.models.demographic.count_adjustment import CountAdjustment
-    from batch_predictions.models.demographic.ridge import RidgeAdjustment
-    from batch_predictions.models.demographic.selection import (
+    from batch_predictions.models.demographic.demographic_selection import (
         DemographicConfig,
         select_demographic,
     )
+    from batch_predictions.models.demographic.ridge import RidgeAdjustment
 
     segments = warehouse.query(
         f"select user_id, age_bracket, gender, location from ({sql('user_segments')})",

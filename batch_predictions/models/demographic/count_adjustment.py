@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from batch_predictions.models.common.ranking_metrics import Doubles
-from batch_predictions.models.demographic.segments import (
+from batch_predictions.models.demographic.demographic_segments import (
     ALL,
     EVERYONE,
     PARENTS,

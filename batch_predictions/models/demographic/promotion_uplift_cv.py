@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.common.ranking_metrics import Doubles
-from batch_predictions.models.demographic.evaluation import ColdStartEvaluation
+from batch_predictions.models.demographic.demographic_evaluation import ColdStartEvaluation
 from batch_predictions.models.demographic.promotion_response import (
     RESPONSE_WEEKS,
     fit_responses,

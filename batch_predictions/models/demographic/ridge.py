@@ -30,14 +30,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.models.common.ranking_metrics import Doubles
-from batch_predictions.models.demographic.design import DemographicDesign
-from batch_predictions.models.demographic.segments import (
+from batch_predictions.models.demographic.demographic_segments import (
     EVERYONE,
     Segment,
     SegmentCounts,
     SegmentShares,
     SegmentUsers,
 )
+from batch_predictions.models.demographic.design import DemographicDesign
 
 MIN_RATIO = 0.05
 """No ratio is lower: a linear model would go below zero."""

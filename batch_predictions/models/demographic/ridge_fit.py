@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.models.common.ranking_metrics import Doubles, Positions
+from batch_predictions.models.demographic.demographic_segments import SegmentUsers
 from batch_predictions.models.demographic.design import DemographicDesign
 from batch_predictions.models.demographic.penalty import (
     COMMON_PENALTY_ITEMS,
@@ -16,7 +17,6 @@ from batch_predictions.models.demographic.penalty import (
     penalty_per_response,
 )
 from batch_predictions.models.demographic.ridge import DAMPING_USERS, RidgeAdjustment
-from batch_predictions.models.demographic.segments import SegmentUsers
 
 
 class RidgeFit:

@@ -111,7 +111,7 @@ class BanzhafExplainer:
         Raises:
             ValueError: rows do not have the model's number of columns.
         """
-        from batch_predictions.models.forest.kernels.banzhaf import banzhaf_values
+        from batch_predictions.models.forest.kernels.banzhaf_kernels import banzhaf_values
 
         out = np.empty((len(rows), self.n_players), np.float32)
         for span, lines in iterate_lines(rows, self.n_features):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.models.common.training_cache import FOLDER as CACHE_FOLDER
-from batch_predictions.models.recommender.warehouse_inputs import (
+from batch_predictions.models.recommender.recommender_inputs import (
     WarehouseSideInformation,
     read_interactions,
     training_days,
@@ -21,8 +21,13 @@ from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from batch_predictions.models.recommender.base import Recommender
-    from batch_predictions.models.recommender.candidate_generation import GeneratorParams
+    from batch_predictions.models.recommender.data.interactions import Interactions
+    from batch_predictions.models.recommender.generators.candidate_generation import GeneratorParams
+    from batch_predictions.models.recommender.training.parameter_search import ParameterSearch
+    from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 
 def train_recommender(
@@ -37,32 +42,20 @@ def train_recommender(
     """
     from batch_predictions.models.common.training_cache import TrainingCache
     from batch_predictions.models.recommender.data.interactions import Interactions
-    from batch_predictions.models.recommender.selection import COMBINED_CANDIDATES, select
-    from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
-    from batch_predictions.models.recommender.training.parameter_search import (
-        ParameterSearch,
-        search_parameters,
+    from batch_predictions.models.recommender.recommender_selection import (
+        COMBINED_CANDIDATES,
+        select,
     )
-    from batch_predictions.models.recommender.training.search_plot import plot_search
+    from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
-    from batch_predictions.models.recommender.training.tuning import tune
 
     rows = read_interactions(warehouse, settings, through, training_days(settings))
     interactions = Interactions.from_table(rows.table)
     side = WarehouseSideInformation(warehouse, settings)
     trainer = RankerTrainer(two_stage_config(settings), side, progress, rows.user_share)
-    search = ParameterSearch(trainer)
-    minutes = settings.recommender.tuning_minutes
-    if trials := settings.recommender.tuning_trials:
-        trainer = tune(interactions, through, trainer, trials)
-    elif minutes is None or minutes > 0:
-        previous = _previous_parameters(settings, through)
-        search = search_parameters(interactions, through, trainer, minutes, previous)
-        if search.why:
-            progress(f"parameters are as declared: {search.why}")
-        trainer = search.trainer
+    search = _search_parameters(interactions, settings, through, trainer, progress)
     cache = TrainingCache(_cache_folder(settings))
-    trainer = CachingTrainer.of(trainer, cache)
+    trainer = CachingTrainer.of(search.trainer, cache)
     candidates = COMBINED_CANDIDATES if settings.recommender.two_stage else ()
     selection = select(interactions, through, trainer, candidates=candidates)
     cache.remove_unused()
@@ -82,8 +75,40 @@ def train_recommender(
         },
         why=selection.why + rows.note,
         metrics=[dict(row) for row in selection.metrics],
-        figures={"tuning": lambda: plot_search(search.trials)} if search.trials else {},
+        figures={"tuning": lambda: _plot_search(search)} if search.trials else {},
     )
+
+
+def _search_parameters(
+    interactions: Interactions,
+    settings: Settings,
+    through: dt.date,
+    trainer: RankerTrainer,
+    progress: Callable[[str], None],
+) -> ParameterSearch:
+    """Searches parameters as the settings say; its trainer has those that were found."""
+    from batch_predictions.models.recommender.training.parameter_search import (
+        ParameterSearch,
+        search_parameters,
+    )
+    from batch_predictions.models.recommender.training.tuning import tune
+
+    minutes = settings.recommender.tuning_minutes
+    if trials := settings.recommender.tuning_trials:
+        return ParameterSearch(tune(interactions, through, trainer, trials))
+    if minutes is not None and minutes <= 0:
+        return ParameterSearch(trainer)
+    previous = _previous_parameters(settings, through)
+    search = search_parameters(interactions, through, trainer, minutes, previous)
+    if search.why:
+        progress(f"parameters are as declared: {search.why}")
+    return search
+
+
+def _plot_search(search: ParameterSearch) -> Figure | None:
+    from batch_predictions.models.recommender.training.search_plot import plot_search
+
+    return plot_search(search.trials)
 
 
 def _cache_folder(settings: Settings) -> Path | None:
@@ -92,7 +117,7 @@ def _cache_folder(settings: Settings) -> Path | None:
 
 def _previous_parameters(settings: Settings, through: dt.date) -> GeneratorParams:
     """Reads the parameters of the model that served the day before, by generator; else nothing."""
-    from batch_predictions.model_store import ModelError, ModelStore
+    from batch_predictions.models.model_store import ModelError, ModelStore
 
     store = ModelStore.of(settings)
     try:

@@ -20,16 +20,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.dense_scores import (
+from batch_predictions.models.recommender.data.dense_scores import (
     TargetBlocks,
     inner_products,
     mask_scores,
     user_batches,
 )
-from batch_predictions.models.recommender.manifest import (
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.data.recommender_manifest import (
     ITEMS,
     read_items,
     read_manifest,
@@ -147,7 +147,7 @@ class Recommender(ABC):
             exclude_seen: whether items that a user has seen are left out.
             blocked: marks items that no user gets, (m,).
         """
-        from batch_predictions.models.recommender.kernels.candidates import scores_of_items
+        from batch_predictions.models.recommender.kernels.candidate_kernels import scores_of_items
         from batch_predictions.models.recommender.kernels.topk import topk_rows
 
         scores = mask_scores(

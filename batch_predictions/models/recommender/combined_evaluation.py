@@ -16,18 +16,21 @@ from datetime import date
 import numpy as np
 
 from batch_predictions.models.common.ranking_metrics import DEPTH
-from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.splits import Holdout, Positions
-from batch_predictions.models.recommender.evaluation import Evaluation, evaluate_lists
-from batch_predictions.models.recommender.training.dataset import RankingDataset
-from batch_predictions.models.recommender.training.trainer import RankerTrainer, TrainedRanker
-from batch_predictions.models.recommender.two_stage import (
+from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
+from batch_predictions.models.recommender.ranker.two_stage import (
     ExplainedRanking,
     TwoStageRecommender,
     rank_together,
 )
+from batch_predictions.models.recommender.training.dataset import RankingDataset
+from batch_predictions.models.recommender.training.ranking_evaluation import (
+    Evaluation,
+    evaluate_lists,
+)
+from batch_predictions.models.recommender.training.trainer import RankerTrainer, TrainedRanker
 
 TWO_STAGE, BLEND = TwoStageRecommender.kind, "blend"
 

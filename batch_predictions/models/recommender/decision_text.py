@@ -8,7 +8,7 @@ from typing import TypeAlias
 from batch_predictions.models.common.bootstrap import Interval
 from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20
 from batch_predictions.models.recommender.data.splits import Holdout
-from batch_predictions.models.recommender.evaluation import Evaluation
+from batch_predictions.models.recommender.training.ranking_evaluation import Evaluation
 
 Gains: TypeAlias = Mapping[str, Interval]
 """Paired differences to the best baseline, by metric."""

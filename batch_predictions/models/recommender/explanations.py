@@ -15,12 +15,15 @@ import numpy.typing as npt
 
 from batch_predictions.models.forest.banzhaf import sum_players
 from batch_predictions.models.recommender.base import Positions, Ranking, Recommender
-from batch_predictions.models.recommender.candidate_generation import FittedGenerator
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.features.table import generator_columns
-from batch_predictions.models.recommender.generators.registry import generators
-from batch_predictions.models.recommender.two_stage import ExplainedRanking, TwoStageRecommender
+from batch_predictions.models.recommender.generators.candidate_generation import FittedGenerator
+from batch_predictions.models.recommender.generators.generator_registry import generators
+from batch_predictions.models.recommender.ranker.two_stage import (
+    ExplainedRanking,
+    TwoStageRecommender,
+)
 
 BOUGHT_BEFORE = "bought_before"
 VIEWED_BEFORE = "viewed_before"

@@ -5,10 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batch_predictions.models.sentiment.data import CLASSES, Reviews, build_reviews, class_index
-from batch_predictions.models.sentiment.metrics import MACRO_F1
 from batch_predictions.models.sentiment.models.base import ModelTraining
+from batch_predictions.models.sentiment.sentiment_metrics import MACRO_F1
 from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.labelled_reviews import (
+    CLASSES,
+    Reviews,
+    build_reviews,
+    class_index,
+)
 from batch_predictions.models.sentiment.text.languages import (
     base_language,
     detect_languages,

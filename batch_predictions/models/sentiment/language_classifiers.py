@@ -17,9 +17,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.arrays import Doubles
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.item_aggregates import corrected_shares
+from batch_predictions.models.sentiment.text.arrays import Doubles
 from batch_predictions.models.sentiment.text.documents import Documents
 
 MANIFEST = "languages.json"

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from batch_predictions.models.common.bootstrap import Row
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.data import Reviews
 from batch_predictions.models.sentiment.language_classifiers import (
     MULTILINGUAL,
     LanguageClassifiers,
 )
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.selection import (
+from batch_predictions.models.sentiment.sentiment_selection import (
     UNTRAINED,
     SentimentSelection,
     select_sentiment,
 )
+from batch_predictions.models.sentiment.text.labelled_reviews import Reviews
 from batch_predictions.settings import SentimentSettings
 
 ENCODER = "encoder"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 
 from batch_predictions.serving.explorer.rendering import HEADERS, PREFIX, render
-from batch_predictions.serving.http.gate import App, Message, Receive, Scope, Send
 from batch_predictions.serving.http.problems import CONTENT_TYPE
+from batch_predictions.serving.http.request_gate import App, Message, Receive, Scope, Send
 
 _REPLACED = {b"content-type", b"content-length", *(name.encode() for name in HEADERS)}
 

@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.demand import FORECASTS, ORDERS, orders
-from batch_predictions.serving.lookup.demand import LEAD_TIME_DEMAND as LEAD_TIMES
+from batch_predictions.serving.lookup.demand_lookup import FORECASTS, ORDERS, orders
+from batch_predictions.serving.lookup.demand_lookup import LEAD_TIME_DEMAND as LEAD_TIMES
 from batch_predictions.serving.lookup.rows import read_table_rows
-from batch_predictions.serving.lookup.segments import ATTRIBUTES, UNKNOWN
-from batch_predictions.serving.lookup.sentiment import ITEMS as SENTIMENTS
-from batch_predictions.serving.lookup.sentiment import item_sentiment
-from batch_predictions.serving.store.schema import ITEMS, USERS, columns_of, declared_table
+from batch_predictions.serving.lookup.sentiment_lookup import ITEMS as SENTIMENTS
+from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment
 from batch_predictions.serving.store.snapshot import ServedRelease
+from batch_predictions.serving.store.store import ITEMS, USERS, columns_of, declared_table
 from batch_predictions.tables import (
     DEMAND_FORECASTS,
     DEMOGRAPHIC_RECOMMENDATIONS,
@@ -28,6 +27,7 @@ from batch_predictions.tables import (
     RETENTION_AUDIENCE,
     Table,
 )
+from batch_predictions.tables.segments import ATTRIBUTES, UNKNOWN
 
 EXAMPLES = 6
 MAX_TITLE_MATCHES = 25

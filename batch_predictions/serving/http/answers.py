@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from batch_predictions.serving.http.conditional import etag_matches, etag_of
 from batch_predictions.serving.http.current_release import CurrentRelease
-from batch_predictions.serving.http.recommendations import make_recommendation_id
+from batch_predictions.serving.http.recommendation_answers import make_recommendation_id
 
 _TIMES_IN_UTC = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 

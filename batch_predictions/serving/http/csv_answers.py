@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from fastapi import Query, Request
 from starlette.responses import StreamingResponse
 
-from batch_predictions.serving.csv_text import cell, has_ambiguous_items, without_formula
+from batch_predictions.core.csv_text import cell, has_ambiguous_items, without_formula
 from batch_predictions.serving.http.problems import ProblemError
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup import Lookup

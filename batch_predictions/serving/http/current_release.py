@@ -18,7 +18,7 @@ from batch_predictions.serving.http.problems import (
     problem_of,
     store_unavailable,
 )
-from batch_predictions.serving.lookup.source import LookupSource
+from batch_predictions.serving.lookup.lookup_source import LookupSource
 from batch_predictions.serving.store.snapshot import ServedRelease
 
 V = TypeVar("V")

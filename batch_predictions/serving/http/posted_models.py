@@ -17,8 +17,8 @@ from pydantic import (
 )
 
 from batch_predictions.serving.http import posted_examples
-from batch_predictions.serving.http.models import Source
-from batch_predictions.serving.http.parameters import Id, Text
+from batch_predictions.serving.http.answer_models import Source
+from batch_predictions.serving.http.query_parameters import Id, Text
 
 MAX_EVENTS = 1_000
 MAX_RANK = 1_000_000

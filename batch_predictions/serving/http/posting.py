@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from batch_predictions.core.erasures import ErasureWatcher
 from batch_predictions.core.home import HomeError, read_state
-from batch_predictions.erasures import ErasureWatcher
 from batch_predictions.serving.http.posted_models import Event, InvalidEvent, SignUp
 from batch_predictions.serving.http.problems import ERASED, WRONG_REQUEST, ProblemError
-from batch_predictions.serving.http.recommendations import release_id_of
-from batch_predictions.serving.lookup.segments import AGE_BRACKETS, ATTRIBUTES, known
-from batch_predictions.serving.lookup.source import SourceIds
+from batch_predictions.serving.http.recommendation_answers import release_id_of
+from batch_predictions.serving.lookup.lookup_source import SourceIds
 from batch_predictions.settings import Settings
+from batch_predictions.tables.segments import AGE_BRACKETS, ATTRIBUTES, known
 
 MAX_AHEAD = dt.timedelta(minutes=5)
 """How far clocks of clients may be ahead."""

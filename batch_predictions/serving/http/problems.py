@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from batch_predictions.core.read_only import StoreError
 from batch_predictions.core.redaction import redact
 from batch_predictions.serving.lookup import NoReleaseError, NotPublishedError
-from batch_predictions.serving.release.pointer import ReleaseError, ReleaseRemovedError
-from batch_predictions.serving.store.read_only import StoreError
+from batch_predictions.serving.store.pointer import ReleaseError, ReleaseRemovedError
+from batch_predictions.sources.posted_rows.writer import WritesBusyError, WritesUnavailableError
 
 CONTENT_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
@@ -255,6 +256,12 @@ def problem_of(error: BaseException) -> ProblemError | None:
 
     Errors of the store name its file or server: they are logged, and the client gets none of it.
     """
+    if isinstance(error, WritesBusyError):
+        text = "Too many rows wait to be written."
+        return ProblemError(WRITES_BUSY, text, {"retry-after": "1"})
+    if isinstance(error, WritesUnavailableError):
+        text = "Nothing of this request was stored."
+        return ProblemError(WRITES_UNAVAILABLE, text, {"retry-after": "5"})
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, NoReleaseError):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from batch_predictions.serving.http import examples
-from batch_predictions.serving.store.schema import columns_of
+from batch_predictions.serving.http import answer_examples
+from batch_predictions.serving.store.store import columns_of
 from batch_predictions.tables import (
     ASPECTS,
     DEMAND_FORECASTS,
@@ -70,11 +70,11 @@ if TYPE_CHECKING:
     LeadTimeRow = BaseModel
     OrderRow = BaseModel
 else:
-    RetentionRow = row_model(RETENTION_AUDIENCE, examples.RETENTION_ROW)
-    CampaignRow = row_model(PROMOTION_AUDIENCE, examples.CAMPAIGN_ROW)
-    SentimentRow = row_model(ITEM_SENTIMENTS, examples.SENTIMENT_ROW)
-    AspectRow = row_model(ASPECTS, examples.ASPECT_ROW)
-    ReviewRow = row_model(REVIEW_SENTIMENTS, examples.REVIEW_ROW)
-    ForecastRow = row_model(DEMAND_FORECASTS, examples.FORECAST_ROW)
-    LeadTimeRow = row_model(LEAD_TIME_DEMAND, examples.LEAD_TIME_ROW)
-    OrderRow = row_model(REPLENISHMENT_ORDERS, examples.ORDER_ROW)
+    RetentionRow = row_model(RETENTION_AUDIENCE, answer_examples.RETENTION_ROW)
+    CampaignRow = row_model(PROMOTION_AUDIENCE, answer_examples.CAMPAIGN_ROW)
+    SentimentRow = row_model(ITEM_SENTIMENTS, answer_examples.SENTIMENT_ROW)
+    AspectRow = row_model(ASPECTS, answer_examples.ASPECT_ROW)
+    ReviewRow = row_model(REVIEW_SENTIMENTS, answer_examples.REVIEW_ROW)
+    ForecastRow = row_model(DEMAND_FORECASTS, answer_examples.FORECAST_ROW)
+    LeadTimeRow = row_model(LEAD_TIME_DEMAND, answer_examples.LEAD_TIME_ROW)
+    OrderRow = row_model(REPLENISHMENT_ORDERS, answer_examples.ORDER_ROW)

@@ -11,24 +11,28 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from batch_predictions.posted_rows.schema import posted_url
 from batch_predictions.serving.http.access import AccessControl
 from batch_predictions.serving.http.current_release import CurrentRelease, ReleaseWatcher
-from batch_predictions.serving.http.experiments import Experiments
-from batch_predictions.serving.http.metrics import Metrics
-from batch_predictions.serving.http.posted_rows_writer import PostedRowsWriter
+from batch_predictions.serving.http.experiment_buckets import Experiments
 from batch_predictions.serving.http.posting import Posting
 from batch_predictions.serving.http.problems import NO_PLACE_FOR_WRITES, ProblemError
 from batch_predictions.serving.http.rate_limits import RateLimiter
-from batch_predictions.serving.http.recommendations import ListRequest, ReadyAnswer, make_answer
+from batch_predictions.serving.http.recommendation_answers import (
+    ListRequest,
+    ReadyAnswer,
+    make_answer,
+)
+from batch_predictions.serving.http.service_metrics import Metrics
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.posted_users import PostedUsers, timezone_of
-from batch_predictions.serving.lookup.source import LookupSource, SnapshotSource, SourceIds
+from batch_predictions.serving.lookup.lookup_source import LookupSource, SnapshotSource, SourceIds
+from batch_predictions.serving.release_files.release_source import FolderStatus, ReleaseFiles
 from batch_predictions.serving.release_files.remote import RemoteFolder, local_folder
-from batch_predictions.serving.release_files.source import FolderStatus, ReleaseFiles
-from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore, RunStatement, ServedRelease
+from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
+from batch_predictions.sources.posted_rows.posted_schema import posted_url
+from batch_predictions.sources.posted_rows.sign_ups_of_today import PostedUsers, timezone_of
+from batch_predictions.sources.posted_rows.writer import PostedRowsWriter
 
 T = TypeVar("T")
 READING_THREADS = 8

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
-from batch_predictions.serving.lookup.posted_users import PostedUsers
+from batch_predictions.serving.lookup.lookup_source import LookupSource, SnapshotSource, SourceIds
 from batch_predictions.serving.lookup.ranked import (
     ListReader,
     NotPublishedError,
@@ -23,11 +23,11 @@ from batch_predictions.serving.lookup.ranked import (
     lists_of,
 )
 from batch_predictions.serving.lookup.rows import read_table_rows
-from batch_predictions.serving.lookup.source import LookupSource, SnapshotSource, SourceIds
-from batch_predictions.serving.release.pointer import NoReleaseError
-from batch_predictions.serving.store.schema import store_url
+from batch_predictions.serving.store.pointer import NoReleaseError
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
+from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
+from batch_predictions.sources.posted_rows.sign_ups_of_today import PostedUsers
 
 if TYPE_CHECKING:
     import pandas as pd

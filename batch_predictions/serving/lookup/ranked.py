@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from batch_predictions.serving.lookup.posted_users import PostedUsers
-from batch_predictions.serving.lookup.segments import ATTRIBUTES, known, levels
-from batch_predictions.serving.release.pointer import ReleaseError
-from batch_predictions.serving.store.schema import ITEMS, USERS, declared_table, store_table
+from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.serving.store.snapshot import RunStatement, ServedRelease
+from batch_predictions.serving.store.store import ITEMS, USERS, declared_table, store_table
+from batch_predictions.sources.posted_rows.sign_ups_of_today import PostedUsers
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, RECOMMENDATIONS
+from batch_predictions.tables.segments import ATTRIBUTES, known, levels
 
 PERSONAL, DEMOGRAPHIC, POPULAR = "personal", "demographic", "popular"
 _SEGMENT_REASONS = {DEMOGRAPHIC: "popular_with_your_segment", POPULAR: "popular"}

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_predictions.serving.lookup.ranked import NotPublishedError, not_published
-from batch_predictions.serving.store.schema import is_json, store_table
 from batch_predictions.serving.store.snapshot import ServedRelease
+from batch_predictions.serving.store.store import is_json, store_table
 
 MAX_ROWS = 2**63 - 1
 """As good as no limit."""

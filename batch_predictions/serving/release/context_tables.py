@@ -19,18 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.serving.release import draft_records
-from batch_predictions.serving.release.histories import SCHEMA as HISTORY_SCHEMA
-from batch_predictions.serving.release.histories import VERSION as HISTORY_VERSION
-from batch_predictions.serving.release.histories import HistoryQuery
-from batch_predictions.serving.release.pointer import ReleaseError
-from batch_predictions.serving.release.release_contents import (
+from batch_predictions.serving.release.user_histories import SCHEMA as HISTORY_SCHEMA
+from batch_predictions.serving.release.user_histories import VERSION as HISTORY_VERSION
+from batch_predictions.serving.release.user_histories import HistoryQuery
+from batch_predictions.serving.store.pointer import ReleaseError
+from batch_predictions.serving.store.release_contents import (
     ReleaseContents,
     ReleasePartition,
     draft_partition,
 )
 from batch_predictions.settings import Settings
-from batch_predictions.sources import registry
-from batch_predictions.sources.event_types import RETURN
+from batch_predictions.sources import source_registry
+from batch_predictions.sources.validation.event_types import RETURN
 from batch_predictions.tables import (
     INTERACTIONS,
     ITEM_SENTIMENTS,
@@ -38,7 +38,7 @@ from batch_predictions.tables import (
     REVIEWS,
     Table,
 )
-from batch_predictions.tables.releases import CONTEXT_TABLES, REVIEW_QUOTES, USER_HISTORY
+from batch_predictions.tables.release_tables import CONTEXT_TABLES, REVIEW_QUOTES, USER_HISTORY
 from batch_predictions.warehouse import Warehouse, scratch_dir
 from batch_predictions.warehouse.content_hashes import content_hashes
 
@@ -110,7 +110,7 @@ class ContextChoice:
         serving = settings.serving
         quotes: dict[bool | None, Literal["none", "simulated", "all"]]
         quotes = {None: "simulated", True: "all", False: "none"}
-        types = registry.event_types(settings).weighted
+        types = source_registry.event_types(settings).weighted
         return cls(
             serving.history_items,
             serving.history_days,

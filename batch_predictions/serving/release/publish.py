@@ -17,7 +17,18 @@ from batch_predictions.serving.release.context_tables import (
     draft_context,
     known_context,
 )
-from batch_predictions.serving.release.pointer import (
+from batch_predictions.serving.release.publisher_liveness import register_publisher
+from batch_predictions.serving.release.release_pruning import abandon, prune, remove_incomplete
+from batch_predictions.serving.release.release_records import read_release
+from batch_predictions.serving.release.sign_ups import carry_forward
+from batch_predictions.serving.release.store_limits import validate_store_limits
+from batch_predictions.serving.store.copy_rows import (
+    assert_ownership,
+    copy_items,
+    copy_table,
+    copy_users,
+)
+from batch_predictions.serving.store.pointer import (
     Pointer,
     Release,
     ReleaseError,
@@ -26,23 +37,12 @@ from batch_predictions.serving.release.pointer import (
     move_pointer,
     read_pointer,
 )
-from batch_predictions.serving.release.pruning import abandon, prune, remove_incomplete
-from batch_predictions.serving.release.publisher_liveness import register_publisher
-from batch_predictions.serving.release.records import read_release
-from batch_predictions.serving.release.release_contents import (
+from batch_predictions.serving.store.release_contents import (
     ReleaseContents,
     ReleasePartition,
     read_release_contents,
 )
-from batch_predictions.serving.release.store_limits import validate_store_limits
-from batch_predictions.serving.sign_ups import carry_forward
-from batch_predictions.serving.store.copy_rows import (
-    assert_ownership,
-    copy_items,
-    copy_table,
-    copy_users,
-)
-from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS, Store, columns_of, key_of
+from batch_predictions.serving.store.store import ITEMS, RELEASES, USERS, Store, columns_of, key_of
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, Table
 from batch_predictions.warehouse import Warehouse
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from batch_predictions.core import process_records
-from batch_predictions.serving.store.database import connect
-from batch_predictions.serving.store.schema import Store
+from batch_predictions.core.database import connect
+from batch_predictions.serving.store.store import Store
 
 _ACTIVE: set[str] = set()
 """Builds of this process: they go on if the server ends the session of their lock."""

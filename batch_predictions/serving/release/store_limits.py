@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from batch_predictions.serving.release.pointer import ReleaseError
-from batch_predictions.serving.release.release_contents import ReleaseContents, ReleasePartition
 from batch_predictions.serving.store.copy_rows import item_columns, store_expression
-from batch_predictions.serving.store.schema import columns_of, declared_table, is_json, key_of
+from batch_predictions.serving.store.pointer import ReleaseError
+from batch_predictions.serving.store.release_contents import ReleaseContents, ReleasePartition
+from batch_predictions.serving.store.store import columns_of, declared_table, is_json, key_of
 from batch_predictions.tables import ITEM_STATE, USER_SEGMENTS, Table
 from batch_predictions.tables.ids import MAX_ID_BYTES
 from batch_predictions.warehouse import Warehouse

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.core.relative_paths import validate_relative_path
-from batch_predictions.serving.release.pointer import all_releases
 from batch_predictions.serving.store.copy_rows import BATCH_ROWS, store_rows_sql
-from batch_predictions.serving.store.schema import Store, columns_of, declared_table
+from batch_predictions.serving.store.pointer import all_releases
+from batch_predictions.serving.store.store import Store, columns_of, declared_table
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.sql_literals import quote_identifier

@@ -6,21 +6,18 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from batch_predictions.serving.lookup.posted_users import timezone_of
-from batch_predictions.serving.release_files.erasure import erase_from_folder
 from batch_predictions.serving.release_files.export import Export, export_release
-from batch_predictions.serving.release_files.folder import FILE_SUFFIX, list_manifests
-from batch_predictions.serving.release_files.parquet import (
+from batch_predictions.serving.release_files.folder import list_manifests
+from batch_predictions.serving.release_files.parquet_export import (
     MANIFEST_NAME,
     ParquetExport,
     export_parquet,
-    remove_parquet_exports,
 )
 from batch_predictions.serving.release_files.remote import RemoteFolder, local_folder
-from batch_predictions.serving.store.erasure import ErasedKeys
-from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore
+from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
+from batch_predictions.sources.posted_rows.sign_ups_of_today import timezone_of
 
 
 def export_current(settings: Settings, location: str | Path) -> Export:
@@ -40,7 +37,7 @@ def export_current(settings: Settings, location: str | Path) -> Export:
         if folder is not None:
             return export_release(store, folder, timezone, ids, keep)
         remote = RemoteFolder(str(location))
-        with _scratch(settings) as scratch:
+        with scratch_folder(settings) as scratch:
             draft_folder = Path(scratch)
             remote.remove_incomplete()
             remote.download_manifests(draft_folder)
@@ -66,7 +63,7 @@ def export_current_as_parquet(settings: Settings, location: str | Path) -> Parqu
         if folder is not None:
             return export_parquet(store, folder, settings.serving.keep_releases)
         remote = RemoteFolder(str(location))
-        with _scratch(settings) as scratch:
+        with scratch_folder(settings) as scratch:
             export = export_parquet(store, Path(scratch), 1)
             release_id = export.manifest.release_id
             for name in (*(table.file for table in export.manifest.tables.values()), MANIFEST_NAME):
@@ -74,35 +71,7 @@ def export_current_as_parquet(settings: Settings, location: str | Path) -> Parqu
     return replace(export, path=f"{location}/{release_id}")
 
 
-def erase_from_location(settings: Settings, location: str, keys: ErasedKeys) -> int:
-    """Removes users from the release files of a folder or an object store; see `erase_from_folder`.
-
-    Returns:
-        The number of files that were replaced or removed.
-    """
-    folder = local_folder(location)
-    if folder is not None:
-        return erase_from_folder(folder, keys) + remove_parquet_exports(folder)
-    remote = RemoteFolder(location)
-    with _scratch(settings) as scratch:
-        copies = Path(scratch)
-        remote.remove_incomplete()
-        before, names = remote.manifest_names(), remote.names()
-        for name in before:
-            remote.download_object(name, copies / name)
-            file = Path(name).with_suffix(FILE_SUFFIX).name
-            if file in names:
-                remote.download_object(file, copies / file)
-        changed = erase_from_folder(copies, keys)
-        after = {path.name for path in list_manifests(copies)}
-        for name in sorted(after - set(before), reverse=True):
-            remote.upload_export(copies / name)
-        for name in (name for name in before if name not in after):
-            remote.remove_export(name)
-    return changed + remote.remove_parquet_exports()
-
-
-def _scratch(settings: Settings) -> tempfile.TemporaryDirectory[str]:
+def scratch_folder(settings: Settings) -> tempfile.TemporaryDirectory[str]:
     """A folder in the home: a release may be larger than the system's temporary folder."""
     settings.home.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(prefix=".release-export-", dir=settings.home)

@@ -31,14 +31,8 @@ from batch_predictions.serving.release_files.folder import (
     read_manifest,
     remove_export,
 )
-from batch_predictions.serving.store.schema import (
-    CURRENT,
-    ITEMS,
-    RELEASES,
-    USERS,
-    store_table,
-)
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
+from batch_predictions.serving.store.store import CURRENT, ITEMS, RELEASES, USERS, store_table
 from batch_predictions.settings import IdRule
 
 BATCH_ROWS = 10_000

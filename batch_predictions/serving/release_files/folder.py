@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from batch_predictions.core.durability import fsync_folder
 from batch_predictions.core.file_lock import file_lock
-from batch_predictions.serving.release.pointer import ReleaseError
+from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.settings import IdRule
 
 FORMAT_VERSION = 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from batch_predictions.core.database import open_release_file
 from batch_predictions.serving.release_files.folder import ReleaseFileError, ReleaseFileManifest
-from batch_predictions.serving.store.database import open_release_file
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
 
 CONNECTIONS = 10

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pyarrow as pa
 import sqlalchemy as sa
 
-from batch_predictions.serving.release.pointer import ReleaseError
-from batch_predictions.serving.release.release_contents import ReleaseContents, ReleasePartition
-from batch_predictions.serving.store.schema import (
+from batch_predictions.serving.store.pointer import ReleaseError
+from batch_predictions.serving.store.release_contents import ReleaseContents, ReleasePartition
+from batch_predictions.serving.store.store import (
     ITEMS,
     RELEASES,
     USERS,

@@ -14,26 +14,21 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import PoolProxiedConnection
 
+from batch_predictions.core.database import connect, open_engine, parse_store_url, sqlite_file
 from batch_predictions.core.database_url import location_of
-from batch_predictions.serving.release.pointer import (
-    NoReleaseError,
-    Release,
-    ReleaseRemovedError,
-    all_releases,
-)
-from batch_predictions.serving.store.database import (
-    connect,
-    open_engine,
-    parse_store_url,
-    sqlite_file,
-)
-from batch_predictions.serving.store.read_only import (
+from batch_predictions.core.read_only import (
     BUSY_SECONDS,
     FileReader,
     StoreChangedError,
     needs_reopening,
 )
-from batch_predictions.serving.store.schema import CURRENT, RELEASES
+from batch_predictions.serving.store.pointer import (
+    NoReleaseError,
+    Release,
+    ReleaseRemovedError,
+    all_releases,
+)
+from batch_predictions.serving.store.store import CURRENT, RELEASES
 
 T = TypeVar("T")
 MAX_CHANGES = 5

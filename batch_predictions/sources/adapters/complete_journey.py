@@ -33,7 +33,7 @@ from batch_predictions.sources.base import (
     SourceError,
     SourceExhaustedError,
 )
-from batch_predictions.sources.spans import Span, last_sunday_before
+from batch_predictions.sources.rows.spans import Span, last_sunday_before
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,

@@ -18,13 +18,18 @@ import duckdb
 from batch_predictions.core.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import MAX_DATE, RAW_TABLES, SourceError
-from batch_predictions.sources.files.file_source import FileSource
-from batch_predictions.sources.files.index import (
+from batch_predictions.sources.files.file_index import (
     INDEX_VERSION,
     FileIndex,
     IndexSettings,
     update_index,
 )
+from batch_predictions.sources.files.file_queries import (
+    SourceQuery,
+    paths_in_query,
+    validate_queries,
+)
+from batch_predictions.sources.files.file_source import FileSource
 from batch_predictions.sources.files.mapped_groups import MappedGroup
 from batch_predictions.sources.files.patterns import (
     FileGroup,
@@ -36,13 +41,8 @@ from batch_predictions.sources.files.patterns import (
     names_table,
     validate_patterns,
 )
-from batch_predictions.sources.files.queries import (
-    SourceQuery,
-    paths_in_query,
-    validate_queries,
-)
-from batch_predictions.sources.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.rows.file_rows import FileRows
+from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.rows.row_filters import validate_conditions
 from batch_predictions.sources.rows.row_groups import (
     Interpretation,
@@ -50,7 +50,7 @@ from batch_predictions.sources.rows.row_groups import (
     group_rows_sql,
     interpret_rows,
 )
-from batch_predictions.sources.spans import LaterRows, sum_later_rows
+from batch_predictions.sources.rows.spans import LaterRows, sum_later_rows
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.column_mapping import validate_mapping
 from batch_predictions.sources.validation.value_maps import validate_values

@@ -21,10 +21,10 @@ import duckdb
 
 from batch_predictions.settings import EventTypeSettings
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.event_types import RATING
 from batch_predictions.sources.files.delimited import Dialect, read_delimited, sniff_dialect
 from batch_predictions.sources.files.file_source import FileSource
 from batch_predictions.sources.rows.file_rows import FileRows
+from batch_predictions.sources.validation.event_types import RATING
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 

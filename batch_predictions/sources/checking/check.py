@@ -11,8 +11,8 @@ import duckdb
 from batch_predictions.core.home import State, read_state
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW_TABLES, Source, SourceError
+from batch_predictions.sources.checking.check_report import SourceReport, TableReport
 from batch_predictions.sources.checking.findings import DetectLanguages, Findings, measure
-from batch_predictions.sources.checking.report import SourceReport, TableReport
 from batch_predictions.sources.checking.suggestions import (
     PREVIEW_ROWS,
     Suggestions,
@@ -23,13 +23,10 @@ from batch_predictions.sources.checking.table_suggestions import suggest_tables
 from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
 from batch_predictions.sources.home_state import initial_state
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
-from batch_predictions.sources.memory_database import as_source_errors, connect_memory
-from batch_predictions.sources.registry import build_source, current_date
-from batch_predictions.sources.spans import Span, last_sunday_before
-from batch_predictions.sources.validation.reasons import (
-    general_reason_sql,
-    value_in_reason_sql,
-)
+from batch_predictions.sources.rows.memory_database import as_source_errors, connect_memory
+from batch_predictions.sources.rows.spans import Span, last_sunday_before
+from batch_predictions.sources.source_registry import build_source, current_date
+from batch_predictions.sources.validation.reasons import general_reason_sql, value_in_reason_sql
 from batch_predictions.sources.validation.row_checks import validate_rows
 from batch_predictions.tables import Table
 

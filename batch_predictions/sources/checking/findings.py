@@ -10,7 +10,7 @@ from typing import Literal
 
 import duckdb
 
-from batch_predictions.sources.event_types import RETURN, EventTypes
+from batch_predictions.sources.validation.event_types import RETURN, EventTypes
 
 DetectLanguages = Callable[[Sequence[str]], Sequence[str | None]]
 """ISO 639-1 code of each text's language; None where it is not known."""

@@ -18,7 +18,7 @@ from batch_predictions.sources.checking.value_guesses import (
     guess_time_format,
     guess_value_map,
 )
-from batch_predictions.sources.event_types import DEFAULT_EVENTS
+from batch_predictions.sources.validation.event_types import DEFAULT_EVENTS
 
 PREVIEW_ROWS = 2000
 TIMES = ("occurred_at", "written_at", "birthday", "signed_up_on", "date")

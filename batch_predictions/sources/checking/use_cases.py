@@ -9,7 +9,7 @@ from typing import Literal
 
 from batch_predictions.settings import Settings
 from batch_predictions.sources.checking.findings import Findings
-from batch_predictions.sources.event_types import EventTypes
+from batch_predictions.sources.validation.event_types import EventTypes
 
 Status = Literal["yes", "limited", "no"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.sources.base import MAX_DATE
-from batch_predictions.sources.databases.copies import READ_DAY, RowCopy
 from batch_predictions.sources.databases.dialects import ColumnKind, SqlDialect
+from batch_predictions.sources.databases.table_copies import READ_DAY, RowCopy
 from batch_predictions.sources.databases.time_columns import TypedTimeColumn
 from batch_predictions.sources.rows.daily_rows import dated_rows_sql, partition_day_sql
 from batch_predictions.sources.rows.file_rows import FileRows

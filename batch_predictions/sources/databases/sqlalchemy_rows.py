@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.databases.arrow_rows import to_record_batch
 from batch_predictions.sources.databases.connection import (
     APPLICATION_NAME,
     DatabaseColumn,
@@ -26,6 +25,7 @@ from batch_predictions.sources.databases.dialects import (
     SqliteDialect,
     TimeValue,
 )
+from batch_predictions.sources.databases.driver_rows import to_record_batch
 from batch_predictions.sources.databases.url import DatabaseUrl
 
 ROWS_PER_BATCH = 50_000

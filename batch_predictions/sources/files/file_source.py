@@ -9,23 +9,15 @@ import duckdb
 
 from batch_predictions.core.home import State
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.base import (
-    ABSENT_FINGERPRINT,
-    RAW_TABLES,
-    SourceError,
-)
+from batch_predictions.sources.base import ABSENT_FINGERPRINT, RAW_TABLES, SourceError
 from batch_predictions.sources.files.formats import read_files
 from batch_predictions.sources.files.object_cache import ObjectCache, validate_url
 from batch_predictions.sources.files.patterns import FileFormat, format_of
-from batch_predictions.sources.fingerprints import hash_json, reading_settings
-from batch_predictions.sources.memory_database import connect_memory
 from batch_predictions.sources.rows.file_rows import FileRows
+from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
+from batch_predictions.sources.rows.memory_database import connect_memory
 from batch_predictions.sources.rows.row_filters import validate_conditions
-from batch_predictions.sources.rows.row_groups import (
-    Interpretation,
-    RowGroup,
-    interpret_rows,
-)
+from batch_predictions.sources.rows.row_groups import Interpretation, RowGroup, interpret_rows
 from batch_predictions.sources.rows.tabular_source import TabularSource, column_texts
 from batch_predictions.tables import Table
 

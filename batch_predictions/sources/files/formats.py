@@ -12,7 +12,7 @@ from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.files.content import verify_gzip
 from batch_predictions.sources.files.delimited import read_delimited, sniff_dialect
 from batch_predictions.sources.files.json_lines import read_json_lines
-from batch_predictions.sources.files.parquet import read_parquet_files
+from batch_predictions.sources.files.parquet_files import read_parquet_files
 from batch_predictions.sources.files.patterns import FileFormat, path_columns
 from batch_predictions.sources.rows.file_rows import FILE_NAME, FileRows
 from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal

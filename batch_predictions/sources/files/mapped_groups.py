@@ -11,7 +11,7 @@ import duckdb
 
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.files.formats import read_files
-from batch_predictions.sources.files.parquet import read_parquet_files
+from batch_predictions.sources.files.parquet_files import read_parquet_files
 from batch_predictions.sources.files.patterns import FileGroup
 from batch_predictions.sources.rows.file_rows import FILE_NAME, FileRows, no_rows
 from batch_predictions.sources.rows.mapped_columns import mapped_column_sql

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from batch_predictions.sources.event_types import RATING
 from batch_predictions.sources.validation.column_mapping import HEADLINE
+from batch_predictions.sources.validation.event_types import RATING
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 

@@ -8,7 +8,7 @@ import duckdb
 
 from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.sources.rows.file_rows import LEFT_OUT, LINE_ERROR, FileRows
-from batch_predictions.sources.sandbox import SandboxError, validate_condition
+from batch_predictions.sources.rows.sandbox import SandboxError, validate_condition
 
 
 def validate_conditions(conditions: Mapping[str, str]) -> None:

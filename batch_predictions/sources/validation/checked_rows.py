@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import duckdb
 
 from batch_predictions.sources.base import Source
-from batch_predictions.sources.event_types import UNKNOWN, UNTYPED
 from batch_predictions.sources.validation.ages import age_bracket_of_birthday_sql
 from batch_predictions.sources.validation.column_mapping import BIRTHDAY
 from batch_predictions.sources.validation.column_rules import (
@@ -17,6 +16,7 @@ from batch_predictions.sources.validation.column_rules import (
     column_rules,
     unread_column,
 )
+from batch_predictions.sources.validation.event_types import UNKNOWN, UNTYPED
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import duckdb
 
-from batch_predictions.erasures import REASON, ErasedUsers, erased_users
+from batch_predictions.core.erasures import REASON, ErasedUsers, erased_users
 from batch_predictions.sources.base import Source
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.sql_literals import quote_literal

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 import duckdb
 
 from batch_predictions.sources.base import Source, SourceError
-from batch_predictions.sources.event_types import RETURN
 from batch_predictions.sources.validation.checked_rows import (
     ROW_JSON,
     CheckedRows,
@@ -25,6 +24,7 @@ from batch_predictions.sources.validation.checked_rows import (
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
 from batch_predictions.sources.validation.column_rules import column_rules, validate_ids
 from batch_predictions.sources.validation.erased_rows import refuse_erased_users
+from batch_predictions.sources.validation.event_types import RETURN
 from batch_predictions.sources.validation.left_out_rows import (
     validate_deduplication,
     without_left_out_rows,

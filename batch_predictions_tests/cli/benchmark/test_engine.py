@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.cli.commands.benchmark import load_benchmark
+from batch_predictions.cli.commands.benchmark_command import load_benchmark
 
 SECONDS = {"bare": 10.0, "one": 11.0, "two": 6.0, "ray": 7.0}
 

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli.app import make_app
 from batch_predictions.cli.benchmark.forecast import (
     SeriesFile,
     benchmark,
@@ -24,8 +23,9 @@ from batch_predictions.cli.benchmark.forecast import (
     sarima_name,
     summarise_metrics,
 )
+from batch_predictions.cli.command_line import make_app
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.smoothing import Naive2
-from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.settings import SettingsError
 from batch_predictions_tests.worlds.demand import random_walks
 

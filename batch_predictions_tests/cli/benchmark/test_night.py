@@ -9,7 +9,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from batch_predictions.cli.commands.benchmark import load_benchmark
+from batch_predictions.cli.commands.benchmark_command import load_benchmark
 
 FIRST_DAY = dt.date(2024, 1, 1)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.cli.benchmark.sentiment import benchmark
-from batch_predictions.models.sentiment.candidates import LINEAR_CANDIDATES
+from batch_predictions.models.sentiment.sentiment_candidates import LINEAR_CANDIDATES
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 Cached = tuple[dict[str, Any], list[str], Path]

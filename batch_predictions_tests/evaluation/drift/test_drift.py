@@ -6,13 +6,14 @@ import datetime as dt
 
 import pytest
 
-from batch_predictions.automation.status import read_status
 from batch_predictions.evaluation.drift.asset import drift_asset, histograms_asset
 from batch_predictions.evaluation.drift.columns import compared_columns, drift_tables
 from batch_predictions.evaluation.drift.compute import compute_drift
+from batch_predictions.evaluation.drift.drift_plots import plot_drift, plot_histograms
 from batch_predictions.evaluation.drift.histograms import compute_histograms
-from batch_predictions.evaluation.drift.plots import plot_drift, plot_histograms
-from batch_predictions.model_store import ModelStore
+from batch_predictions.models.model_store import ModelStore
+from batch_predictions.operations.status import read_status
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.settings import AlertsSettings, Settings
 from batch_predictions.tables import CHURN_SCORES, DRIFT, HISTOGRAMS, RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse
@@ -100,7 +101,7 @@ def test_drift_of_predictions_is_a_problem_where_a_limit_is_set(
     write_drift(warehouse, settings, DAY)
 
     def conditions() -> list[str]:
-        status = read_status(settings, 9, DAY)
+        status = read_status(settings, DagsterRecords(settings), 9, DAY)
         return [p.condition for p in status.problems if p.condition.startswith("drift:")]
 
     assert conditions() == []

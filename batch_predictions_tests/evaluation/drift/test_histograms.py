@@ -18,7 +18,7 @@ from batch_predictions.evaluation.drift import bins as bins_module
 from batch_predictions.evaluation.drift.bins import count_rows, make_bins
 from batch_predictions.evaluation.drift.compute import compute_drift
 from batch_predictions.evaluation.drift.histograms import compute_histograms
-from batch_predictions.model_store import ModelStore
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.tables import CHURN_SCORES, HISTOGRAMS, USER_SEGMENTS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.table_rows import write_rows

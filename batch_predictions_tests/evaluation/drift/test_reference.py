@@ -6,7 +6,7 @@ import datetime as dt
 
 from batch_predictions.evaluation.drift.columns import drift_tables
 from batch_predictions.evaluation.drift.reference import model_by_table, reference_days
-from batch_predictions.model_store import ModelStore
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions_tests.worlds.decisions import decide
 
 SUNDAY = dt.date(2024, 3, 3)

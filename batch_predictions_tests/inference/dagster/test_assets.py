@@ -18,8 +18,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.assets import GPU
-from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext, ScorerMetric, with_metrics
 from batch_predictions.inference.validation import Check
 from batch_predictions.serving.assets import release_asset

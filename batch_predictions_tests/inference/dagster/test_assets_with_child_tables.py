@@ -9,16 +9,16 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from batch_predictions.automation.job_runner import JobRunner
-from batch_predictions.automation.jobs import AFTER_INGEST, NIGHTLY
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.assets import GPU
-from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
+from batch_predictions.orchestration.job_runner import JobRunner
+from batch_predictions.orchestration.jobs import AFTER_INGEST, NIGHTLY
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import INTERACTIONS, TABLES, Table, columns, declare
-from batch_predictions.usual_check import IS_USUAL
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.usual_check import IS_USUAL
 from batch_predictions_tests.worlds.home import (
     PARTITIONS,
     asset_resources,

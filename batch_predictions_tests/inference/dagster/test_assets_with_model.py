@@ -17,15 +17,15 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.model_store import Decision, ModelStore
-from batch_predictions.partitions import newest_ended_week
-from batch_predictions.reporting import new_axes
+from batch_predictions.models.model_store import Decision, ModelStore
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import TABLES, USER_SEGMENTS, Table, columns, declare
+from batch_predictions.tables.partitions import newest_ended_week
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.reporting import new_axes
 from batch_predictions_tests.worlds.home import (
     asset_resources,
     features_asset,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.inference.engine import score
+from batch_predictions.inference.pools.engine import score
 from batch_predictions.inference.pools.ray import RayPool
 from batch_predictions.inference.pools.ray_resources import (
     RayError,

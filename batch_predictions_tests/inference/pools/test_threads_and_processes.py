@@ -15,9 +15,9 @@ from typing import Literal
 
 import pytest
 
-from batch_predictions.inference.engine import ScoringError, score
-from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.pools import kind as kinds
+from batch_predictions.inference.pools.engine import ScoringError, score
+from batch_predictions.inference.staging_manifest import StagingManifest
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT
@@ -164,7 +164,7 @@ def test_as_many_shards_are_scored_at_once_as_there_are_instances(warehouse: War
 BLOCK_AT_SHARD_20 = """
 import os, sys, threading
 from pathlib import Path
-from batch_predictions.inference.engine import score
+from batch_predictions.inference.pools.engine import score
 from batch_predictions.settings import InferenceSettings
 from batch_predictions_tests.worlds.pool_fixtures import FailingScorer
 
@@ -202,7 +202,7 @@ def test_a_run_after_a_killed_one_scores_the_missing_shards(warehouse: Warehouse
 STOPPABLE = """
 import sys
 from pathlib import Path
-from batch_predictions.inference.engine import score
+from batch_predictions.inference.pools.engine import score
 from batch_predictions.core.interruption import Stopped, handle_signals
 from batch_predictions.settings import InferenceSettings
 
@@ -274,7 +274,7 @@ def test_wide_rows_make_shards_of_fewer_rows(warehouse: Warehouse):
 UNGUARDED_SCRIPT = """
 import sys
 from pathlib import Path
-from batch_predictions.inference.engine import score
+from batch_predictions.inference.pools.engine import score
 from batch_predictions.settings import InferenceSettings
 
 print("begun", flush=True)

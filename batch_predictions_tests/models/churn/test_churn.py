@@ -12,10 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.models.churn.calibration import ProbabilityCalibration
-from batch_predictions.models.churn.examples import Examples
-from batch_predictions.models.churn.features import ALL_COLUMNS, ChurnFeatures
-from batch_predictions.models.churn.metrics import (
+from batch_predictions.models.churn.churn_calibration import ProbabilityCalibration
+from batch_predictions.models.churn.churn_metrics import (
     AUC,
     AVERAGE_PRECISION,
     BRIER,
@@ -24,22 +22,24 @@ from batch_predictions.models.churn.metrics import (
     EvaluatedModel,
     PairedComparison,
 )
-from batch_predictions.models.churn.model import ChurnModel
-from batch_predictions.models.churn.plots import plot_calibration
-from batch_predictions.models.churn.registry import (
-    baseline_names,
-    candidate_names,
-    estimator_specs,
-)
-from batch_predictions.models.churn.selection import (
+from batch_predictions.models.churn.churn_model import ChurnModel
+from batch_predictions.models.churn.churn_plots import plot_calibration
+from batch_predictions.models.churn.churn_selection import (
     GAIN,
     UNTRAINED,
     ChurnSelection,
     ChurnTrainingConfig,
     select_churn,
 )
-from batch_predictions.models.churn.training import EstimatorTrainer
-from batch_predictions.models.churn.windows import training_windows
+from batch_predictions.models.churn.churn_training import EstimatorTrainer
+from batch_predictions.models.churn.data.churn_examples import Examples
+from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
+from batch_predictions.models.churn.data.churn_windows import training_windows
+from batch_predictions.models.churn.estimators.churn_registry import (
+    baseline_names,
+    candidate_names,
+    estimator_specs,
+)
 from batch_predictions_tests.worlds.churn import make_examples
 
 THROUGH = dt.date(2024, 9, 29)

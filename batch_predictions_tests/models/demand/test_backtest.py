@@ -11,21 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.models.demand import metrics
+from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.backtest import backtest_origins, run_backtest
 from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.calendar import (
+from batch_predictions.models.demand.champions import forecast_by_champions
+from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
+from batch_predictions.models.demand.data.calendar import (
     easter,
     holiday_flags,
     steps_to_next,
     us_holidays,
 )
-from batch_predictions.models.demand.champions import forecast_by_champions
-from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
-from batch_predictions.models.demand.evaluation import evaluate_candidates
+from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.models.demand.demand_evaluation import evaluate_candidates
+from batch_predictions.models.demand.demand_selection import BacktestConfig, decide, select
 from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive
-from batch_predictions.models.demand.panel import Doubles, Panel
-from batch_predictions.models.demand.selection import BacktestConfig, decide, select
 from batch_predictions_tests.worlds.demand import daily_panel, promotion_panel
 
 
@@ -62,17 +62,19 @@ def test_a_forecaster_gets_only_values_before_the_origin(
 def test_metrics_have_their_known_values() -> None:
     actual = np.array([[[4.0, 0.0], [2.0, np.nan]]])
     forecast = np.array([[[2.0, 1.0], [3.0, 9.0]]])
-    assert metrics.wape(forecast, actual).value == pytest.approx(4 / 6)
-    assert metrics.wape_sum(forecast, actual).value == pytest.approx((1 + 1) / 6)
-    assert metrics.bias(forecast, actual).value == pytest.approx((-2 + 1 + 1) / 6)
-    assert metrics.mase(forecast, actual, np.array([0.5, 2.0])).value == pytest.approx(
+    assert demand_metrics.wape(forecast, actual).value == pytest.approx(4 / 6)
+    assert demand_metrics.wape_sum(forecast, actual).value == pytest.approx((1 + 1) / 6)
+    assert demand_metrics.bias(forecast, actual).value == pytest.approx((-2 + 1 + 1) / 6)
+    assert demand_metrics.mase(forecast, actual, np.array([0.5, 2.0])).value == pytest.approx(
         (3 + 0.5) / 2
     )
     expected = (np.sqrt(2.5 / 4) + np.sqrt(1 / 1)) / 2
-    assert metrics.rmsse(forecast, actual, np.array([4.0, 1.0])).value == pytest.approx(expected)
-    coverage = metrics.coverage(forecast - 1.5, forecast + 1.5, actual)
+    assert demand_metrics.rmsse(forecast, actual, np.array([4.0, 1.0])).value == pytest.approx(
+        expected
+    )
+    coverage = demand_metrics.coverage(forecast - 1.5, forecast + 1.5, actual)
     assert coverage.value == pytest.approx(2 / 3)
-    loss = metrics.pinball(forecast[..., None], actual, [0.9])
+    loss = demand_metrics.pinball(forecast[..., None], actual, [0.9])
     assert loss.value == pytest.approx((0.9 * 2 + 0.1 * 1 + 0.1 * 1) / 6)
 
 
@@ -81,12 +83,17 @@ def test_the_interval_of_a_paired_difference_is_narrower_than_that_of_a_metric()
     actual = random.gamma(0.5, 20, (3, 80, 14))
     worse = actual + random.normal(0, 5, actual.shape)
     better = actual + 0.8 * (worse - actual)
-    better_wape, worse_wape = metrics.wape(better, actual), metrics.wape(worse, actual)
-    difference = metrics.difference(better_wape, worse_wape, 7)
+    better_wape, worse_wape = (
+        demand_metrics.wape(better, actual),
+        demand_metrics.wape(worse, actual),
+    )
+    difference = demand_metrics.difference(better_wape, worse_wape, 7)
     assert difference.lower < difference.mean < difference.upper < 0
     unpaired = better_wape.interval(7)
     assert difference.upper - difference.lower < unpaired.upper - unpaired.lower
-    assert metrics.relative_difference(better_wape, worse_wape, 7).mean == pytest.approx(-0.2)
+    assert demand_metrics.relative_difference(better_wape, worse_wape, 7).mean == pytest.approx(
+        -0.2
+    )
 
 
 def test_quantiles_of_days_and_of_sums_have_their_nominal_coverage() -> None:
@@ -100,7 +107,9 @@ def test_quantiles_of_days_and_of_sums_have_their_nominal_coverage() -> None:
     quantiles = np.stack([calibration.quantiles(mean[origin]) for origin in range(5, 8)])
     assert (np.diff(quantiles, axis=-1) >= 0).all() and (quantiles >= 0).all()
     for low, high, nominal in ((0, 6, 0.9), (1, 5, 0.8)):
-        coverage = metrics.coverage(quantiles[..., low], quantiles[..., high], actual[5:]).value
+        coverage = demand_metrics.coverage(
+            quantiles[..., low], quantiles[..., high], actual[5:]
+        ).value
         assert coverage == pytest.approx(nominal, abs=0.02)
     sums = np.stack([calibration.sum_quantiles(mean[origin], 10, [0.9]) for origin in range(5, 8)])
     share_below = (actual[5:, :, :10].sum(axis=2) <= sums[..., 0]).mean()

@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_predictions.models.demand import registry
+from batch_predictions.models.demand import demand_registry
 from batch_predictions.models.demand.conformal import ConformalCalibration
-from batch_predictions.models.demand.features import build_features
+from batch_predictions.models.demand.data.demand_features import build_features
+from batch_predictions.models.demand.demand_model import DemandModel
 from batch_predictions.models.demand.forecasters.baselines import (
     Mean28,
     Mean28Params,
     SeasonalNaive,
 )
-from batch_predictions.models.demand.forecasters.ensembles import (
-    PerSeriesSelector,
-    SelectorParams,
+from batch_predictions.models.demand.forecasters.ensembles import PerSeriesSelector, SelectorParams
+from batch_predictions.models.demand.forecasters.linear_regression import (
+    LinearPromotions,
+    LinearRegression,
 )
-from batch_predictions.models.demand.forecasters.linear import LinearPromotions, LinearRegression
 from batch_predictions.models.demand.forecasters.smoothing import SeasonalAdjustment, is_seasonal
-from batch_predictions.models.demand.model import DemandModel
 from batch_predictions_tests.worlds.demand import daily_panel, promotion_panel
 
 FAST_OPTIONS = {
@@ -31,18 +31,18 @@ FAST_OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", demand_registry.names())
 def test_every_forecaster_keeps_the_contract(name: str, tmp_path: Path) -> None:
     panel = promotion_panel()
-    model = registry.make(name, FAST_OPTIONS).fit(panel)
+    model = demand_registry.make(name, FAST_OPTIONS).fit(panel)
     forecasts = model.forecast(panel, 14)
     assert forecasts.shape == (40, 14)
     assert np.isfinite(forecasts).all() and (forecasts >= 0).all()
     # The same panel gives the same model, and a stored model the same forecasts.
-    refitted = registry.make(name, FAST_OPTIONS).fit(panel)
+    refitted = demand_registry.make(name, FAST_OPTIONS).fit(panel)
     np.testing.assert_array_equal(refitted.forecast(panel, 14), forecasts)
     model.save(tmp_path)
-    loaded = registry.load(tmp_path)
+    loaded = demand_registry.load(tmp_path)
     np.testing.assert_allclose(loaded.forecast(panel, 14), forecasts, rtol=1e-12)
     assert (loaded.name, loaded.methods(panel)) == (name, model.methods(panel))
     assert loaded.params == model.params
@@ -100,7 +100,7 @@ def test_linear_promotions_learns_the_lift_of_a_promotion() -> None:
 def test_naive2_and_theta_restore_a_multiplicative_season(name: str) -> None:
     week = np.array([0.5, 1, 1, 1, 1, 1.5, 1])
     y = (10 * np.tile(week, 20))[None]
-    forecasts = registry.make(name).forecast(daily_panel(y), 10)
+    forecasts = demand_registry.make(name).forecast(daily_panel(y), 10)
     np.testing.assert_allclose(forecasts[0], 10 * np.tile(week, 2)[:10], rtol=1e-6)
 
 
@@ -108,7 +108,7 @@ def test_theta_continues_half_of_the_trend() -> None:
     y = 10 + 2.0 * np.arange(50)
     # A line has no curvature, so that smoothing with alpha near 1 ends at its last value and stays
     # there: the mean of both has half the slope.
-    forecasts = registry.make("theta").forecast(daily_panel(y[None]), 3)[0]
+    forecasts = demand_registry.make("theta").forecast(daily_panel(y[None]), 3)[0]
     np.testing.assert_allclose(forecasts, 108 + 0.5 * 2 * np.arange(1, 4), atol=0.05)
 
 
@@ -159,7 +159,7 @@ def test_a_global_model_learns_the_lift_of_a_promotion(name: str) -> None:
     }
     past = panel.truncate(286)
     actual = panel.y[:, 286:]
-    forecasts = registry.make(name, options).fit(past).forecast(past, 14)
+    forecasts = demand_registry.make(name, options).fit(past).forecast(past, 14)
     baseline = Mean28().forecast(past, 14)
     assert np.abs(forecasts - actual).sum() < 0.85 * np.abs(baseline - actual).sum()
     assert abs(forecasts.sum() / actual.sum() - 1) < 0.1

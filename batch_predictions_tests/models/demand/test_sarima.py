@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from batch_predictions.models.demand import registry
+from batch_predictions.models.demand import demand_registry
+from batch_predictions.models.demand.data.panel import Doubles
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
-from batch_predictions.models.demand.panel import Doubles
 from batch_predictions_tests.worlds.demand import daily_panel, random_walks
 
 Order = tuple[int, int, int, int, int, int]
@@ -64,7 +64,7 @@ def integrate(y: Doubles, differences: Doubles, order: Order, period: int) -> Do
 
 def log_likelihood(y: Doubles, order: Order, period: int, parameters: Doubles) -> float:
     """Log-likelihood of the compiled filter at given parameters."""
-    from batch_predictions.models.demand.kernels.sarima import likelihood_rows
+    from batch_predictions.models.demand.kernels.sarima_kernels import likelihood_rows
 
     statistics = np.empty((1, 3))
     likelihood_rows(
@@ -177,7 +177,7 @@ def test_new_days_are_filtered_with_stored_parameters(tmp_path: Path) -> None:
     sarima().fit(daily_panel(y[:, :143])).save(tmp_path)
     stored = pq.read_table(tmp_path / "series.parquet")
     assert stored["id"].to_pylist() == ["s0", "s1", "s2"]
-    forecasts = registry.load(tmp_path).forecast(daily_panel(y), 7)
+    forecasts = demand_registry.load(tmp_path).forecast(daily_panel(y), 7)
     for row, parameters in enumerate(stored["parameters"].to_pylist()):
         differences = sarimax(y[row], AIRLINE, 7).filter(parameters).forecast(7)
         expected = integrate(y[row], differences, AIRLINE, 7)

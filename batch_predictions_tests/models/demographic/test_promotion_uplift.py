@@ -11,17 +11,17 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.demographic.count_adjustment import NO_ADJUSTMENT
-from batch_predictions.models.demographic.model import DemographicModel
-from batch_predictions.models.demographic.promotion_uplift import (
-    MIN_FACTOR,
-    PromotionUplift,
-    align_changes,
-)
-from batch_predictions.models.demographic.selection import (
+from batch_predictions.models.demographic.demographic_model import DemographicModel
+from batch_predictions.models.demographic.demographic_selection import (
     PROMOTED,
     DemographicConfig,
     DemographicSelection,
     select_demographic,
+)
+from batch_predictions.models.demographic.promotion_uplift import (
+    MIN_FACTOR,
+    PromotionUplift,
+    align_changes,
 )
 
 THROUGH = date(2024, 3, 31)

@@ -6,6 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from batch_predictions.models.demographic.demographic_segments import SegmentUsers
+from batch_predictions.models.demographic.demographic_statistics import (
+    SegmentStatistics,
+    event_matrices,
+)
 from batch_predictions.models.demographic.penalty import (
     MAX_RATIO_TO_COMMON,
     PENALTIES,
@@ -15,11 +20,6 @@ from batch_predictions.models.demographic.penalty import (
 )
 from batch_predictions.models.demographic.ridge import RidgeAdjustment
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
-from batch_predictions.models.demographic.segments import SegmentUsers
-from batch_predictions.models.demographic.statistics import (
-    SegmentStatistics,
-    event_matrices,
-)
 from batch_predictions.models.recommender.data.interactions import Interactions
 
 AGES = ("under 19", "19-24", "25-34", "35-44", "45-54", "55-64")

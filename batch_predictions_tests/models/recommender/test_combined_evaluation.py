@@ -12,12 +12,12 @@ from batch_predictions.models.recommender.combined_evaluation import (
     TWO_STAGE,
     CombinedEvaluation,
 )
-from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import leave_out
-from batch_predictions.models.recommender.evaluation import evaluate
+from batch_predictions.models.recommender.ranker.two_stage import TwoStageRecommender
+from batch_predictions.models.recommender.training.config import TwoStageConfig
+from batch_predictions.models.recommender.training.ranking_evaluation import evaluate
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 
 DAY = date(2024, 3, 31)
 CONFIG = TwoStageConfig(

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
-from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.dense_scores import (
+from batch_predictions.models.recommender.data.dense_scores import (
     TargetBlocks,
     argsort_descending,
     inner_products,
 )
-from batch_predictions.models.recommender.kernels import heaps, histories, products, topk
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.kernels import heaps, history_kernels, products, topk
 
 
 def make_scores(seed: int, rows: int, width: int, distinct: int) -> np.ndarray:
@@ -180,14 +180,14 @@ def test_values_by_tag_are_those_of_sparse_products(seed: int, rows: int) -> Non
 
     out = np.empty(len(items), np.float32)
     entries = world.indptr, world.entry_items
-    histories.tag_events(*entries, events, tag_arrays, 6, *candidates_of, out)
+    history_kernels.tag_events(*entries, events, tag_arrays, 6, *candidates_of, out)
     np.testing.assert_allclose(out, averaged(np.log1p(by_tag)), rtol=1e-5, atol=1e-5)
-    histories.tag_affinity(*entries, events, tag_arrays, overall, *candidates_of, out)
+    history_kernels.tag_affinity(*entries, events, tag_arrays, overall, *candidates_of, out)
     shares = by_tag / np.maximum(by_tag.sum(axis=1, keepdims=True), 1e-12)
     lifts = np.log((shares + 0.01 * overall + 1e-9) / (overall + 1e-9))
     np.testing.assert_allclose(out, averaged(lifts), rtol=1e-4, atol=1e-4)
     days = world.days_since_last
-    histories.tag_days_since_last(*entries, days, tag_arrays, 6, 99.0, *candidates_of, out)
+    history_kernels.tag_days_since_last(*entries, days, tag_arrays, 6, 99.0, *candidates_of, out)
     newest = np.full((5, 6), 99.0)
     for user, item, days in zip(*entries_of(world), world.days_since_last, strict=True):
         is_tag = tags[item].toarray()[0] > 0
@@ -210,7 +210,7 @@ def test_values_of_shops_are_those_of_a_dense_matrix(seed: int) -> None:
     starts, items = make_rows(random, 6, 12)
     out = np.empty(len(items), np.float32)
     arrays = by_shop.indptr, by_shop.indices, by_shop.data
-    histories.values_of_shops(*arrays, shops, np.argsort(shops), 12, starts, items, out)
+    history_kernels.values_of_shops(*arrays, shops, np.argsort(shops), 12, starts, items, out)
     shop_of_row = np.repeat(shops, np.diff(starts))
     expected = np.where(shop_of_row < 0, np.nan, by_shop.toarray()[shop_of_row, items])
     np.testing.assert_allclose(out, expected, rtol=1e-6)

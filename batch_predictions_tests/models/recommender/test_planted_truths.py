@@ -12,12 +12,12 @@ import pytest
 from batch_predictions.models.common.bootstrap import paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20, RECALL
 from batch_predictions.models.recommender.base import Recommender
-from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import Holdout, split_by_time
-from batch_predictions.models.recommender.evaluation import evaluate
 from batch_predictions.models.recommender.generators.popularity import Popularity
-from batch_predictions.models.recommender.selection import COMBINED_CANDIDATES, select
+from batch_predictions.models.recommender.recommender_selection import COMBINED_CANDIDATES, select
+from batch_predictions.models.recommender.training.config import TwoStageConfig
+from batch_predictions.models.recommender.training.ranking_evaluation import evaluate
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 THROUGH = date(2024, 3, 31)

@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.features.candidates import CandidateBatch
+from batch_predictions.models.recommender.features.candidate_features import CandidateBatch
 from batch_predictions.models.recommender.features.table import build_feature_table
-from batch_predictions.models.recommender.generators.registry import generators
+from batch_predictions.models.recommender.generators.generator_registry import generators
+from batch_predictions.models.recommender.ranker.two_stage import TwoStageRecommender
+from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 from batch_predictions_tests.worlds.plugin_packages import documented_module, load_package
 
 DAY = date(2024, 3, 31)

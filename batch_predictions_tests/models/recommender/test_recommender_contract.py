@@ -10,16 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.base import (
-    LinearRecommender,
-    override_params,
-)
+from batch_predictions.models.recommender.base import LinearRecommender, override_params
 from batch_predictions.models.recommender.data.histories import TRAITS, Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.generator_registry import recommender_classes
 from batch_predictions.models.recommender.generators.promoted_items import PromotedItems
-from batch_predictions.models.recommender.generators.registry import recommender_classes
-from batch_predictions.models.recommender.registry import load
+from batch_predictions.models.recommender.recommender_registry import load
 from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import (
     BOARD,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from batch_predictions.model_store import Decision, ModelStore
+from batch_predictions.models.model_store import Decision, ModelStore
 from batch_predictions.models.recommender.assets import _previous_parameters
 from batch_predictions.settings import Settings
 

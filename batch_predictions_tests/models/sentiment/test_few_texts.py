@@ -9,29 +9,33 @@ import numpy as np
 import pytest
 
 from batch_predictions.models.common.bootstrap import Interval
-from batch_predictions.models.sentiment.calibration import (
+from batch_predictions.models.sentiment.classifier import Classifier
+from batch_predictions.models.sentiment.models.base import ModelTraining
+from batch_predictions.models.sentiment.models.probabilities import log_softmax
+from batch_predictions.models.sentiment.sentiment_calibration import (
     expected_calibration_error,
     fit_platt,
     fit_temperature,
     log_loss,
 )
-from batch_predictions.models.sentiment.candidates import (
+from batch_predictions.models.sentiment.sentiment_candidates import (
     LINEAR_CANDIDATES,
     candidates_by_size,
 )
-from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.data import Reviews, build_reviews, stratified_folds
-from batch_predictions.models.sentiment.metrics import EvaluatedClassifier, macro_f1
-from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.probabilities import log_softmax
-from batch_predictions.models.sentiment.selection import (
+from batch_predictions.models.sentiment.sentiment_metrics import EvaluatedClassifier, macro_f1
+from batch_predictions.models.sentiment.sentiment_selection import (
     ClassifierComparison,
     SentimentSelection,
     choose_best,
     choose_significant,
     select_sentiment,
 )
-from batch_predictions.models.sentiment.training import ClassifierTrainer
+from batch_predictions.models.sentiment.sentiment_training import ClassifierTrainer
+from batch_predictions.models.sentiment.text.labelled_reviews import (
+    Reviews,
+    build_reviews,
+    stratified_folds,
+)
 from batch_predictions_tests.worlds.benchmark_scripts import ROOT, import_benchmark
 
 TRAINING = ModelTraining(3, 7, progress=lambda _: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batch_predictions.models.sentiment.aspects import (
+from batch_predictions.models.sentiment.aspect_terms import (
     background_shares,
     extract_terms,
     find_aspects,

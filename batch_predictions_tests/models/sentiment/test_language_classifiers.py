@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_predictions.models.sentiment.data import Reviews, build_reviews
 from batch_predictions.models.sentiment.eligibility import (
     NO_WORDS,
     assess_texts,
@@ -21,6 +20,7 @@ from batch_predictions.models.sentiment.language_selection import (
 )
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.labelled_reviews import Reviews, build_reviews
 from batch_predictions.settings import SentimentSettings
 
 ENGLISH = ("this is the {} thing that i have", ("awful", "average", "great"))

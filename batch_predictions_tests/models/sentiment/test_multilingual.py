@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_predictions.models.sentiment.data import CLASSES, Reviews, build_reviews
 from batch_predictions.models.sentiment.eligibility import assess_texts
 from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
 from batch_predictions.models.sentiment.language_selection import (
@@ -20,6 +19,7 @@ from batch_predictions.models.sentiment.language_selection import (
 )
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.labelled_reviews import CLASSES, Reviews, build_reviews
 from batch_predictions.settings import SentimentSettings
 from batch_predictions_tests.worlds.encoders import write_transformer_folder
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_predictions import discovery
-from batch_predictions.models.sentiment import registry
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.data import Reviews, build_reviews
+from batch_predictions.models.sentiment.models import sentiment_registry
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.training import ClassifierTrainer
+from batch_predictions.models.sentiment.sentiment_training import ClassifierTrainer
+from batch_predictions.models.sentiment.text.labelled_reviews import Reviews, build_reviews
+from batch_predictions.tables import discovery
 from batch_predictions_tests.worlds.plugin_packages import documented_module, load_package
 
 LEXICON_MODULE = '''
@@ -98,10 +98,10 @@ def test_a_plugin_s_net_is_averaged_with_linear_models_and_with_itself(plugin: s
 def test_a_plugin_s_models_and_options_are_known_only_while_it_is_loaded(
     plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {"lexicon", "mean", "average_mean"} <= set(registry.classifier_names())
-    assert "average_lexicon" not in registry.classifier_names()
-    assert "lexicon_weight" in registry.option_names()
+    assert {"lexicon", "mean", "average_mean"} <= set(sentiment_registry.classifier_names())
+    assert "average_lexicon" not in sentiment_registry.classifier_names()
+    assert "lexicon_weight" in sentiment_registry.option_names()
     monkeypatch.setattr(discovery, "_plugins", {})
-    assert "lexicon" not in registry.classifier_names()
+    assert "lexicon" not in sentiment_registry.classifier_names()
     with pytest.raises(ValueError, match=r"sentiment model 'lexicon'.*setting plugins"):
-        registry.load_model("lexicon", tmp_path)
+        sentiment_registry.load_model("lexicon", tmp_path)

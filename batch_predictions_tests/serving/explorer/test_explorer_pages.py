@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from batch_predictions.serving.store.schema import columns_of, key_of
+from batch_predictions.serving.store.store import columns_of, key_of
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions.tables import ITEM_STATE, RECOMMENDATIONS, RETENTION_AUDIENCE
 from batch_predictions_tests.worlds.http_service import (
@@ -291,7 +291,7 @@ def test_a_page_of_an_id_that_no_store_can_hold_is_a_friendly_error(client: Clie
 
 def test_every_page_is_of_one_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A release is published after the first read of each page."""
-    from batch_predictions.serving.explorer import reads, routes
+    from batch_predictions.serving.explorer import explorer_pages, reads
 
     shop = open_world(tmp_path / "home")
     shop.release(DAY, "v0x")
@@ -306,7 +306,9 @@ def test_every_page_is_of_one_release(tmp_path: Path, monkeypatch: pytest.Monkey
 
         return read
 
-    monkeypatch.setattr(routes, "read_choices", publishing_first(routes.read_choices))
+    monkeypatch.setattr(
+        explorer_pages, "read_choices", publishing_first(explorer_pages.read_choices)
+    )
     monkeypatch.setattr(reads, "read_titles", publishing_first(reads.read_titles))
     with running_service(shop.settings) as client:
         for n, path in enumerate(("/users/nobody", "", "/users/nobody", "")):

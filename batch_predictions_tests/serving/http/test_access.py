@@ -8,17 +8,13 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.serving.http import gate
-from batch_predictions.serving.http.access import (
-    AccessControl,
-    is_loopback,
-    required_scope,
-)
-from batch_predictions.serving.http.app import make_api
+from batch_predictions.serving.http import request_gate
+from batch_predictions.serving.http.access import AccessControl, is_loopback, required_scope
 from batch_predictions.serving.http.problems import TOO_MANY_WRONG_KEYS, ProblemError
 from batch_predictions.serving.http.rate_limits import RateLimiter
 from batch_predictions.serving.http.service import PredictionService
-from batch_predictions.serving.store.schema import Store
+from batch_predictions.serving.server.http_app import make_api
+from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import HttpSettings, Settings, SettingsError, shareable_variables
 from batch_predictions_tests.worlds.http_service import Client, publish_all, running_service
 from batch_predictions_tests.worlds.postgres import empty_postgres
@@ -213,7 +209,7 @@ def test_no_key_is_compared_while_an_address_has_tried_too_many_wrong_ones(
     """Otherwise the limit would not slow down who guesses: the right key would be let through."""
     now = 0.0
     limiter = RateLimiter(1.0, 20.0, lambda: now, TOO_MANY_WRONG_KEYS)
-    monkeypatch.setattr(gate, "wrong_key_limiter", lambda: limiter)
+    monkeypatch.setattr(request_gate, "wrong_key_limiter", lambda: limiter)
     wrong = "guess-0123456789abcdef"
     with running_service(shop.settings) as client:
         for _ in range(30):  # Right keys take nothing of what wrong ones may.

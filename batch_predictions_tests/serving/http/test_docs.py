@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from batch_predictions.serving.http.access import VARIABLES
-from batch_predictions.serving.http.app import make_api
 from batch_predictions.serving.http.problems import PROBLEM_TYPES
 from batch_predictions.serving.http.service import PredictionService
+from batch_predictions.serving.server.http_app import make_api
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions_tests.worlds.http_service import publish_all, running_service
 from batch_predictions_tests.worlds.paths import ROOT

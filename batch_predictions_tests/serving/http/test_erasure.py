@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.automation.erasure.erase import finish_erasures
-from batch_predictions.erasures import erased_users, read_erasures
+from batch_predictions.core.erasures import erased_users, read_erasures
+from batch_predictions.operations.erasure.erase import finish_erasures
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions_tests.worlds.bytes_of_home import files_with
@@ -48,7 +49,7 @@ def test_a_user_leaves_the_store_at_once_and_the_home_with_the_next_run(
     assert log is not None and len(log.pending) == 2
     assert erased_users(home).matches("u1") and not erased_users(home).matches("u2")
     assert USER not in (home / "erasures.json").read_text(encoding="utf-8")
-    summary = finish_erasures(world.settings, NOW)
+    summary = finish_erasures(world.settings, DagsterRecords(world.settings), NOW)
     assert summary.users == 2 and summary.partitions >= 5
     rows = world.warehouse.query("select distinct user_id from predictions.recommendations")
     assert sorted(rows["user_id"].to_pylist()) == ["u0", "u2"]
@@ -94,5 +95,5 @@ def test_what_an_erased_user_had_posted_is_gone_and_nothing_more_is_accepted(
         other = {**EVENT, "event_id": "e2"}
         mixed = client.send("POST", "/v1/events", {"events": [{**event, "event_id": "e3"}, other]})
         assert mixed.json["accepted"] == 1 and mixed.json["refused"][0]["index"] == 0
-    finish_erasures(world.settings, NOW)
+    finish_erasures(world.settings, DagsterRecords(world.settings), NOW)
     assert not files_with(home, USER)

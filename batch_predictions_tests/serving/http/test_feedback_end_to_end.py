@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 
 from batch_predictions.core.home import write_state
-from batch_predictions.discovery import instances
 from batch_predictions.evaluation.assets import realized_metrics_asset
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.settings import Settings, SourceSettings
+from batch_predictions.tables.discovery import instances
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import PARTITIONS, STATE, materialize, raw_asset
 from batch_predictions_tests.worlds.http_service import Client, running_service

@@ -20,18 +20,14 @@ from batch_predictions.serving.http.current_release import (
     ReleaseWatcher,
 )
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.sentiment import item_sentiment
-from batch_predictions.serving.release.pointer import NoReleaseError
-from batch_predictions.serving.release.records import rollback
-from batch_predictions.serving.store.schema import CURRENT
+from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment
+from batch_predictions.serving.release.release_records import rollback
+from batch_predictions.serving.store.pointer import NoReleaseError
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
+from batch_predictions.serving.store.store import CURRENT
 from batch_predictions.settings import HttpSettings, ServingSettings, Settings
 from batch_predictions.tables import RETENTION_AUDIENCE
-from batch_predictions_tests.worlds.http_service import (
-    Client,
-    publish_all,
-    running_service,
-)
+from batch_predictions_tests.worlds.http_service import Client, publish_all, running_service
 from batch_predictions_tests.worlds.postgres import require_psycopg
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld
 

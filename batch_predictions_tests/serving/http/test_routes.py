@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from batch_predictions.serving.http.recommendations import release_id_of
+from batch_predictions.serving.http.recommendation_answers import release_id_of
 from batch_predictions.tables import RETENTION_AUDIENCE, TABLES, Table
-from batch_predictions.tables.declaration import columns, declare
+from batch_predictions.tables.base import columns, declare
 from batch_predictions_tests.worlds.http_service import (
     AUDIENCE_TABLES,
     Client,

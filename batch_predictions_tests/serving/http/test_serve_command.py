@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli.app import make_app
+from batch_predictions.cli.command_line import make_app
 from batch_predictions_tests.worlds.http_service import serve_process
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.serving import ServingWorld, open_world
@@ -42,10 +42,10 @@ def test_the_process_loads_no_heavy_library(shop: ServingWorld) -> None:
     heavy = ["torch", "dagster", "lightgbm", "pandas", "duckdb", "pyarrow", "numpy", "numba"]
     program = (
         "import sys\n"
-        "from batch_predictions.cli.app import make_app\n"
+        "from batch_predictions.cli.command_line import make_app\n"
         "make_app()\n"
-        "from batch_predictions.serving.http.app import make_worker_app\n"
-        "from batch_predictions.serving.http.server import serve\n"
+        "from batch_predictions.serving.server.http_app import make_worker_app\n"
+        "from batch_predictions.serving.server.server import serve\n"
         "make_worker_app()\n"
         f"print(sorted(set({heavy!r}) & set(sys.modules)))"
     )

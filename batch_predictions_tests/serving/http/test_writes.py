@@ -20,11 +20,11 @@ import pytest
 import sqlalchemy as sa
 
 from batch_predictions.core.home import State, write_state
-from batch_predictions.posted_rows.reader import PostedRows
-from batch_predictions.posted_rows.schema import POSTED_EVENTS, posted_url
 from batch_predictions.serving.http import posting
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import HttpSettings, IdRule, ServingSettings, Settings
+from batch_predictions.sources.posted_rows.posted_schema import POSTED_EVENTS, posted_url
+from batch_predictions.sources.posted_rows.reader import PostedRows
 from batch_predictions_tests.worlds.http_service import Client, running_service, serve_process
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
@@ -406,7 +406,7 @@ def test_rows_are_not_written_to_a_file_that_was_moved_away(tmp_path: Path) -> N
 def test_commits_are_synchronous_and_more_rows_than_can_wait_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from batch_predictions.serving.http import posted_rows_writer
+    from batch_predictions.sources.posted_rows import writer
 
     settings = Settings(home=tmp_path / "home")
     with running_service(settings) as client:
@@ -418,7 +418,7 @@ def test_commits_are_synchronous_and_more_rows_than_can_wait_are_refused(
             assert db.exec_driver_sql("pragma synchronous").scalar() == 2
             assert db.exec_driver_sql("pragma journal_mode").scalar() == "wal"
             assert db.execute(sa.select(sa.func.count()).select_from(POSTED_EVENTS)).scalar() == 1
-        monkeypatch.setattr(posted_rows_writer, "MAX_WAITING_ROWS", 1)
+        monkeypatch.setattr(writer, "MAX_WAITING_ROWS", 1)
         body = {"events": [event("e2"), event("e3")]}
         reply = client.send("POST", "/v1/events", body)
         assert reply.status == 503 and reply.json["type"] == "/problems/writes-busy"

@@ -11,8 +11,8 @@ import pytest
 
 from batch_predictions.serving.lookup import Lookup, NoReleaseError, NotPublishedError
 from batch_predictions.serving.release.publish import publish
-from batch_predictions.serving.release.records import rollback
-from batch_predictions.serving.sign_ups import add_sign_ups
+from batch_predictions.serving.release.release_records import rollback
+from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.settings import Settings
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions_tests.worlds.serving import DAY, NOW, ServingWorld
@@ -215,7 +215,7 @@ def test_without_a_fallback_table_unknown_users_get_an_error(world: ServingWorld
 
 def test_an_application_imports_neither_dagster_nor_the_warehouse() -> None:
     program = (
-        "import sys, batch_predictions.serving.lookup, batch_predictions.serving.sign_ups\n"
+        "import sys, batch_predictions.serving.lookup, batch_predictions.serving.release.sign_ups\n"
         "heavy = {'dagster', 'duckdb', 'pyarrow', 'pandas', 'numpy', 'torch'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -17,11 +17,11 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from batch_predictions.cli.app import make_app
+from batch_predictions.cli.command_line import make_app
+from batch_predictions.core.read_only import StoreError
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.store.read_only import StoreError
-from batch_predictions.serving.store.schema import CURRENT, store_url
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
+from batch_predictions.serving.store.store import CURRENT, store_url
 from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.restricted import (

@@ -13,32 +13,21 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_users
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.sentiment import item_sentiment
-from batch_predictions.serving.release import context_tables, draft_records, histories
+from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment
+from batch_predictions.serving.release import context_tables, draft_records, user_histories
 from batch_predictions.serving.release import publish as publishing
 from batch_predictions.serving.release.context_tables import ContextChoice
-from batch_predictions.serving.release.pointer import ReleaseError
-from batch_predictions.serving.release.records import releases, rollback
+from batch_predictions.serving.release.release_records import releases, rollback
 from batch_predictions.serving.release_files.destinations import export_current
-from batch_predictions.serving.release_files.source import ReleaseFiles
-from batch_predictions.serving.store.erasure import ErasedKeys, erase_users
-from batch_predictions.serving.store.schema import ITEMS, store_table
+from batch_predictions.serving.release_files.release_source import ReleaseFiles
+from batch_predictions.serving.store.pointer import ReleaseError
+from batch_predictions.serving.store.store import ITEMS, store_table
 from batch_predictions.settings import ServingSettings, Settings
-from batch_predictions.tables import (
-    ITEM_SENTIMENTS,
-    REVIEW_SENTIMENTS,
-    REVIEWS,
-    Table,
-    columns,
-)
-from batch_predictions.tables.releases import REVIEW_QUOTES, USER_HISTORY
-from batch_predictions_tests.worlds.serving import (
-    DAY,
-    ServingWorld,
-    count_rows,
-    current_release_id,
-)
+from batch_predictions.tables import ITEM_SENTIMENTS, REVIEW_SENTIMENTS, REVIEWS, Table, columns
+from batch_predictions.tables.release_tables import REVIEW_QUOTES, USER_HISTORY
+from batch_predictions_tests.worlds.serving import DAY, ServingWorld, count_rows, current_release_id
 from batch_predictions_tests.worlds.table_rows import write_rows
 from batch_predictions_tests.worlds.user_events import HISTORY, Event, ago, write_events
 
@@ -191,13 +180,13 @@ def test_an_input_that_changes_while_a_draft_is_made_is_not_remembered(
 ) -> None:
     world.predict()
     write_events(world, [(DAY, "u1", "a1", "view", None, None)])
-    batches = histories.HistoryQuery.batches
+    batches = user_histories.HistoryQuery.batches
 
-    def change(query: histories.HistoryQuery, warehouse: Any) -> Iterator[pa.RecordBatch]:
+    def change(query: user_histories.HistoryQuery, warehouse: Any) -> Iterator[pa.RecordBatch]:
         yield from batches(query, warehouse)
         write_events(world, [(DAY, "u1", "a2", "view", None, None)])
 
-    monkeypatch.setattr(histories.HistoryQuery, "batches", change)
+    monkeypatch.setattr(user_histories.HistoryQuery, "batches", change)
     publish(world, HISTORY)
     monkeypatch.undo()
     assert not (world.warehouse.folder / draft_records.FILE_NAME).exists()

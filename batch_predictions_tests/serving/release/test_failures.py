@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.release.publisher_liveness import register_publisher
-from batch_predictions.serving.release.records import releases, rollback
-from batch_predictions.serving.release.release_contents import read_release_contents
-from batch_predictions.serving.sign_ups import add_sign_ups
+from batch_predictions.serving.release.release_records import releases, rollback
+from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.store import copy_rows
-from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS, store_url
+from batch_predictions.serving.store.pointer import ReleaseError
+from batch_predictions.serving.store.release_contents import read_release_contents
 from batch_predictions.serving.store.snapshot import ReadStore
+from batch_predictions.serving.store.store import ITEMS, RELEASES, USERS, store_url
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions_tests.worlds.serving import (
     DAY,
@@ -56,7 +56,7 @@ def test_the_current_release_and_its_predecessor_are_always_kept(world: ServingW
 
 
 def test_removing_in_chunks(world: ServingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_predictions.serving.release.pruning.CHUNK_ROWS", 2)
+    monkeypatch.setattr("batch_predictions.serving.release.release_pruning.CHUNK_ROWS", 2)
     published = []
     for n in range(3):
         world.predict(DAY + dt.timedelta(days=n))

@@ -7,11 +7,11 @@ import datetime as dt
 import pytest
 import sqlalchemy as sa
 
+from batch_predictions.core.database import StoreError
 from batch_predictions.serving.lookup import Lookup, NotPublishedError
-from batch_predictions.serving.release.pointer import NoReleaseError, ReleaseError
-from batch_predictions.serving.release.records import rollback
-from batch_predictions.serving.store.database import StoreError
-from batch_predictions.serving.store.schema import ITEMS, USERS
+from batch_predictions.serving.release.release_records import rollback
+from batch_predictions.serving.store.pointer import NoReleaseError, ReleaseError
+from batch_predictions.serving.store.store import ITEMS, USERS
 from batch_predictions.tables import RECOMMENDATIONS, Table, columns
 from batch_predictions.tables import TABLES as DECLARED
 from batch_predictions_tests.worlds.serving import (

@@ -13,9 +13,9 @@ import pytest
 
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.context_tables import ContextChoice
-from batch_predictions.serving.store.schema import Store
+from batch_predictions.serving.store.store import Store
 from batch_predictions.tables import INTERACTIONS
-from batch_predictions.tables.releases import USER_HISTORY
+from batch_predictions.tables.release_tables import USER_HISTORY
 from batch_predictions_tests.worlds.kills import states_of
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 

@@ -8,7 +8,7 @@ import pytest
 
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release import store_limits
-from batch_predictions.serving.release.pointer import ReleaseError
+from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.tables import (
     ITEM_STATE,
     RECOMMENDATIONS,

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli.app import make_app
+from batch_predictions.cli.command_line import make_app
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.release.pointer import NoReleaseError
-from batch_predictions.serving.release.records import rollback
+from batch_predictions.serving.release.release_records import rollback
+from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.release_files.folder import (
     ReleaseFileError,
@@ -22,8 +22,8 @@ from batch_predictions.serving.release_files.folder import (
     read_manifest,
     verify_bytes,
 )
-from batch_predictions.serving.release_files.source import ReleaseFiles
-from batch_predictions.serving.sign_ups import add_sign_ups
+from batch_predictions.serving.release_files.release_source import ReleaseFiles
+from batch_predictions.serving.store.pointer import NoReleaseError
 from batch_predictions_tests.worlds.http_service import publish_all
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 

@@ -12,9 +12,9 @@ import pytest
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release_files.export import export_release
 from batch_predictions.serving.release_files.folder import LOCK_NAME
-from batch_predictions.serving.release_files.source import ReleaseFiles
-from batch_predictions.serving.store.schema import store_url
+from batch_predictions.serving.release_files.release_source import ReleaseFiles
 from batch_predictions.serving.store.snapshot import ReadStore
+from batch_predictions.serving.store.store import store_url
 from batch_predictions_tests.worlds.kills import kill_at
 from batch_predictions_tests.worlds.serving import DAY, open_world
 

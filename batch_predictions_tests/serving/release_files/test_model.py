@@ -20,16 +20,20 @@ from hypothesis import Phase, assume
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from batch_predictions.serving.erasure.release_file_erasure import erase_from_folder
+from batch_predictions.serving.erasure.store_erasure import (
+    ErasedKeys,
+    erase_users,
+    purge_free_pages,
+)
 from batch_predictions.serving.lookup import Lookup, NoReleaseError
 from batch_predictions.serving.release import publish as publishing
-from batch_predictions.serving.release.records import releases, rollback
+from batch_predictions.serving.release.release_records import releases, rollback
+from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.release_files import export as exporting
 from batch_predictions.serving.release_files.destinations import export_current
-from batch_predictions.serving.release_files.erasure import erase_from_folder
 from batch_predictions.serving.release_files.folder import list_manifests, read_manifest
-from batch_predictions.serving.release_files.source import ReleaseFiles
-from batch_predictions.serving.sign_ups import add_sign_ups
-from batch_predictions.serving.store.erasure import ErasedKeys, erase_users, purge_free_pages
+from batch_predictions.serving.release_files.release_source import ReleaseFiles
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
 KEEP = 3

@@ -14,21 +14,21 @@ from typing import Any
 import pytest
 
 from batch_predictions.core import object_store
+from batch_predictions.serving.erasure.release_file_erasure import erase_from_location
+from batch_predictions.serving.erasure.store_erasure import ErasedKeys
 from batch_predictions.serving.http.service import _open_source
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release_files.destinations import (
-    erase_from_location,
     export_current,
     export_current_as_parquet,
 )
 from batch_predictions.serving.release_files.folder import ReleaseFileError, list_manifests
+from batch_predictions.serving.release_files.release_source import ReleaseFiles
 from batch_predictions.serving.release_files.remote import (
     RemoteFolder,
     RemoteFolderError,
     local_folder,
 )
-from batch_predictions.serving.release_files.source import ReleaseFiles
-from batch_predictions.serving.store.erasure import ErasedKeys
 from batch_predictions.settings import HttpSettings, ServingSettings
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 

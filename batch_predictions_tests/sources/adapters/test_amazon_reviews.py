@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.tables import ITEMS, REVIEWS
 from batch_predictions_tests.worlds.source_folders import SourceFolder, total_counts
 

@@ -12,12 +12,13 @@ import duckdb
 import pytest
 
 from batch_predictions.core.home import State
-from batch_predictions.partitions import week_of
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources import Source, SourceExhaustedError, build_source, initialise_home
 from batch_predictions.sources.adapters.complete_journey import CompleteJourneySource
+from batch_predictions.sources.base import Source, SourceExhaustedError
 from batch_predictions.sources.checking.check import check_source
+from batch_predictions.sources.home_state import initialise_home
 from batch_predictions.sources.ingest import IngestResult, ingest
+from batch_predictions.sources.source_registry import build_source
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
@@ -27,6 +28,7 @@ from batch_predictions.tables import (
     USERS,
     Table,
 )
+from batch_predictions.tables.partitions import week_of
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.source_folders import day_keys, total_counts
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.automation.planning import raw_due
-from batch_predictions.sources import SourceError
+from batch_predictions.planning.run_plan import raw_due
+from batch_predictions.sources.base import SourceError
 from batch_predictions.tables import INTERACTIONS, INVENTORY
 from batch_predictions.warehouse import as_date
 from batch_predictions_tests.worlds.source_folders import (

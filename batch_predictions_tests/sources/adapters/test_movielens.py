@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.tables import INTERACTIONS, ITEMS, USERS
 from batch_predictions_tests.worlds.paths import MOVIELENS
 from batch_predictions_tests.worlds.source_folders import SourceFolder, day_keys, total_counts

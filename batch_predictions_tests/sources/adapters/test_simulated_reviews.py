@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.settings import Settings
-from batch_predictions.sources import build_source, initialise_home
 from batch_predictions.sources.adapters.simulated_reviews import review
+from batch_predictions.sources.home_state import initialise_home
 from batch_predictions.sources.ingest import ingest
+from batch_predictions.sources.source_registry import build_source
 from batch_predictions.tables import REVIEWS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.source_folders import day_keys, total_counts

@@ -11,18 +11,11 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.sources import SourceError
 from batch_predictions.sources.adapters import sql as sql_adapter
+from batch_predictions.sources.base import SourceError
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, USERS
-from batch_predictions_tests.worlds.source_database import (
-    DRIVERS,
-    SourceDatabase,
-)
-from batch_predictions_tests.worlds.source_folders import (
-    SourceFolder,
-    day_keys,
-    total_counts,
-)
+from batch_predictions_tests.worlds.source_database import DRIVERS, SourceDatabase
+from batch_predictions_tests.worlds.source_folders import SourceFolder, day_keys, total_counts
 
 TODAY = dt.date(2024, 1, 20)
 POSTGRES_COLUMNS = {

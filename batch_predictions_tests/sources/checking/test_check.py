@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli.app import make_app
-from batch_predictions.sources import SourceError
+from batch_predictions.cli.command_line import make_app
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
 

@@ -8,14 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.databases.adbc import ADBC_DRIVERS
+from batch_predictions.sources.databases.database_errors import database_error
 from batch_predictions.sources.databases.dialects import (
     BigQueryDialect,
     SnowflakeDialect,
     split_table_name,
 )
-from batch_predictions.sources.databases.errors import database_error
 from batch_predictions.sources.databases.sqlalchemy_rows import BoundDialect
 from batch_predictions.sources.databases.time_columns import TypedTimeColumn
 from batch_predictions.sources.databases.url import DatabaseUrl

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.databases.dialects import SqlDialect, split_table_name
 from batch_predictions.sources.databases.time_columns import (
     MAX_RANGES,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.files.content import count_lines, read_head, verify_gzip
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.files.content import LineCount, count_lines
-from batch_predictions.sources.files.parquet import verify_row_count
+from batch_predictions.sources.files.parquet_files import verify_row_count
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, total_counts
 
 COLUMNS = ("user_id", "item_id", "occurred_at", "amount", "note")

@@ -18,12 +18,7 @@ from batch_predictions.sources.files import mapped_groups
 from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
-from batch_predictions_tests.worlds.source_folders import (
-    FIRST_DAY,
-    HEADER,
-    SourceFolder,
-    day_keys,
-)
+from batch_predictions_tests.worlds.source_folders import FIRST_DAY, HEADER, SourceFolder, day_keys
 
 LAST_DAY = dt.date(2024, 1, 10)
 

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, USERS
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, total_counts

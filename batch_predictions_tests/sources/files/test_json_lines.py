@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.tables import INTERACTIONS, REVIEWS, USERS
 from batch_predictions_tests.worlds.source_folders import SourceFolder, total_counts

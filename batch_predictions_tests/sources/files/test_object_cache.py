@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from batch_predictions.core.object_store import without_credentials
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.files.object_cache import ObjectCache
 from batch_predictions.sources.ingest import days_to_ingest

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.settings import DuckDBSettings
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
-from batch_predictions.sources.files.queries import SourceQuery
+from batch_predictions.sources.files.file_queries import SourceQuery
 from batch_predictions.tables import INTERACTIONS, ITEMS
 from batch_predictions_tests.worlds.source_folders import SourceFolder, day_keys, total_counts
 

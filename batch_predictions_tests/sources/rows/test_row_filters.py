@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
-from batch_predictions.sources.ingest_log import read_ingest_log
+from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.tables import INTERACTIONS, ITEMS, PROMOTION_CALENDAR
 from batch_predictions_tests.worlds.source_folders import SourceFolder, total_counts
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.validation.number_formats import NumberFormat
 from batch_predictions.tables import ITEMS

@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from batch_predictions.sources import SourceError
-from batch_predictions.sources.ingest_log import read_ingest_log
+from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.sources.validation.ages import AGE_BRACKETS
 from batch_predictions.sources.validation.column_rules import ColumnRule
 from batch_predictions.tables import (

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.tables import ITEMS, REVIEWS, USERS
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, total_counts
 

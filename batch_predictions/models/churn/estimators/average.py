@@ -15,7 +15,7 @@ from batch_predictions.models.churn.base import (
     FitInputs,
     read_manifest,
 )
-from batch_predictions.models.churn.registry import load_estimator
+from batch_predictions.models.churn.estimators.churn_registry import load_estimator
 from batch_predictions.models.common.bootstrap import Doubles
 
 

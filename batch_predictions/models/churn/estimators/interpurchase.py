@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from batch_predictions.models.churn.base import ChurnEstimatorSpec
+from batch_predictions.models.churn.data.churn_features import INTERPURCHASE_COLUMNS
 from batch_predictions.models.churn.estimators.logistic import LogisticEstimator, LogisticParams
-from batch_predictions.models.churn.features import INTERPURCHASE_COLUMNS
 
 interpurchase_baseline = ChurnEstimatorSpec(
     "rhythm",

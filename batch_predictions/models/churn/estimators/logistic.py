@@ -15,7 +15,7 @@ from batch_predictions.models.churn.base import (
     FitInputs,
     read_manifest,
 )
-from batch_predictions.models.churn.features import ALL_COLUMNS, ChurnFeatures
+from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
 from batch_predictions.models.common.bootstrap import Doubles
 
 

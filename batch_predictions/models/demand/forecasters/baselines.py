@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from batch_predictions.models.demand.base import Forecaster, ForecasterParams, clip_forecasts
-from batch_predictions.models.demand.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 
 LEVEL_SEASONS = 4
 """Seasons of the recent mean: 28 days for a season of 7."""

@@ -18,7 +18,7 @@ from batch_predictions.models.demand.base import (
     Forecaster,
     ForecasterParams,
 )
-from batch_predictions.models.demand.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from batch_predictions.models.demand.base import (
     PerSeriesForecaster,
     clip_forecasts,
 )
+from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
 from batch_predictions.models.demand.forecasters.baselines import Mean28
-from batch_predictions.models.demand.forecasters.linear import LinearPromotions
-from batch_predictions.models.demand.panel import Doubles, Integers, Panel
+from batch_predictions.models.demand.forecasters.linear_regression import LinearPromotions
 
 STATUSES = ("fitted", "too short", "flat", "failed")
 """Outcomes of a series' fit, by their code in the table."""
@@ -69,7 +69,7 @@ class Sarima(PerSeriesForecaster):
 
     def fit(self, panel: Panel) -> Self:
         """Fits every series; likelihood, scale and status are stored with the parameters."""
-        from batch_predictions.models.demand.kernels.sarima import fit_rows
+        from batch_predictions.models.demand.kernels.sarima_kernels import fit_rows
 
         order = self.order(panel.period)
         effects = self._fit_regression(panel)
@@ -118,7 +118,7 @@ class Sarima(PerSeriesForecaster):
 
     def filter_means(self, panel: Panel, horizon: int) -> Doubles:
         """Means of the Kalman filter, (n, horizon); nan where a series has no parameters."""
-        from batch_predictions.models.demand.kernels.sarima import forecast_rows
+        from batch_predictions.models.demand.kernels.sarima_kernels import forecast_rows
 
         y, first, end, is_log = self._prepare(panel)
         # A series that ended before the panel is forecast from its last observation.

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from batch_predictions.models.demand.base import Forecaster, clip_forecasts
-from batch_predictions.models.demand.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 
 Z90 = 1.645
 """Quantile of the normal distribution for a two-sided 90 % test."""
@@ -65,7 +65,7 @@ class Theta(SeasonallyAdjustedForecaster):
     kind: ClassVar[str] = "theta"
 
     def _forecast_adjusted(self, y: Doubles, horizon: int) -> Doubles:
-        from batch_predictions.models.demand.kernels.smoothing import smoothed_level
+        from batch_predictions.models.demand.kernels.smoothing_kernels import smoothed_level
 
         if len(y) < 3:
             return np.full(horizon, y[-1])

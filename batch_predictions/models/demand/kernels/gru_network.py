@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from batch_predictions.models.demand.features import Floats
-from batch_predictions.models.demand.panel import Doubles, Integers
+from batch_predictions.models.demand.data.demand_features import Floats
+from batch_predictions.models.demand.data.panel import Doubles, Integers
 
 EMBEDDING_SIZE = 4
 ORIGINS_PER_STEP = 12

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.models.demand.panel import Doubles, Integers
+from batch_predictions.models.demand.data.panel import Doubles, Integers
 
 TERM_COLUMNS = (
     "lead_time_days",

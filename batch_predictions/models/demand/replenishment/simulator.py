@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from batch_predictions.models.demand.panel import Doubles, Integers
+from batch_predictions.models.demand.data.panel import Doubles, Integers
 
 OrderPolicy: TypeAlias = Callable[[int, Doubles], Doubles]
 """Units to order, (n,), from the number of the day and the position: units on hand and on order."""

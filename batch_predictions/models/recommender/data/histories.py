@@ -206,7 +206,7 @@ class Histories:
     @cached_property
     def active_days(self) -> ActiveDays:
         """Numbers of days on which users took anything."""
-        from batch_predictions.models.recommender.kernels.histories import count_active_days
+        from batch_predictions.models.recommender.kernels.history_kernels import count_active_days
 
         entries = len(self.entry_starts)
         counts = ActiveDays(
@@ -263,7 +263,7 @@ class Histories:
             starts: first row of each user, (users + 1,).
             items: positions, -1 for none, (rows,).
         """
-        from batch_predictions.models.recommender.kernels.histories import find_entries
+        from batch_predictions.models.recommender.kernels.history_kernels import find_entries
 
         entries = np.empty(len(items), dtype=np.int64)
         find_entries(self.indptr, self.entry_items, self.width, starts, items, entries)
@@ -302,7 +302,7 @@ class Histories:
 
     def _sum_decayed(self, values: Doubles, half_life_days: float) -> Doubles:
         """Values per row, halved for every half-life of age, summed per entry, (e,)."""
-        from batch_predictions.models.recommender.kernels.histories import sum_decayed
+        from batch_predictions.models.recommender.kernels.history_kernels import sum_decayed
 
         # Powers are slow, and many rows have the same age.
         by_age = 0.5 ** (np.arange(int(self.ages.max(initial=0)) + 1) / half_life_days)

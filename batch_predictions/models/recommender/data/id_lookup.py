@@ -34,7 +34,7 @@ class IdLookup:
     @classmethod
     def of(cls, ids: pa.StringArray) -> Self:
         """A table of ids; of equal ones the first counts."""
-        from batch_predictions.models.recommender.kernels.ids import fill_slots
+        from batch_predictions.models.recommender.kernels.id_kernels import fill_slots
 
         ids = ids.cast(pa.string())
         offsets, data = _buffers(ids)
@@ -48,7 +48,7 @@ class IdLookup:
 
     def find(self, ids: pa.StringArray | pa.DictionaryArray) -> npt.NDArray[np.int64]:
         """The position of each id, -1 for unknown ids and null, (len(ids),)."""
-        from batch_predictions.models.recommender.kernels.ids import find_ids
+        from batch_predictions.models.recommender.kernels.id_kernels import find_ids
 
         if pa.types.is_dictionary(ids.type):
             places = pc.fill_null(ids.indices, -1).to_numpy()

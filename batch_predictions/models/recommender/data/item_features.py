@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import (
     Doubles,
     Interactions,
@@ -266,3 +267,13 @@ class ItemFeatures:
         stats = {name: values[rows] for name, values in self.stats.items()}
         promotions = self.promotions.take(rows) if self.promotions else None
         return ItemFeatures(items, stats, self.metadata.reindex(items), promotions)
+
+
+def shop_of_user(histories: Histories, item_features: ItemFeatures) -> npt.NDArray[np.int64]:
+    """Each user's location among the shops with promotions, -1 where it is not, (n,)."""
+    if item_features.promotions is None or histories.traits is None:
+        return np.full(histories.users, -1)
+    location = histories.traits["location"]
+    if isinstance(location, pa.ChunkedArray):
+        location = location.combine_chunks()
+    return positions_in(pc.cast(location, pa.string()), item_features.promotions.shops)

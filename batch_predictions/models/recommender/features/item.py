@@ -14,7 +14,7 @@ from batch_predictions.models.recommender.data.item_features import (
     RETURNING_HALF_LIVES,
     ItemFeatures,
 )
-from batch_predictions.models.recommender.features.candidates import (
+from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,
     Feature,
     FeatureSet,

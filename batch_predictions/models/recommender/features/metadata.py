@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.models.recommender.features.candidates import (
+from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,
     Feature,
     FeatureSet,
@@ -47,7 +47,7 @@ def _affinity(kind: str) -> Callable[[CandidateBatch], Values]:
     """Log lift of the user's share of (decayed) events on the item's tags over all users'."""
 
     def compute(batch: CandidateBatch) -> Values:
-        from batch_predictions.models.recommender.kernels.histories import tag_affinity
+        from batch_predictions.models.recommender.kernels.history_kernels import tag_affinity
 
         overall = batch.item_features.tag_shares(kind)
         return _by_tag(batch, kind, tag_affinity, batch.histories.entry_events(90), overall)
@@ -59,7 +59,7 @@ def _tag_events(kind: str) -> Callable[[CandidateBatch], Values]:
     """The user's decayed events on the item's tags."""
 
     def compute(batch: CandidateBatch) -> Values:
-        from batch_predictions.models.recommender.kernels.histories import tag_events
+        from batch_predictions.models.recommender.kernels.history_kernels import tag_events
 
         events = batch.histories.entry_events(30)
         return _by_tag(batch, kind, tag_events, events, _number_of_tags(batch, kind))
@@ -71,7 +71,7 @@ def _tag_new_items(kind: str) -> Callable[[CandidateBatch], Values]:
     """Declares the decayed number of items of the tags that the user took for the first time."""
 
     def compute(batch: CandidateBatch) -> Values:
-        from batch_predictions.models.recommender.kernels.histories import tag_events
+        from batch_predictions.models.recommender.kernels.history_kernels import tag_events
 
         days = batch.histories.days_since_first
         events = batch.memoize("first_times", lambda: (0.5 ** (days / 60.0)).astype(np.float32))
@@ -84,7 +84,7 @@ def _tag_days_since_last(kind: str) -> Callable[[CandidateBatch], Values]:
     """Days since the user took any item of the tags."""
 
     def compute(batch: CandidateBatch) -> Values:
-        from batch_predictions.models.recommender.kernels.histories import tag_days_since_last
+        from batch_predictions.models.recommender.kernels.history_kernels import tag_days_since_last
 
         days = batch.histories.days_since_last
         n_tags = _number_of_tags(batch, kind)

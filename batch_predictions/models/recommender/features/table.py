@@ -7,16 +7,16 @@ from functools import cache
 
 import numpy as np
 
-from batch_predictions.discovery import instances, plugins
 from batch_predictions.models.recommender.base import Floats
-from batch_predictions.models.recommender.dense_scores import sorted_keys
-from batch_predictions.models.recommender.features.candidates import (
+from batch_predictions.models.recommender.data.dense_scores import sorted_keys
+from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,
     FeatureColumn,
     FeatureGroup,
     FeatureSet,
     Values,
 )
+from batch_predictions.tables.discovery import instances, plugins
 
 
 def feature_sets() -> tuple[FeatureSet, ...]:

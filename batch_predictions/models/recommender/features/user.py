@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from batch_predictions.models.recommender.features.candidates import (
+from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,
     Feature,
     FeatureSet,

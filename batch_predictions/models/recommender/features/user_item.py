@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from batch_predictions.models.recommender.features.candidates import (
+from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,
     Feature,
     FeatureSet,

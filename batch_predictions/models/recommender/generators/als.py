@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from batch_predictions.models.recommender.base import Floats, LinearRecommender, Positions
 from batch_predictions.models.recommender.data.interactions import Codes, Doubles, Interactions
-from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.base import Generator
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

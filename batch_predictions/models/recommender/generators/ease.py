@@ -20,7 +20,7 @@ from batch_predictions.models.recommender.base import Floats, LinearRecommender,
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.base import Generator
 from batch_predictions.models.recommender.generators.item_weights import top_contributors
 
 if TYPE_CHECKING:

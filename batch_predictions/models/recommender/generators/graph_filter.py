@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.models.recommender.base import Floats
+from batch_predictions.models.recommender.data.dense_scores import TargetBlocks, inner_products
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.dense_scores import TargetBlocks, inner_products
-from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.base import Generator
 from batch_predictions.models.recommender.generators.neighbour_recommender import (
     NeighbourRecommender,
 )

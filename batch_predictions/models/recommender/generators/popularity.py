@@ -22,7 +22,7 @@ from batch_predictions.models.recommender.data.item_features import (
     POPULARITY_HALF_LIVES,
     ItemFeatures,
 )
-from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.base import Generator
 from batch_predictions.models.recommender.generators.shared_scores import SharedScoresRecommender
 
 

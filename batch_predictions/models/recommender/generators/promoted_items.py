@@ -9,13 +9,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
-from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFeatures, shop_of_user
+from batch_predictions.models.recommender.generators.base import Generator
 from batch_predictions.models.recommender.generators.shared_scores import SharedScoresRecommender
 
 
@@ -74,16 +73,6 @@ class PromotedItems(SharedScoresRecommender):
             items = by_shop.indices[entries]
             scores[items] += popularity[items] * by_shop.data[entries]
         return scores
-
-
-def shop_of_user(histories: Histories, item_features: ItemFeatures) -> npt.NDArray[np.int64]:
-    """Each user's location among the shops with promotions, -1 where it is not, (n,)."""
-    if item_features.promotions is None or histories.traits is None:
-        return np.full(histories.users, -1)
-    location = histories.traits["location"]
-    if isinstance(location, pa.ChunkedArray):
-        location = location.combine_chunks()
-    return positions_in(pc.cast(location, pa.string()), item_features.promotions.shops)
 
 
 promoted = Generator(

@@ -15,7 +15,7 @@ from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.base import Generator
 from batch_predictions.models.recommender.generators.shared_scores import SharedScoresRecommender
 from batch_predictions.tables import TRAITS
 

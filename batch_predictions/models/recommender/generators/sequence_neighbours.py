@@ -15,7 +15,7 @@ import pyarrow as pa
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.sequences import item_sequences
-from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.base import Generator
 from batch_predictions.models.recommender.generators.neighbour_recommender import (
     NeighbourRecommender,
 )

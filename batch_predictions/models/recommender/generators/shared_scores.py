@@ -67,7 +67,7 @@ class SharedScoresRecommender(TrainableRecommender):
         blocked: Blocked = None,
     ) -> Proposals:
         """Ranks each segment's items once, and leaves out those that the user has seen."""
-        from batch_predictions.models.recommender.kernels.candidates import shared_scores_of
+        from batch_predictions.models.recommender.kernels.candidate_kernels import shared_scores_of
         from batch_predictions.models.recommender.kernels.topk import first_allowed
 
         segment_of_user = self.segment_of_user(histories, item_features)

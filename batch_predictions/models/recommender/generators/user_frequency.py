@@ -19,7 +19,7 @@ from batch_predictions.models.recommender.base import (
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.base import Generator
 
 
 def user_frequency_name(half_life_days: float | None) -> str:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.interactions import Doubles
-from batch_predictions.models.recommender.features.candidates import FeatureColumn
+from batch_predictions.models.recommender.features.candidate_features import FeatureColumn
 from batch_predictions.models.recommender.features.user import DAYS_INACTIVE
 
 Sizes: TypeAlias = npt.NDArray[np.int64]
@@ -214,7 +214,7 @@ def _standardise(
 
     Missing values become the list's lowest value, or its highest where `high_if_missing` says so.
     """
-    from batch_predictions.models.recommender.kernels.candidates import standardise_lists
+    from batch_predictions.models.recommender.kernels.candidate_kernels import standardise_lists
 
     stops = np.cumsum(sizes)
     for column, column_is_used in enumerate(is_used):

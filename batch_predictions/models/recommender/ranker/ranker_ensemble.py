@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.interactions import Doubles
-from batch_predictions.models.recommender.features.candidates import FeatureColumn
+from batch_predictions.models.recommender.features.candidate_features import FeatureColumn
 from batch_predictions.models.recommender.ranker.conditional_logit import ConditionalLogit, Sizes
 from batch_predictions.models.recommender.ranker.gbdt_ranker import GBDTRanker
 

@@ -21,14 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.models.common.training_cache import TrainingCache
-from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import Holdout, Split
+from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
+from batch_predictions.models.recommender.ranker.two_stage import TwoStageParams
 from batch_predictions.models.recommender.training.dataset import RankingDataset
+from batch_predictions.models.recommender.training.label_windows import label_windows
 from batch_predictions.models.recommender.training.trainer import RankerTrainer, TrainedRanker
-from batch_predictions.models.recommender.training.windows import label_windows
-from batch_predictions.models.recommender.two_stage import TwoStageParams
 
 _GENERATORS, _RANKER = "generators.json", "ranker.json"
 

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.models.recommender.base import Floats
-from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
+from batch_predictions.models.recommender.data.dense_scores import user_batches
 from batch_predictions.models.recommender.data.interactions import positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.splits import Holdout
-from batch_predictions.models.recommender.dense_scores import user_batches
-from batch_predictions.models.recommender.features.candidates import FeatureColumn
+from batch_predictions.models.recommender.features.candidate_features import FeatureColumn
 from batch_predictions.models.recommender.features.table import build_feature_table
+from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
 
 _FEATURES, _LABELS, _SIZES = "features.parquet", "labels.npy", "sizes.npy"
 _COLUMNS = "columns.json"

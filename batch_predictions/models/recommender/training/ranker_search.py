@@ -15,13 +15,13 @@ import numpy as np
 
 from batch_predictions.models.common.bootstrap import Doubles, paired_difference
 from batch_predictions.models.common.ranking_metrics import ndcg
-from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.ranker.conditional_logit import (
     ConditionalLogit,
     linear_weight,
 )
 from batch_predictions.models.recommender.ranker.gbdt_ranker import GBDTRanker
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
+from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.dataset import RankingDataset
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 

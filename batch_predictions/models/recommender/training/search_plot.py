@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from batch_predictions.models.recommender.training.parameter_search import Trial
-from batch_predictions.reporting import legend_outside, new_axes
+from batch_predictions.warehouse.reporting import legend_outside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

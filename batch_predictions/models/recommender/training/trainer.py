@@ -10,26 +10,32 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble, Progress
-from batch_predictions.models.recommender.config import (
-    NoSideInformation,
-    SideInformation,
-    TwoStageConfig,
-)
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.data.splits import Holdout, Split
-from batch_predictions.models.recommender.generators.registry import generators
+from batch_predictions.models.recommender.generators.candidate_generation import (
+    GeneratorEnsemble,
+    Progress,
+)
+from batch_predictions.models.recommender.generators.generator_registry import generators
 from batch_predictions.models.recommender.ranker.conditional_logit import (
     ConditionalLogit,
     linear_weight,
 )
 from batch_predictions.models.recommender.ranker.gbdt_ranker import LIGHTGBM_PARAMS, OBJECTIVES
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
+from batch_predictions.models.recommender.ranker.two_stage import (
+    TwoStageParams,
+    TwoStageRecommender,
+)
+from batch_predictions.models.recommender.training.config import (
+    NoSideInformation,
+    SideInformation,
+    TwoStageConfig,
+)
 from batch_predictions.models.recommender.training.dataset import RankingDataset, build_dataset
-from batch_predictions.models.recommender.training.windows import label_windows
-from batch_predictions.models.recommender.two_stage import TwoStageParams, TwoStageRecommender
+from batch_predictions.models.recommender.training.label_windows import label_windows
 
 SEED_STRIDE = 10
 """Between the seeds of one set of trees and the next."""

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from batch_predictions.models.common.bootstrap import Doubles
 from batch_predictions.models.common.ranking_metrics import NDCG
-from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import MAX_USERS, Holdout, hold_out
-from batch_predictions.models.recommender.evaluation import evaluate
-from batch_predictions.models.recommender.generators.registry import generators
+from batch_predictions.models.recommender.generators.generator_registry import generators
 from batch_predictions.models.recommender.ranker.gbdt_ranker import LIGHTGBM_PARAMS
+from batch_predictions.models.recommender.ranker.two_stage import TwoStageRecommender
+from batch_predictions.models.recommender.training.config import TwoStageConfig
+from batch_predictions.models.recommender.training.ranking_evaluation import evaluate
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 
 if TYPE_CHECKING:
     import optuna

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.arrays import Ints
+from batch_predictions.models.sentiment.text.arrays import Ints
 from batch_predictions.models.sentiment.text.documents import PADDING
 from batch_predictions.models.sentiment.text.ragged import RaggedArray
 

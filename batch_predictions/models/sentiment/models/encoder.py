@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.models.common.torch_threads import one_torch_thread
-from batch_predictions.models.sentiment.arrays import Floats, Ints
-from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
@@ -31,7 +29,9 @@ from batch_predictions.models.sentiment.models.batching import (
 )
 from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.models.probabilities import coefficients_by_class
+from batch_predictions.models.sentiment.text.arrays import Floats, Ints
 from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.models.sentiment.text.ragged import RaggedArray
 
 if TYPE_CHECKING:

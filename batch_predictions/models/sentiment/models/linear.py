@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from batch_predictions.models.sentiment.arrays import Doubles, Floats
-from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
@@ -27,7 +25,9 @@ from batch_predictions.models.sentiment.models.probabilities import (
     coefficients_by_class,
     log_softmax,
 )
+from batch_predictions.models.sentiment.text.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.models.sentiment.text.ngrams import NGramIndex, frequent_ngrams
 
 if TYPE_CHECKING:

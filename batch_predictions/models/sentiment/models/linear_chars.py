@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from batch_predictions.models.sentiment.arrays import Floats
-from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
@@ -24,7 +22,9 @@ from batch_predictions.models.sentiment.models.probabilities import (
     coefficients_by_class,
     log_softmax,
 )
+from batch_predictions.models.sentiment.text.arrays import Floats
 from batch_predictions.models.sentiment.text.documents import Documents, normalise
+from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.models.common.torch_threads import one_torch_thread
-from batch_predictions.models.sentiment.arrays import Floats
-from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
@@ -25,9 +23,11 @@ from batch_predictions.models.sentiment.models.base import (
 from batch_predictions.models.sentiment.models.batching import batches_by_length, pad
 from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.models.net_training import NetParameters, train_net
-from batch_predictions.models.sentiment.registry import build_model
+from batch_predictions.models.sentiment.models.sentiment_registry import build_model
+from batch_predictions.models.sentiment.text.arrays import Floats
 from batch_predictions.models.sentiment.text.documents import Documents, Vocabulary
-from batch_predictions.models.sentiment.text.vectors import read_vectors
+from batch_predictions.models.sentiment.text.labelled_reviews import Labels
+from batch_predictions.models.sentiment.text.text_vectors import read_vectors
 from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer, read_wordpieces
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.arrays import Doubles, Floats
-from batch_predictions.models.sentiment.data import Labels
+from batch_predictions.models.sentiment.text.arrays import Doubles, Floats
+from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression

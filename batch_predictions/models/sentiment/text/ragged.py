@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.arrays import Ints
+from batch_predictions.models.sentiment.text.arrays import Ints
 
 
 @dataclass(frozen=True)

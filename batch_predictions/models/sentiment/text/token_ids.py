@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.arrays import Ints
+from batch_predictions.models.sentiment.text.arrays import Ints
 from batch_predictions.models.sentiment.text.ragged import RaggedArray
 
 BASIC_PLANE_SIZE = 0x10000

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from batch_predictions.models.recommender.features.candidates import CandidateBatch
+from batch_predictions.models.recommender.features.candidate_features import CandidateBatch
 from batch_predictions.models.recommender.features.table import build_feature_table
-from batch_predictions_tests.models.recommender.features.test_promotions import make_batch
+from batch_predictions_tests.models.recommender.features.test_promotion_features import make_batch
 
 NAN = np.nan
 SCORES = np.array([[1, 2, 6], [5, NAN, 7], [NAN, NAN, NAN]], dtype=np.float32)

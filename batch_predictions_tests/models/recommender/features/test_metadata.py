@@ -14,7 +14,7 @@ from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
-from batch_predictions.models.recommender.features.candidates import CandidateBatch
+from batch_predictions.models.recommender.features.candidate_features import CandidateBatch
 from batch_predictions.models.recommender.features.metadata import metadata_features
 
 DAY = date(2024, 3, 31)

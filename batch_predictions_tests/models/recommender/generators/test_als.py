@@ -6,11 +6,7 @@ import numpy as np
 
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.als import ALS
-from batch_predictions_tests.worlds.recommenders import (
-    fit_named,
-    random_rows,
-    single_user_history,
-)
+from batch_predictions_tests.worlds.recommenders import fit_named, random_rows, single_user_history
 
 
 def test_explanations_of_als_are_the_terms_of_its_scores():

@@ -8,11 +8,7 @@ import pyarrow as pa
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.ease import EASE
 from batch_predictions_tests.worlds.checkerboard import AS_OF
-from batch_predictions_tests.worlds.recommenders import (
-    fit,
-    random_rows,
-    score_users,
-)
+from batch_predictions_tests.worlds.recommenders import fit, random_rows, score_users
 
 
 def test_ease_solves_its_equations():

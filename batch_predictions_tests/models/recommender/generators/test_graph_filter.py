@@ -6,11 +6,7 @@ import numpy as np
 
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.graph_filter import GraphFilter
-from batch_predictions_tests.worlds.recommenders import (
-    fit,
-    random_rows,
-    score_users,
-)
+from batch_predictions_tests.worlds.recommenders import fit, random_rows, score_users
 
 
 def test_a_graph_filter_adds_normalised_cooccurrence_and_a_truncated_svd():

@@ -11,12 +11,7 @@ import pytest
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.item_neighbours import ItemNeighbours
 from batch_predictions_tests.worlds.checkerboard import AS_OF
-from batch_predictions_tests.worlds.recommenders import (
-    fit,
-    fit_named,
-    random_rows,
-    score_users,
-)
+from batch_predictions_tests.worlds.recommenders import fit, fit_named, random_rows, score_users
 
 
 def test_item_neighbours_sum_cosines_over_the_root_of_the_number_of_items():

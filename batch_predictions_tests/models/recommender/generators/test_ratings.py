@@ -10,18 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
-from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
+from batch_predictions.models.recommender.generators.generator_registry import generators
 from batch_predictions.models.recommender.generators.item_knn_rating import (
     ItemKNNRating,
     ItemKNNRatingParams,
 )
 from batch_predictions.models.recommender.generators.liked_ease import LikedEASE
-from batch_predictions.models.recommender.generators.registry import generators
+from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 DAY = date(2024, 3, 31)

@@ -11,14 +11,13 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.forest.banzhaf import sum_players
-from batch_predictions.models.recommender import two_stage
-from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.explanations import _contributions, _Players
-from batch_predictions.models.recommender.features.candidates import FeatureColumn
+from batch_predictions.models.recommender.features.candidate_features import FeatureColumn
 from batch_predictions.models.recommender.features.user import DAYS_INACTIVE
+from batch_predictions.models.recommender.ranker import two_stage
 from batch_predictions.models.recommender.ranker.conditional_logit import (
     CLIP_SD,
     RIDGE_PER_USER,
@@ -26,6 +25,7 @@ from batch_predictions.models.recommender.ranker.conditional_logit import (
     linear_weight,
 )
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
+from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 COLUMNS = [

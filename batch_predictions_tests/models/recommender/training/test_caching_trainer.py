@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.common.training_cache import TrainingCache
-from batch_predictions.models.recommender import selection
-from batch_predictions.models.recommender.config import NoSideInformation, TwoStageConfig
+from batch_predictions.models.recommender import recommender_selection
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.selection import TWO_STAGE, Selection, select
+from batch_predictions.models.recommender.recommender_selection import TWO_STAGE, Selection, select
 from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
+from batch_predictions.models.recommender.training.config import NoSideInformation, TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 SUNDAY = date(2024, 3, 31)
@@ -175,7 +175,7 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, cache: Path) -> None:
 def test_where_a_baseline_serves_only_the_hold_out_is_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "_passes", lambda gains: False)
+    monkeypatch.setattr(recommender_selection, "_passes", lambda gains: False)
     first, week = Week(tmp_path / "first"), Week(tmp_path / "week")
     assert first.train(SUNDAY, tmp_path / "cache").candidate != TWO_STAGE
     week.train(NEXT, tmp_path / "cache")

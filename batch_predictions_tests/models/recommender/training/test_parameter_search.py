@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.training import parameter_search
+from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.parameter_search import (
     ParameterSearch,
     default_minutes,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from batch_predictions.models.recommender.config import TwoStageConfig
-from batch_predictions.models.recommender.features.candidates import FeatureColumn
+from batch_predictions.models.recommender.features.candidate_features import FeatureColumn
+from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.dataset import RankingDataset
 from batch_predictions.models.recommender.training.ranker_search import _ndcg_at_20, choose_members
 from batch_predictions.models.recommender.training.trainer import RankerTrainer

@@ -9,9 +9,9 @@ from datetime import date, timedelta
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.ranker.gbdt_ranker import LIGHTGBM_PARAMS
+from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.models.recommender.training.tuning import tune
 

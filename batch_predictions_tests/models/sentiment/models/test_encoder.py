@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.data import Reviews, build_reviews, deduplicate
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.encoder import EncoderError, EncoderModel
 from batch_predictions.models.sentiment.models.probabilities import log_softmax
+from batch_predictions.models.sentiment.sentiment_training import ClassifierTrainer
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.training import ClassifierTrainer
+from batch_predictions.models.sentiment.text.labelled_reviews import (
+    Reviews,
+    build_reviews,
+    deduplicate,
+)
 from batch_predictions_tests.worlds.encoders import write_transformer_folder
 
 OPTIONS = {"encoder_rate": 3e-3, "encoder_epochs": 6.0, "encoder_words": 1.0}

@@ -9,21 +9,25 @@ import numpy as np
 import pytest
 
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.data import Reviews, build_reviews, deduplicate
-from batch_predictions.models.sentiment.metrics import (
-    EvaluatedClassifier,
-    macro_f1,
-    macro_f1_difference,
-)
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.cnn import CNN
 from batch_predictions.models.sentiment.models.linear import LinearModel
 from batch_predictions.models.sentiment.models.net import NetModel
 from batch_predictions.models.sentiment.models.probabilities import log_softmax
-from batch_predictions.models.sentiment.registry import classifier_names
-from batch_predictions.models.sentiment.selection import UNTRAINED, select_sentiment
+from batch_predictions.models.sentiment.models.sentiment_registry import classifier_names
+from batch_predictions.models.sentiment.sentiment_metrics import (
+    EvaluatedClassifier,
+    macro_f1,
+    macro_f1_difference,
+)
+from batch_predictions.models.sentiment.sentiment_selection import UNTRAINED, select_sentiment
+from batch_predictions.models.sentiment.sentiment_training import ClassifierTrainer
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.training import ClassifierTrainer
+from batch_predictions.models.sentiment.text.labelled_reviews import (
+    Reviews,
+    build_reviews,
+    deduplicate,
+)
 from batch_predictions.settings import SettingsError
 
 POSITIVE, NEGATIVE, NEUTRAL = (

@@ -1,1 +1,0 @@
-"""Costs of steps: `recorder` measures, `collect` writes `evaluation.costs`, `report` sums."""

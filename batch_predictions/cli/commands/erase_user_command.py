@@ -1,0 +1,72 @@
+"""The command `batch-predictions erase-user`, which removes a user from the home."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from batch_predictions.cli.console.command import command
+from batch_predictions.cli.console.options import Home, Json, load_settings
+
+
+@command("erase-user", order=36)
+def erase_user(
+    context: typer.Context,
+    user_id: Annotated[
+        str | None,
+        typer.Argument(help="The user's id. Without it, pending erasures are finished."),
+    ] = None,
+    release_dir: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further folder or URL of release files; may be repeated.", show_default=False
+        ),
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Remove a user from everything that the home keeps, for good.
+
+    Raw rows, refused rows, features, shards, predictions, releases of the serving store, release
+    files and Dagster's previews. A salted hash of the id is recorded: no ingest accepts the user's
+    rows again, though the source may still have them. Remove the user there too.
+
+    If the command is killed, the next `erase-user`, `run` or `doctor` goes on. The next run trains
+    and predicts nothing again for it. Models have no ids; what they learned from the user leaves
+    with the next training. Backups and files that were exported elsewhere are yours to remove.
+    """
+    from batch_predictions.core.home_lock import home_lock
+    from batch_predictions.operations.erasure import erase
+    from batch_predictions.orchestration.dagster_records import DagsterRecords
+    from batch_predictions.serving.lookup.lookup_source import SourceIds
+    from batch_predictions.settings import SettingsError
+    from batch_predictions.tables.discovery import load_plugins
+    from batch_predictions.tables.ids import id_problem
+
+    settings = load_settings(home, context)
+    normalised = user_id and SourceIds.of(settings).normalise("user_id", user_id.strip())
+    if normalised is not None and (not normalised or id_problem(normalised)):
+        raise SettingsError(f"the id {id_problem(normalised) or 'is empty'}: give a user's id")
+    records = DagsterRecords(settings)
+    folders, now = release_dir or [], dt.datetime.now(dt.UTC)
+    # Without the arguments: other processes show and log them.
+    with home_lock(settings.home, "batch-predictions erase-user"):
+        load_plugins(settings.plugins)
+        if normalised:
+            summary = erase.erase_user(settings, records, normalised, now, folders)
+        else:
+            summary = erase.finish_erasures(settings, records, now, folders)
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict()))
+        return
+    typer.echo(
+        f"Erased {summary.users} user{'' if summary.users == 1 else 's'}: {summary.partitions} "
+        f"partitions, {summary.store_rows} rows of the serving store, {summary.release_files} "
+        f"release files, {summary.other_files} other files and records. Home: {settings.home}"
+    )
+    for note in summary.notes:
+        typer.echo(f"  {note}", file=sys.stderr)

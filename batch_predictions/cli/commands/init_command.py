@@ -1,0 +1,86 @@
+"""The command `batch-predictions init`, which writes a settings file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from batch_predictions.cli.console.command import command
+from batch_predictions.core.redaction import has_secret
+from batch_predictions.settings import FILE_NAME, SettingsError, as_yaml
+
+MAX_CHECKS = 4
+"""Checks of `init --check`: each may find something that the one before could not see."""
+
+
+@command("init", order=10)
+def init(
+    source: Annotated[
+        str, typer.Option(help="Kind of source, such as files, or that of an adapter of a plugin.")
+    ] = "files",
+    path: Annotated[str | None, typer.Option(help="Folder or URL of the source.")] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Check the source, and write the settings that fit it."),
+    ] = False,
+    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented settings file into the working directory.
+
+    With --check, the source is read, and the settings that `check-source` proposes for it are in
+    the file; what it asks is printed. Read them before the first run.
+    """
+    target = Path(FILE_NAME)
+    if target.exists() and not force:
+        raise SettingsError(f"{target} exists already: edit it, or replace it with --force")
+    source_settings: dict[str, Any] = {"kind": source}
+    if path:
+        if has_secret(path):
+            raise SettingsError(
+                "--path has a password or key, which would be written to the file: remove it, and "
+                "set credentials in the environment, such as AWS_ACCESS_KEY_ID"
+            )
+        source_settings["path"] = path
+    questions: list[str] = []
+    if check:
+        proposed, questions = _propose(source_settings)
+        source_settings |= proposed
+    target.write_text(as_yaml({"source": source_settings}), encoding="utf-8")
+    typer.echo(f"wrote {target}: every setting is explained in it")
+    for question in questions:
+        typer.echo(f"please decide: {question}")
+    if source == "sql":
+        typer.echo(
+            "set the URL of the database in the environment, not in the file: export "
+            "BATCH_PREDICTIONS_SOURCE__URL=postgresql://user:password@host/database; and name your "
+            "tables in source.tables",
+            err=True,
+        )
+    typer.echo("next: batch-predictions check-source", err=True)
+
+
+def _propose(source_settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Settings of a source from its data, and the questions that the data does not decide.
+
+    The first check finds files and columns, later ones what is in them.
+    """
+    from batch_predictions.cli.console.review_languages import detect_text_languages
+    from batch_predictions.settings import Settings, home_folder
+    from batch_predictions.sources.checking.check import check_source
+    from batch_predictions.sources.checking.suggestions import merge_settings
+
+    proposed: dict[str, Any] = {}
+    questions: dict[str, None] = {}
+    for _ in range(MAX_CHECKS):
+        # A mapping is merged with the environment, which may have the URL of a database.
+        sections: dict[str, Any] = {"source": source_settings | proposed}
+        settings = Settings(home=home_folder(), **sections)
+        report = check_source(settings, detect_languages=detect_text_languages)
+        questions |= dict.fromkeys(report.questions)
+        merged = merge_settings(proposed, report.suggested_settings)
+        if merged == proposed:
+            break
+        proposed = merged
+    return proposed, list(questions)

@@ -1,0 +1,218 @@
+"""`batch-predictions run` and `batch-predictions demo`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from batch_predictions.cli.console.command import command
+from batch_predictions.cli.console.errors import INCOMPLETE
+from batch_predictions.cli.console.options import Home, Json, day_of, load_settings
+from batch_predictions.cli.console.pending_erasures import finish_pending_erasures
+from batch_predictions.settings import Settings
+
+if TYPE_CHECKING:
+    from batch_predictions.operations.run_summary import Summary
+
+
+Only: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="NAME",
+        help="Make this table or model alone, with what it needs, and recommendations with their "
+        "fallback; give it again for more. The release has what there is of the others.",
+    ),
+]
+EndStuckRuns: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--end-stuck-runs",
+        help="Mark unfinished runs of the UI that no process is known of as failed first.",
+    ),
+]
+
+
+@command("run", order=30)
+def run(
+    context: typer.Context,
+    home: Home = None,
+    first: Annotated[
+        dt.datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="First day to predict."),
+    ] = None,
+    date: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            "--date",
+            formats=["%Y-%m-%d"],
+            help="Last day to predict. [default: the newest complete day of the source]",
+        ),
+    ] = None,
+    only: Only = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what is due, and why; do nothing.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Predict and release again even if nothing is new.")
+    ] = False,
+    end_stuck_runs: EndStuckRuns = False,
+    as_json: Json = False,
+) -> None:
+    """Ingest what is missing, train what is due, predict, release. For cron, and to begin.
+
+    Running it again does only what is new or has changed: in the source, in the settings or in the
+    code. Where nothing has, it says so and ends. Where a model or a table fails, what served before
+    goes on serving, the rest is made and released, and the exit code is 6.
+    """
+    if dry_run:
+        _show_plan(
+            load_settings(home, context),
+            day_of(first),
+            day_of(date),
+            as_json,
+            only=only or (),
+            force=force,
+        )
+        return
+    _run(
+        load_settings(home, context),
+        day_of(first),
+        day_of(date),
+        as_json,
+        only=only or (),
+        force=force,
+        end_stuck_runs=end_stuck_runs,
+    )
+
+
+@command("demo", order=40)
+def demo(
+    context: typer.Context,
+    home: Home = None,
+    days: Annotated[int, typer.Option(help="Days to predict, up to yesterday.", min=1)] = 7,
+    as_json: Json = False,
+) -> None:
+    """Run on the default source, a grocer's year of real purchases, and show the results."""
+    _run(load_settings(home, context), None, None, as_json, demo_days=days)
+
+
+def _run(
+    settings: Settings,
+    first: dt.date | None,
+    last: dt.date | None,
+    as_json: bool,
+    *,
+    demo_days: int | None = None,
+    only: Sequence[str] = (),
+    force: bool = False,
+    end_stuck_runs: bool = False,
+) -> None:
+    """Runs the platform; with `demo_days`, that many days, and a simulated sign-up after them.
+
+    Raises:
+        typer.Exit: a table or a model failed, while the others were made.
+    """
+    from batch_predictions.core.home_lock import home_lock
+    from batch_predictions.sources.home_state import restart_unused_home
+    from batch_predictions.tables.discovery import load_plugins
+
+    with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
+        load_plugins(settings.plugins)
+        # `definitions` declares partitions from the home's first day when it is imported.
+        restart_unused_home(settings)
+        finish_pending_erasures(settings)
+        from batch_predictions.planning.repair import move_damaged_aside, read_repair
+        from batch_predictions.planning.unchanged import find_unchanged_run
+
+        for file in move_damaged_aside(settings):
+            typer.echo(f"{file}; it is moved to {settings.home}/damaged", err=True)
+        unchanged = None
+        if demo_days is None and not (only or force or end_stuck_runs or read_repair(settings)):
+            unchanged = find_unchanged_run(settings, first, last)
+        if unchanged is not None:
+            _print_unchanged(unchanged, as_json)
+            return
+        from batch_predictions.definitions import defs
+        from batch_predictions.operations.alerts import watch_after_run
+        from batch_predictions.operations.demo_summary import simulate_sign_up
+        from batch_predictions.orchestration.dagster_records import DagsterRecords
+        from batch_predictions.orchestration.run import run as run_platform
+
+        try:
+            summary = run_platform(
+                settings,
+                defs,
+                first,
+                last,
+                demo_days,
+                only=only,
+                force=force,
+                end_stuck_runs=end_stuck_runs,
+            )
+        finally:
+            watch_after_run(settings, DagsterRecords(settings))
+        if demo_days is not None and summary.release_id:
+            simulate_sign_up(settings)
+    _print_summary(settings, summary, as_json, is_demo=demo_days is not None)
+    if summary.failed:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _show_plan(
+    settings: Settings,
+    first: dt.date | None,
+    last: dt.date | None,
+    as_json: bool,
+    *,
+    only: Sequence[str],
+    force: bool,
+) -> None:
+    """Prints the steps of a run, and why they are due."""
+    from batch_predictions.core.home_lock import home_lock
+    from batch_predictions.tables.discovery import load_plugins
+
+    with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
+        load_plugins(settings.plugins)
+        from batch_predictions.definitions import defs
+        from batch_predictions.orchestration.dry_run import plan_steps
+
+        steps = plan_steps(settings, defs, first, last, only=only, force=force)
+    if as_json:
+        typer.echo(json.dumps([step.as_dict() for step in steps]))
+        return
+    for step in steps:
+        typer.echo(step)
+    if not steps:
+        typer.echo("Nothing is new: a run would do nothing.")
+
+
+def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(summary, default=str))
+        return
+    days = summary["last_day"]
+    if summary["first_day"] != days:
+        days = f"{summary['first_day']} to {days}"
+    typer.echo(
+        f"Nothing is new: {days} is predicted, and release {summary['release_id']} is served. "
+        f"Home: {summary['home']}"
+    )
+    for line in summary["left_out"]:
+        typer.echo(f"  left out     {line}")
+
+
+def _print_summary(settings: Settings, summary: Summary, as_json: bool, *, is_demo: bool) -> None:
+    from batch_predictions.operations.demo_summary import as_text
+
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict(), default=str))
+    else:
+        # A run's output is a log, where there is cron; the demo's data are public.
+        with_lookups = is_demo or settings.execution.show_identifiers
+        typer.echo(as_text(settings, summary, with_lookups=with_lookups))

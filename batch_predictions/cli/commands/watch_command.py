@@ -1,0 +1,53 @@
+"""The command `batch-predictions watch`, which sends alerts about the home's status."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from batch_predictions.cli.commands.status_command import MaxAge
+from batch_predictions.cli.console.command import command
+from batch_predictions.cli.console.options import Home, load_settings
+
+
+@command("watch", order=56)
+def watch(
+    context: typer.Context,
+    home: Home = None,
+    every: Annotated[
+        float, typer.Option("--every", metavar="MINUTES", help="Time between looks.", min=0.01)
+    ] = 5,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Look once, for cron; exit code 1 if there is a problem."),
+    ] = False,
+    max_age: MaxAge = None,
+) -> None:
+    """Look at the status again and again, and send an alert when a problem begins or has ended.
+
+    Runs outside of Dagster, so that a daemon that died is told too. Every change is a line of
+    `<home>/alerts.log`. Addresses to send it to come from the variable
+    BATCH_PREDICTIONS_ALERT_URLS, separated by blanks, as apprise writes them: `mailto://…`,
+    `slack://…`, `msteams://…`, `pagerduty://…`, `json://host/path` and a hundred others.
+
+    Ends with Ctrl-C or SIGTERM.
+    """
+    from batch_predictions.operations.alerts import watch_once
+    from batch_predictions.orchestration.dagster_records import DagsterRecords
+    from batch_predictions.tables.discovery import load_plugins
+
+    settings = load_settings(home, context)
+    load_plugins(settings.plugins)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.is_set():
+        status = watch_once(settings, DagsterRecords(settings), max_age)
+        if once:
+            for problem in status.problems:
+                typer.echo(problem.message)
+            raise typer.Exit(1 if status.problems else 0)
+        stop.wait(60 * every)

@@ -1,0 +1,1 @@
+"""What all commands share: their declaration, options, printing and errors."""

@@ -1,0 +1,112 @@
+"""The plots of drift: how far columns are from the training, and how they are distributed."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from batch_predictions.evaluation.drift.bins import MISSING
+from batch_predictions.evaluation.drift.compute import (
+    Histogram,
+    compare_histogram,
+    has_categories,
+    read_histograms,
+)
+from batch_predictions.evaluation.drift.drift_statistics import PSI
+from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import legend_outside, new_axes, new_panes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DAYS, LINES = 90, 6
+"""Of the plot of drift: days before the newest, and columns that have changed most on it."""
+PANES = (2, 3)
+"""Rows and columns of the plot of histograms, one for each column that has changed most."""
+TAIL = 0.01
+"""Share of the rows at both ends of a distribution that is not drawn."""
+BEFORE, NOW = "#bab0ac", "#4c78a8"
+
+
+def plot_drift(warehouse: Warehouse, day: str) -> Figure | None:
+    """Draws the PSI of the columns that have changed most on a day, over time; None without any."""
+    rows: list[dict[str, Any]] = warehouse.query(
+        """with newest as (
+            select table_name, column_name from evaluation.drift
+            where date = $day::DATE and statistic = $psi order by value desc, 1, 2 limit $lines
+        )
+        select date, split_part(table_name, '.', 2) || '.' || column_name as name, value
+        from evaluation.drift join newest using (table_name, column_name)
+        where statistic = $psi and date <= $day::DATE and date > $day::DATE - $days::INTEGER
+        order by name, date""",
+        {"day": day, "psi": PSI, "lines": LINES, "days": DAYS},
+    ).to_pylist()
+    if not rows:
+        return None
+    figure, ax = new_axes(f"Population stability index against the training, up to {day}")
+    for name in sorted({row["name"] for row in rows}):
+        of_name = [row for row in rows if row["name"] == name]
+        dates, values = ([row[key] for row in of_name] for key in ("date", "value"))
+        ax.plot(dates, values, marker="o", markersize=3, linewidth=1, label=name)
+    ax.axhline(0.25, color="#333333", linewidth=0.6, linestyle="--")
+    legend_outside(ax)
+    return figure
+
+
+def plot_histograms(warehouse: Warehouse, day: str) -> Figure | None:
+    """Draws the columns that have changed most on a day, as they were then and are now.
+
+    None without any.
+    """
+    histograms = [
+        (compare_histogram(histogram).get(PSI, 0.0), name, histogram)
+        for name, histogram in read_histograms(warehouse, as_date(day)).items()
+    ]
+    if not histograms:
+        return None
+    rows, columns = PANES
+    chosen = sorted(histograms, key=lambda item: (-item[0], item[1]))[: rows * columns]
+    title = f"Share of rows up to each value, on {day} and at the last training"
+    figure, panes = new_panes(title, rows, columns, width=3 * columns, height=2.6 * rows)
+    for pane, (psi, (table, column), histogram) in zip(panes, chosen, strict=False):
+        pane.set_title(f"{table.split('.')[1]}.{column}\nPSI {psi:.2f}", loc="left", fontsize=8)
+        draw = _draw_categories if has_categories(histogram) else _draw_distributions
+        draw(pane, histogram, day)
+    for pane in panes[len(chosen) :]:
+        pane.remove()
+    panes[0].legend(fontsize=7, frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def _draw_distributions(pane: Any, histogram: Histogram, day: str) -> None:
+    """The share of rows up to each number, without the tails."""
+    known = [row for row in histogram[1:] if row["upper"] is not None]
+    ends = [row["upper"] for row in known]
+    drawn: set[float] = set()
+    for key, label, colour in _samples(day):
+        sums = list(accumulate(row[key] for row in known))
+        shares = [value / (sums[-1] or 1) for value in sums]
+        drawn |= {end for end, s in zip(ends, shares, strict=True) if TAIL <= s <= 1 - TAIL}
+        pane.plot(ends, shares, color=colour, linewidth=1.2, label=label)
+    if len(drawn) > 1:
+        pane.set_xlim(min(drawn), max(drawn))
+    pane.set_ylim(0, 1.02)
+
+
+def _draw_categories(pane: Any, histogram: Histogram, day: str) -> None:
+    """The share of each value of text, as two bars."""
+    used = [row for row in histogram if row["reference_rows"] or row["rows"]]
+    names = [row["category"] or ("none" if row["bin"] == MISSING else "other") for row in used]
+    for offset, (key, label, colour) in zip((-0.2, 0.2), _samples(day), strict=True):
+        total = sum(row[key] for row in used) or 1
+        places = [place + offset for place in range(len(used))]
+        shares = [row[key] / total for row in used]
+        pane.barh(places, shares, height=0.4, color=colour, label=label)
+    pane.set_yticks(range(len(names)), [name[:18] for name in names])
+    pane.invert_yaxis()
+
+
+def _samples(day: str) -> tuple[tuple[str, str, str], ...]:
+    """Column, label and colour of the rows of the training and of the day."""
+    return ("reference_rows", "last training", BEFORE), ("rows", day, NOW)

@@ -1,0 +1,124 @@
+"""Plots of realized metrics over time."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, NamedTuple
+
+from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import legend_outside, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DAYS = 90
+COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2")
+
+
+class MetricPlot(NamedTuple):
+    """Declares a plot of several realized metrics of a model.
+
+    Attributes:
+        name: as the plot's key in the metadata.
+        title: above the plot.
+        model: of the metrics.
+        metrics: their names, and what they are called in the legend.
+    """
+
+    name: str
+    title: str
+    model: str
+    metrics: dict[str, str]
+
+
+METRIC_PLOTS = (
+    MetricPlot(
+        "clicks_over_time",
+        "Share of shown items that were clicked",
+        "recommender",
+        {
+            "click_rate": "all",
+            "click_rate:source=personal": "personal",
+            "click_rate:source=demographic": "demographic",
+            "click_rate:source=popular": "popular",
+            "purchase_rate": "bought, all",
+        },
+    ),
+    MetricPlot(
+        "recommendations_over_time",
+        "Lists against the purchases of the next day",
+        "recommender",
+        {
+            "next_day_hit_rate@10": "hit rate@10",
+            "next_day_ndcg@10": "NDCG@10",
+            "next_day_ndcg@10:personal": "NDCG@10, personal",
+            "next_day_ndcg@10:fallback": "NDCG@10, fallback",
+        },
+    ),
+    MetricPlot(
+        "forecasts_over_time",
+        "Forecasts of items against units sold",
+        "demand",
+        {
+            "wape:item:1d": "WAPE, 1 day ahead",
+            "wape:item:7d": "WAPE, 7 days ahead",
+            "coverage_80:item:1d": "coverage of 80 %, 1 day",
+            "coverage_80:item:7d": "coverage of 80 %, 7 days",
+        },
+    ),
+    MetricPlot(
+        "orders_over_time",
+        "Orders against units sold until the next",
+        "replenishment",
+        {
+            "fill_rate": "units covered",
+            "covered": "items covered",
+            "in_stock": "items in stock",
+        },
+    ),
+)
+
+
+def plot_metrics(warehouse: Warehouse, metric_plot: MetricPlot, day: str) -> Figure | None:
+    """Draws the metrics of a plot over the last 90 days, with 95 % intervals; None without any.
+
+    Args:
+        warehouse: with `evaluation.realized_metrics`.
+        metric_plot: the metrics to draw.
+        day: last day of the plot, ISO date.
+    """
+    last = as_date(day)
+    rows = warehouse.query(
+        """select date, metric, value, lower, upper from evaluation.realized_metrics
+        where date > $first::DATE and date <= $last::DATE and model = $model
+            and list_contains($metrics::VARCHAR[], metric)
+        order by date""",
+        {
+            "first": last - dt.timedelta(days=DAYS),
+            "last": last,
+            "model": metric_plot.model,
+            "metrics": list(metric_plot.metrics),
+        },
+    ).to_pylist()
+    if not rows:
+        return None
+    figure, ax = new_axes(metric_plot.title)
+    for colour, (metric, label) in zip(COLOURS, metric_plot.metrics.items(), strict=False):
+        line = [row for row in rows if row["metric"] == metric]
+        if not line:
+            continue
+        dates = [row["date"] for row in line]
+        ax.plot(dates, [row["value"] for row in line], "o-", color=colour, label=label, ms=2, lw=1)
+        bounds = [row for row in line if row["lower"] is not None]
+        ax.fill_between(
+            [row["date"] for row in bounds],
+            [row["lower"] for row in bounds],
+            [row["upper"] for row in bounds],
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
+        )
+    ax.set_ylim(bottom=0)
+    figure.autofmt_xdate()
+    legend_outside(ax)
+    return figure

@@ -1,0 +1,1 @@
+"""The SQL of features, and the functions that read it."""

@@ -1,0 +1,136 @@
+"""The features' queries and the settings that they bind."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import Any
+
+from batch_predictions.core.home import read_state
+from batch_predictions.features.sql import conditions
+from batch_predictions.settings import Settings
+from batch_predictions.sources import source_registry
+from batch_predictions.sources.item_exclusions import exclusion_parameters
+
+_CONDITION = re.compile(r"\{(is_purchase|is_counted) (\w+)\}")
+_QUERY = re.compile(r"\{query (\w+)\}")
+_RUNNING = re.compile(r"\{running (\w+)\}")
+_SPANS = re.compile(r"\{spans (\w+) (last|after|until) ([^}]+)\}")
+_LAST_MONTH_END = "date_trunc('month', $date::DATE + 1)::DATE - 1"
+"""The newest end of a month up to `$date`; constant, so that no other file is opened."""
+RAW_INTERACTIONS = "raw.interactions"
+_FIRST_DAY = "DATE '0001-01-01'"
+
+
+def sql(name: str, *, tiles: bool = False, interactions: str = RAW_INTERACTIONS) -> str:
+    """Reads the query in `features/sql/<name>.sql`.
+
+    In the file, `{is_excluded}`, `{is_purchase TYPES}` and `{is_counted TYPES}` stand for the
+    conditions of `features/sql/conditions.py`, and `{query NAME}` for the query of that name;
+    `{running TILE}` for a tile's running totals at the end of `$date`; `{spans TILE last DAYS}`,
+    `{spans TILE after DAY}` and `{spans TILE until DAY}` for a tile's rows of the last days up to
+    `$date`, of those after a day, and of those up to one.
+
+    Args:
+        name: of the file.
+        tiles: whether tiles are read. Else their rows are computed from the raw tables, as for past
+            days that a training describes: the rows are equal, the cost grows with history.
+        interactions: without tiles, a relation with the rows of raw.interactions of some users,
+            which is read instead, but by `{query NAME}`.
+    """
+    text = (resources.files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
+    text = _RUNNING.sub(lambda match: _running(match[1], tiles), text)
+    text = _SPANS.sub(lambda match: _spans(match[1], match[2], match[3], tiles), text)
+    text = text.replace(RAW_INTERACTIONS, interactions)
+    text = _QUERY.sub(lambda match: sql(match[1], tiles=tiles), text)
+    text = text.replace("{is_excluded}", conditions.IS_EXCLUDED)
+    return _CONDITION.sub(lambda match: getattr(conditions, match[1])(match[2]), text)
+
+
+def _running(tile: str, tiles: bool) -> str:
+    """A relation with the running totals of a tile at the end of `$date`."""
+    if tiles:
+        return f"(select * from tiles.{tile} where date = $date::DATE)"
+    return f"({sql(f'raw/{tile}')})"
+
+
+def _spans(tile: str, bound: str, value: str, tiles: bool) -> str:
+    """A relation with a tile's rows of some days; a month that has ended is read from its span.
+
+    Args:
+        tile: name of its table.
+        bound: `last`, `after` or `until`.
+        value: SQL of the number of days, or of the day.
+        tiles: whether the tile is read, or its query for all these days.
+    """
+    first, last = _FIRST_DAY, "$date::DATE"
+    if bound == "last":
+        first = f"($date::DATE - {value} + 1)"
+    elif bound == "after":
+        first = f"({value} + 1)"
+    else:
+        last = value
+    if not tiles:
+        text = sql(f"tiles/{tile}").replace("$first::DATE", first).replace("$last::DATE", last)
+        return f"({text})"
+    spans = " union all ".join(
+        f"select * exclude (date, span) from tiles.{tile} "
+        f"where span = '{span}' and {condition} and date >= {first} "
+        f"and day >= {first} and day <= {last}"
+        for span, condition in (
+            ("month", f"date <= {_LAST_MONTH_END}"),
+            ("day", f"date > {_LAST_MONTH_END} and date <= {last}"),
+        )
+    )
+    return f"({spans})"
+
+
+PURCHASES = f"(select * from raw.interactions where {conditions.is_purchase('purchase_types')})"
+"""SQL of the interactions that are purchases; returns are left out."""
+
+
+def interactions_of_some(users: str, limit: str) -> str:
+    """A relation with the rows of raw.interactions of some users.
+
+    Args:
+        users: SQL of rows with a user_id, from which users are chosen.
+        limit: name of the parameter with their number; a hash of their ids selects the same ones
+            whenever they are among the rows.
+    """
+    return f"""(
+        select * from {RAW_INTERACTIONS} where user_id in (
+            select user_id from ({users}) group by user_id
+            order by md5(user_id), user_id limit ${limit}::BIGINT
+        )
+    )"""
+
+
+def user_item_days(item_state: str, interactions: str = RAW_INTERACTIONS) -> str:
+    """The query of users' days with items, over a relation of item states.
+
+    Args:
+        item_state: SQL of the item states as of `$date`: the partition, where it is made, or
+            `sql("item_state")`, which makes it.
+        interactions: a relation with the rows of raw.interactions, or with those of some users.
+    """
+    return sql("user_item_days", interactions=interactions).format(item_state=item_state)
+
+
+def user_item_history(item_state: str) -> str:
+    """The query of the same rows, read from `tiles.user_items`."""
+    return sql("user_item_history", tiles=True).format(item_state=item_state)
+
+
+def parameters(settings: Settings) -> dict[str, Any]:
+    """Returns the parameters that the queries bind besides `$date`."""
+    source = source_registry.build_source(settings.source, read_state(settings.home))
+    event_types = source_registry.event_types(settings)
+    excluded = settings.source.exclude_items or source.exclude_items
+    return {
+        **event_types.parameters(),
+        **exclusion_parameters(excluded),
+        "location_from_interactions": settings.fallback.location_from_interactions,
+        "churn_active_days": settings.churn.active_days,
+        "churn_event_types": settings.churn.event_types or list(event_types.purchases),
+        "churn_history_days": settings.churn.history_days,
+    }

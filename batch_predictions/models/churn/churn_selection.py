@@ -1,0 +1,236 @@
+"""Selects the churn model that serves; all candidates are compared on the newest past day.
+
+A candidate passes where its AUC is significantly higher than that of the best baseline: the 95 %
+interval of the paired difference is above 0. The best that passes serves, else the best baseline.
+It is fitted again on cut-offs one horizon later and calibrated on the newest one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from batch_predictions.models.churn.churn_calibration import Method
+from batch_predictions.models.churn.churn_metrics import AUC, ECE, LIFT, PairedComparison
+from batch_predictions.models.churn.churn_model import ChurnModel
+from batch_predictions.models.churn.churn_training import EstimatorTrainer
+from batch_predictions.models.churn.data.churn_examples import Examples
+from batch_predictions.models.churn.data.churn_windows import TrainingWindows, training_windows
+from batch_predictions.models.churn.estimators.churn_registry import (
+    baseline_names,
+    candidate_names,
+    estimator_specs,
+)
+from batch_predictions.models.common.bootstrap import Doubles, Interval, Row, metric_row
+from batch_predictions.models.common.promotion_gate import best_significant
+
+UNTRAINED = "untrained"
+GAIN = f"{AUC}_gain"
+
+Progress = Callable[[str], None]
+"""Called with a line of text."""
+
+
+@dataclass(frozen=True)
+class ChurnTrainingConfig:
+    """Configuration of the training and comparison of churn models.
+
+    Attributes:
+        horizon_days: a customer who buys nothing in this many days after a cut-off has churned.
+        step_days: days between the cut-offs of fitting.
+        max_cutoffs: number of cut-offs of fitting at most.
+        calibration: how scores become probabilities.
+        min_churned: customers who churned, and customers who did not, that fitting, calibration and
+            test each need.
+        seed: seed of estimators and of bootstrap samples.
+    """
+
+    horizon_days: int = 28
+    step_days: int = 7
+    max_cutoffs: int = 16
+    calibration: Method = "platt"
+    min_churned: int = 20
+    seed: int = 7
+
+    def windows(
+        self, first: dt.date, through: dt.date, *, with_test: bool
+    ) -> TrainingWindows | None:
+        """Returns the cut-offs of a history; None where it is too short. See `training_windows`.
+
+        Args:
+            first: day of the oldest purchase.
+            through: last day whose purchases are known.
+            with_test: whether the newest cut-off is kept for the test.
+        """
+        return training_windows(
+            through,
+            first,
+            self.horizon_days,
+            with_test=with_test,
+            step_days=self.step_days,
+            max_cutoffs=self.max_cutoffs,
+        )
+
+
+@dataclass(frozen=True)
+class ChurnSelection:
+    """The result of the selection of a churn model.
+
+    Attributes:
+        model: the model that serves.
+        candidate: name of its estimator; `untrained` if there was too little data.
+        beats_baseline: whether a candidate passed.
+        why: the decision in a sentence.
+        metrics: rows of `evaluation.model_metrics`, of all estimators.
+        outcomes: probabilities of this estimator and outcomes on the test day, for a plot; None if
+            there was too little data.
+    """
+
+    model: ChurnModel
+    candidate: str
+    beats_baseline: bool
+    why: str
+    metrics: list[Row] = field(default_factory=list)
+    outcomes: tuple[Doubles, Doubles] | None = None
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """All estimators on the test day: probabilities and metrics by name."""
+
+    comparison: PairedComparison
+    probabilities: Mapping[str, Doubles]
+    metrics: Mapping[str, Mapping[str, Interval]]
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """The best candidate that passed, or None, and AUC gains over the best baseline."""
+
+    winner: str | None
+    baseline: str
+    gains: Mapping[str, Interval]
+
+    @property
+    def serving(self) -> str:
+        """The estimator that serves."""
+        return self.winner or self.baseline
+
+
+def select_churn(
+    examples_as_of: Callable[[dt.date], Examples],
+    first: dt.date | None,
+    through: dt.date,
+    config: ChurnTrainingConfig,
+    progress: Progress = lambda text: None,
+) -> ChurnSelection:
+    """Compares all estimators on the newest past day and fits the winner for serving.
+
+    Args:
+        examples_as_of: reads the customers of a past day with their outcomes.
+        first: first day with purchases; None where there are none.
+        through: last day whose purchases are known.
+        config: cut-offs, calibration, seed.
+        progress: receives log lines.
+    """
+    if first is None:
+        return _untrained("no model was trained: there are no purchases")
+    test_windows = config.windows(first, through, with_test=True)
+    serving_windows = config.windows(first, through, with_test=False)
+    if test_windows is None or test_windows.test_day is None or serving_windows is None:
+        return _untrained(
+            f"no model was trained: {4 * config.horizon_days} days of purchases are needed (four "
+            f"times churn.horizon_days), and the first purchase is of {first}"
+        )
+    examples_by_day: dict[dt.date, Examples] = {}
+    for day in sorted({*test_windows.days, *serving_windows.days}):
+        examples_by_day[day] = examples_as_of(day)
+        progress(f"{len(examples_by_day[day]):,} customers as of {day}")
+    fit_examples = Examples.concat([examples_by_day[day] for day in test_windows.fit_days])
+    calibration = examples_by_day[test_windows.calibration_day]
+    test = examples_by_day[test_windows.test_day]
+    shortage = _find_shortage(
+        {"fitting": fit_examples, "calibration": calibration, "test": test}, config.min_churned
+    )
+    if shortage:
+        return _untrained(shortage)
+    evaluation = _evaluate(fit_examples, calibration, test, config)
+    decision = _decide(evaluation.comparison)
+    why = _explain(decision, evaluation, test_windows.test_day)
+    progress(why)
+    serving_examples = Examples.concat([examples_by_day[day] for day in serving_windows.fit_days])
+    estimator = EstimatorTrainer(serving_examples, config.seed).fit(decision.serving)
+    newest = examples_by_day[serving_windows.calibration_day]
+    return ChurnSelection(
+        ChurnModel.calibrate(estimator, newest, config.calibration),
+        decision.serving,
+        decision.winner is not None,
+        why,
+        _metric_rows(decision, evaluation),
+        (evaluation.probabilities[decision.serving], test.churned),
+    )
+
+
+def _find_shortage(examples_by_use: Mapping[str, Examples], min_churned: int) -> str | None:
+    """Explains why there are too few examples; None where there are enough."""
+    for use, examples in examples_by_use.items():
+        if not examples.has_both_classes(min_churned):
+            return (
+                f"no model was trained: of the {len(examples):,} customers for {use}, "
+                f"{examples.n_churned:,} churned; at least churn.min_churned = {min_churned} who "
+                "churned and as many who did not are needed"
+            )
+    return None
+
+
+def _evaluate(
+    fit_examples: Examples, calibration: Examples, test: Examples, config: ChurnTrainingConfig
+) -> _Evaluation:
+    """Fits, calibrates and evaluates every declared estimator."""
+    trainer = EstimatorTrainer(fit_examples, config.seed)
+    comparison = PairedComparison(test.churned, test.customer_codes(), config.seed)
+    probabilities, metrics = {}, {}
+    for name in estimator_specs():
+        model = ChurnModel.calibrate(trainer.fit(name), calibration, config.calibration)
+        probabilities[name] = model.probabilities(test.rows)
+        metrics[name] = comparison.evaluate(name, probabilities[name])
+    return _Evaluation(comparison, probabilities, metrics)
+
+
+def _decide(comparison: PairedComparison) -> _Decision:
+    """Compares the candidates with the baseline of the highest AUC; the last name wins a tie."""
+    baseline = max(baseline_names(), key=lambda name: (comparison.values[name][AUC], name))
+    gains = {name: comparison.difference(name, baseline) for name in candidate_names()}
+    return _Decision(best_significant(gains), baseline, gains)
+
+
+def _explain(decision: _Decision, evaluation: _Evaluation, test_day: dt.date) -> str:
+    """Explains in a sentence which estimator serves, with its figures on the test day."""
+    metrics = evaluation.metrics[decision.serving]
+    figures = (
+        f"AUC {metrics[AUC].mean:.4f}, lift {metrics[LIFT].mean:.2f} at 10 % and calibration error "
+        f"{metrics[ECE].mean:.3f} on {evaluation.comparison.n:,} customers as of {test_day}"
+    )
+    if decision.winner is None:
+        return f"no candidate is significantly better than {decision.baseline}, which has {figures}"
+    gain = decision.gains[decision.winner]
+    return (
+        f"{decision.winner} has {figures}; the AUC of {decision.baseline} is {gain.mean:.4f} lower "
+        f"(95 % interval {gain.lower:.4f} to {gain.upper:.4f})"
+    )
+
+
+def _metric_rows(decision: _Decision, evaluation: _Evaluation) -> list[Row]:
+    """Metrics of every estimator, then the gains of the candidates."""
+    rows = [
+        metric_row(name, metric, interval)
+        for name, intervals in evaluation.metrics.items()
+        for metric, interval in intervals.items()
+    ]
+    return rows + [metric_row(name, GAIN, gain) for name, gain in decision.gains.items()]
+
+
+def _untrained(why: str) -> ChurnSelection:
+    """Returns a model without an estimator, whose customers are excluded with the reason."""
+    return ChurnSelection(ChurnModel(None, None, why), UNTRAINED, False, why)

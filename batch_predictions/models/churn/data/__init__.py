@@ -1,0 +1,1 @@
+"""What churn models learn from: examples, features and windows."""

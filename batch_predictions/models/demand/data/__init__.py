@@ -1,0 +1,1 @@
+"""What forecasters learn from: the panel of series, the calendar and features."""

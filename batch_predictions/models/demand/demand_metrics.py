@@ -1,0 +1,164 @@
+"""Errors of forecasts as ratios of sums over series, with bootstrap intervals over series.
+
+Forecasts and observed values have the shape (origins, n, horizon). Values that were not observed
+are nan and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from batch_predictions.models.common.bootstrap import (
+    Interval,
+    multinomial_counts,
+    percentile_interval,
+)
+from batch_predictions.models.demand.data.panel import Doubles
+
+WAPE, WAPE_SUM, BIAS = "wape", "wape_sum", "bias"
+RMSSE, MASE, PINBALL = "rmsse", "mase", "pinball"
+COVERAGE_80, COVERAGE_90 = "coverage_80", "coverage_90"
+
+
+@dataclass(frozen=True)
+class RatioMetric:
+    """A metric that is a ratio of sums over series.
+
+    Attributes:
+        numerator: each series' part of the numerator, (n,).
+        denominator: each series' part of the denominator, (n,).
+    """
+
+    numerator: Doubles
+    denominator: Doubles
+
+    @property
+    def value(self) -> float:
+        """Ratio of the sums over series; 0 where the denominator is 0."""
+        return _ratio(self.numerator.sum(), self.denominator.sum())
+
+    def resample(self, seed: int) -> Doubles:
+        """The ratio on bootstrap samples of series, (samples,)."""
+        counts = multinomial_counts(len(self.numerator), seed)
+        denominators = counts @ self.denominator
+        return np.divide(
+            counts @ self.numerator,
+            denominators,
+            out=np.zeros(len(denominators)),
+            where=denominators > 0,
+        )
+
+    def interval(self, seed: int) -> Interval:
+        """Computes the ratio with its 95 % bootstrap interval over series."""
+        return percentile_interval(self.value, self.resample(seed), len(self.numerator))
+
+
+def difference(metric: RatioMetric, reference: RatioMetric, seed: int) -> Interval:
+    """Returns the metric minus the reference with its interval, paired by series.
+
+    Args:
+        metric: numerator and denominator of each series.
+        reference: of the same series in the same order.
+        seed: of the bootstrap samples.
+    """
+    samples = metric.resample(seed) - reference.resample(seed)
+    return percentile_interval(metric.value - reference.value, samples, len(metric.numerator))
+
+
+def relative_difference(metric: RatioMetric, reference: RatioMetric, seed: int) -> Interval:
+    """Returns the metric divided by the reference, minus 1, with its interval, paired by series.
+
+    Args:
+        metric: numerator and denominator of each series.
+        reference: of the same series in the same order.
+        seed: of the bootstrap samples.
+    """
+    value = _ratio(metric.value, reference.value) - 1
+    references = reference.resample(seed)
+    ratios = np.divide(
+        metric.resample(seed), references, out=np.ones(len(references)), where=references > 0
+    )
+    return percentile_interval(value, ratios - 1, len(metric.numerator))
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return float(numerator / denominator) if denominator else 0.0
+
+
+def wape(forecast: Doubles, actual: Doubles) -> RatioMetric:
+    """Weighted absolute percentage error of single columns: sum of |error| / sum of |actual|."""
+    return RatioMetric(_sum_by_series(np.abs(forecast - actual)), _sum_by_series(np.abs(actual)))
+
+
+def wape_sum(forecast: Doubles, actual: Doubles) -> RatioMetric:
+    """WAPE of forecasts of the sum over the horizon."""
+    errors = np.abs(np.nansum(forecast - actual, axis=2)).sum(axis=0)
+    return RatioMetric(errors, _sum_by_series(np.abs(actual)))
+
+
+def bias(forecast: Doubles, actual: Doubles) -> RatioMetric:
+    """Sum of forecast - actual, as a share of the sum of |actual|; positive: too high."""
+    return RatioMetric(_sum_by_series(forecast - actual), _sum_by_series(np.abs(actual)))
+
+
+def rmsse(forecast: Doubles, actual: Doubles, naive_mse: Doubles) -> RatioMetric:
+    """Root mean squared scaled error, mean over series.
+
+    `naive_mse` is the mean squared error of the seasonal naive forecast, (n,).
+    """
+    return _scaled_error((forecast - actual) ** 2, naive_mse, np.sqrt)
+
+
+def mase(forecast: Doubles, actual: Doubles, naive_mae: Doubles) -> RatioMetric:
+    """Mean absolute scaled error, mean over series.
+
+    `naive_mae` is the mean absolute error of the seasonal naive forecast, (n,).
+    """
+    return _scaled_error(np.abs(forecast - actual), naive_mae, lambda errors: errors)
+
+
+def pinball(quantiles: Doubles, actual: Doubles, levels: Sequence[float]) -> RatioMetric:
+    """Mean pinball loss over the levels (last axis of `quantiles`), as a share of actual.
+
+    Args:
+        quantiles: (origins, n, horizon, levels).
+        actual: observed values, (origins, n, horizon); nan where nothing was observed.
+        levels: of the quantiles, between 0 and 1.
+    """
+    error, level = actual[..., None] - quantiles, np.asarray(levels)
+    loss = np.maximum(level * error, (level - 1) * error).mean(axis=-1)
+    return RatioMetric(_sum_by_series(loss), _sum_by_series(np.abs(actual)))
+
+
+def coverage(lower: Doubles, upper: Doubles, actual: Doubles) -> RatioMetric:
+    """Share of observed values in the intervals, ends included.
+
+    Args:
+        lower: ends of the intervals, (origins, n, horizon).
+        upper: of the same shape.
+        actual: observed values of the same shape; nan where nothing was observed.
+    """
+    is_known = np.isfinite(actual)
+    is_covered = is_known & (actual >= lower) & (actual <= upper)
+    return RatioMetric(
+        is_covered.sum(axis=(0, 2)).astype(float), is_known.sum(axis=(0, 2)).astype(float)
+    )
+
+
+def _sum_by_series(values: Doubles) -> Doubles:
+    return np.asarray(np.nansum(values, axis=(0, 2)))
+
+
+def _scaled_error(
+    errors: Doubles, scale: Doubles, transform: Callable[[Doubles], Doubles]
+) -> RatioMetric:
+    """Mean over series of transform(mean error / scale); series without a scale are left out."""
+    counts = np.isfinite(errors).sum(axis=(0, 2))
+    means = np.divide(
+        _sum_by_series(errors), counts * scale, out=np.zeros(len(scale)), where=scale * counts > 0
+    )
+    is_usable = (scale > 0) & (counts > 0)
+    return RatioMetric(np.where(is_usable, transform(means), 0.0), is_usable.astype(float))

@@ -1,0 +1,245 @@
+"""Selects the forecaster of a panel by its errors at past origins, and decides if it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from batch_predictions.models.demand import demand_metrics, demand_registry
+from batch_predictions.models.demand.backtest import Backtest, backtest_origins, run_backtest
+from batch_predictions.models.demand.base import Forecaster
+from batch_predictions.models.demand.champions import best_overall, forecast_by_champions
+from batch_predictions.models.demand.conformal import ConformalCalibration
+from batch_predictions.models.demand.data.panel import Integers, Panel
+from batch_predictions.models.demand.demand_evaluation import (
+    WAPE_SUM_GAIN,
+    CandidateMetrics,
+    evaluate_candidates,
+)
+from batch_predictions.models.demand.demand_model import DemandModel
+from batch_predictions.models.demand.forecasters.ensembles import (
+    AverageForecaster,
+    PerSeriesSelector,
+    SelectorParams,
+)
+
+CANDIDATES = (
+    "mean28_weekday",
+    "seasonal_naive",
+    "linear_promotions",
+    "linear_regression",
+    "sarima",
+    "sarima_promotions",
+    "lightgbm",
+    "gru",
+    "average",
+)
+"""Default candidates, baselines first; of equally good candidates the first one wins."""
+PER_SERIES = PerSeriesSelector.kind
+"""Name of the candidate that forecasts each series by its best other candidate."""
+
+Progress = Callable[[str], None]
+"""Called with a line of text."""
+
+
+@dataclass(frozen=True)
+class BacktestConfig:
+    """Configuration of the comparison of demand forecasters at past origins.
+
+    Attributes:
+        candidates: names that `registry.make` knows, in the order of the metrics.
+        horizon: columns to forecast, and the longest sum that is calibrated.
+        origins: number of past origins; quantiles are evaluated from the third on.
+        step_size: columns between origins.
+        fits: how often each method is fitted over the origins.
+        baseline: the candidate that the winner must beat.
+        max_bias: largest |bias| of a winner, as a share of demand.
+        options: parameters of forecasters by name, such as {"gru": {"steps": 200}}.
+        seed: seed of random forecasters and of the bootstrap samples.
+    """
+
+    candidates: tuple[str, ...] = CANDIDATES
+    horizon: int = 14
+    origins: int = 6
+    step_size: int = 14
+    fits: int = 1
+    baseline: str = "mean28_weekday"
+    max_bias: float = 0.05
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seed: int = 7
+
+    @property
+    def all_candidates(self) -> tuple[str, ...]:
+        """The baseline and the candidates, each once."""
+        return tuple(dict.fromkeys((self.baseline, *self.candidates)))
+
+
+@dataclass(frozen=True)
+class SelectedForecaster:
+    """The result of the selection of a panel's forecaster.
+
+    Attributes:
+        model: the winner, fitted on all columns, with calibrated quantiles; None where it did not
+            pass the gate: then `fallback` serves.
+        fallback: the baseline, fitted and calibrated.
+        winner: name of the best candidate; `chosen` where each series has its own.
+        why: the decision in a sentence.
+        metrics: metrics of every candidate, in the order of the candidates; `chosen` comes last.
+        backtest: forecasts of every candidate at the past origins, and what was observed.
+    """
+
+    model: DemandModel | None
+    fallback: DemandModel
+    winner: str
+    why: str
+    metrics: CandidateMetrics
+    backtest: Backtest
+
+
+def select(
+    panel: Panel, config: BacktestConfig, progress: Progress = lambda text: None
+) -> SelectedForecaster:
+    """Compares the candidates at past origins and fits the winner on the whole panel.
+
+    Args:
+        panel: the series of one level.
+        config: candidates, horizon and origins.
+        progress: receives lines for the log.
+
+    Raises:
+        ValueError: the panel is too short for the origins, or a candidate or one of its options is
+            unknown.
+    """
+    origins = backtest_origins(panel.n_columns, config.horizon, config.origins, config.step_size)
+    if origins[0] < 2 * panel.period:
+        raise ValueError(
+            f"{panel.n_columns} columns are too few for {config.origins} origins "
+            f"{config.step_size} columns apart with a horizon of {config.horizon}"
+        )
+    backtest = _backtest_candidates(panel, config, origins, progress)
+    selected, champions = forecast_by_champions(backtest.forecasts, backtest.actual)
+    backtest = replace(backtest, forecasts={**backtest.forecasts, PER_SERIES: selected})
+    candidate_metrics = evaluate_candidates(backtest, config.baseline, config.seed)
+    winner, passed, why = decide(candidate_metrics, config)
+    fitted: dict[str, Forecaster] = {}
+
+    def calibrated(forecaster: Forecaster) -> DemandModel:
+        forecasts = backtest.forecasts[forecaster.name]
+        return DemandModel(forecaster, ConformalCalibration.fit(forecasts, backtest.actual))
+
+    fallback = calibrated(_fit(config.baseline, panel, config, fitted, progress))
+    model = None
+    if passed and winner == PER_SERIES:
+        model = calibrated(_fit_selector(panel, config, backtest, champions, fitted, progress))
+    elif passed:
+        model = calibrated(_fit(winner, panel, config, fitted, progress))
+    return SelectedForecaster(model, fallback, winner, why, candidate_metrics, backtest)
+
+
+def decide(candidate_metrics: CandidateMetrics, config: BacktestConfig) -> tuple[str, bool, str]:
+    """The candidate with the least WAPE of the sum among those with a small bias.
+
+    It passes the gate where the whole interval of its gain over the baseline is above 0.
+
+    Returns:
+        winner: name of the best candidate.
+        passed: whether it may serve.
+        why: the decision in a sentence.
+    """
+    rivals = [name for name in candidate_metrics if name != config.baseline]
+    if not rivals:
+        return config.baseline, False, "there is no candidate except the baseline"
+    bias = {name: candidate_metrics[name][demand_metrics.BIAS].mean for name in rivals}
+    unbiased = [name for name in rivals if abs(bias[name]) <= config.max_bias]
+    if not unbiased:
+        least_biased = min(rivals, key=lambda name: abs(bias[name]))
+        why = (
+            f"the bias of every candidate exceeds {config.max_bias:.0%}; the smallest is "
+            f"{bias[least_biased]:+.1%} ({least_biased})"
+        )
+        return least_biased, False, why
+    wape_sum = {name: candidate_metrics[name][demand_metrics.WAPE_SUM].mean for name in unbiased}
+    winner = min(unbiased, key=lambda name: wape_sum[name])
+    gain = candidate_metrics[winner][WAPE_SUM_GAIN]
+    why = (
+        f"{winner}: WAPE of the {config.horizon}-day sum {wape_sum[winner]:.3f}, a gain of "
+        f"{gain.mean:+.3f} over {config.baseline} (95 % interval {gain.lower:+.3f} to "
+        f"{gain.upper:+.3f}), bias {bias[winner]:+.1%}"
+    )
+    passed = gain.lower > 0
+    return winner, passed, why if passed else f"{why}: not significant"
+
+
+def make_candidate(name: str, config: BacktestConfig) -> Forecaster:
+    """An unfitted candidate with the options, seed and horizon of the configuration."""
+    return demand_registry.make(name, config.options, seed=config.seed, horizon=config.horizon)
+
+
+def _backtest_candidates(
+    panel: Panel, config: BacktestConfig, origins: Sequence[int], progress: Progress
+) -> Backtest:
+    """Forecasts of the candidates at past origins; members of averages are fitted only once."""
+    # All are made before anything is fitted, so that a wrong name or option fails at once.
+    candidates = {name: make_candidate(name, config) for name in config.all_candidates}
+    averages = {
+        name: forecaster
+        for name, forecaster in candidates.items()
+        if isinstance(forecaster, AverageForecaster)
+    }
+    names = [name for name in candidates if name not in averages]
+    names += [member.name for average in averages.values() for member in average.members]
+    makers = {name: partial(make_candidate, name, config) for name in dict.fromkeys(names)}
+    backtest = run_backtest(
+        panel, makers, origins, config.horizon, n_fits=config.fits, progress=progress
+    )
+    forecasts = dict(backtest.forecasts)
+    for name, average in averages.items():
+        forecasts[name] = average.combine([forecasts[member.name] for member in average.members])
+    return replace(backtest, forecasts={name: forecasts[name] for name in candidates})
+
+
+def _fit(
+    name: str,
+    panel: Panel,
+    config: BacktestConfig,
+    fitted: dict[str, Forecaster],
+    progress: Progress,
+) -> Forecaster:
+    """A candidate fitted on the whole panel; `fitted` keeps those that several models share."""
+    if name in fitted:
+        return fitted[name]
+    forecaster = make_candidate(name, config)
+    if isinstance(forecaster, AverageForecaster):
+        forecaster.members = [
+            _fit(member.name, panel, config, fitted, progress) for member in forecaster.members
+        ]
+    else:
+        forecaster.fit(panel)
+        progress(f"{name}: fitted on all {panel.n_columns} columns")
+    fitted[name] = forecaster
+    return forecaster
+
+
+def _fit_selector(
+    panel: Panel,
+    config: BacktestConfig,
+    backtest: Backtest,
+    champions: Integers,
+    fitted: dict[str, Forecaster],
+    progress: Progress,
+) -> PerSeriesSelector:
+    """The champions of the series, fitted on the whole panel."""
+    candidates = config.all_candidates
+    default = best_overall(backtest.forecasts, backtest.actual, candidates)
+    champion_of_series = {
+        series: candidates[champion] for series, champion in zip(panel.ids, champions, strict=True)
+    }
+    members = [
+        _fit(name, panel, config, fitted, progress)
+        for name in sorted({*champion_of_series.values(), default})
+    ]
+    return PerSeriesSelector(
+        SelectorParams(default), name=PER_SERIES, members=members, champions=champion_of_series
+    )

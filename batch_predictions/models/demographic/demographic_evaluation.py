@@ -1,0 +1,231 @@
+"""Evaluation of lists for users without history: users are hidden, and known by demographics only.
+
+Users are split into folds. Models that learned from the other folds' rows up to a cut in time are
+evaluated on what the fold's users took after it. Several windows are evaluated, and a user's metric
+is the mean over the windows in which it was active: the best half-life of a single week says little
+about the next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from batch_predictions.models.common.ranking_metrics import DEPTH, Doubles, compute_metrics, top_k
+from batch_predictions.models.demographic.demographic_segments import encode_user_leaves
+from batch_predictions.models.demographic.demographic_statistics import (
+    Candidate,
+    SegmentStatistics,
+    event_matrices,
+    recency_weights,
+)
+from batch_predictions.models.demographic.promotion_uplift import Factors
+from batch_predictions.models.recommender.data.interactions import Interactions
+
+MAX_FOLDS = 5
+MIN_TRAINING_SHARE = 0.5
+"""An older window is evaluated only if this share of all rows comes before it."""
+
+UserMetrics: TypeAlias = Mapping[str, Doubles]
+"""By metric, one value for each evaluated user."""
+
+
+@dataclass(frozen=True)
+class EvaluationWindow:
+    """A cut in time, and the items that users took after it.
+
+    Attributes:
+        cut: last day of the training rows.
+        before: mask of the training rows.
+        users: evaluated users, ascending, (n,).
+        relevant: CSR n x items, ones where the user took the item in the window.
+    """
+
+    cut: date
+    before: npt.NDArray[np.bool_]
+    users: npt.NDArray[np.int64]
+    relevant: Any
+
+
+class ColdStartEvaluation:
+    """Hidden users in folds and windows, and the metrics of lists for them.
+
+    Args:
+        interactions: rows up to `through`.
+        segments: user_id, age_bracket, gender, location; users without a row are unknown.
+        through: last day of the newest window.
+        holdout_days: days of one window.
+        windows: windows at most; older ones only where there are enough rows before them.
+        window_days: days of which recency-weighted popularity is counted; None: all.
+        seed: of the folds.
+        min_users: users that a segment needs for a list from its counts.
+
+    Attributes:
+        users: evaluated users, ascending, (n,).
+        fold: of every user.
+    """
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        segments: pa.Table,
+        through: date,
+        *,
+        holdout_days: int,
+        windows: int,
+        window_days: int | None,
+        seed: int,
+        min_users: int,
+    ) -> None:
+        self.interactions, self.window_days = interactions, window_days
+        self.min_users, self.through = min_users, through
+        is_timed = not interactions.has_single_date
+        self.split: Literal["time", "leave_out"] = "time" if is_timed else "leave_out"
+        self.windows = list(self._make_windows(through, holdout_days, windows))
+        self.leaves, self.leaf_of_user = encode_user_leaves(interactions.user_ids, segments)
+        window_users = [window.users for window in self.windows]
+        self._user_of_row = np.concatenate([np.empty(0, dtype=np.int64), *window_users])
+        self.users: npt.NDArray[np.int64] = np.unique(self._user_of_row)
+        self.folds = max(2, min(MAX_FOLDS, len(self.users)))
+        # Folds of all users in a seeded order, so that each has its share of the evaluated ones.
+        users = len(interactions.user_ids)
+        self.fold = np.empty(users, dtype=np.int64)
+        self.fold[np.random.default_rng(seed).permutation(users)] = np.arange(users) % self.folds
+        self.fold_of_evaluated = self.fold[self.users]
+
+    def _make_windows(
+        self, through: date, holdout_days: int, windows: int
+    ) -> Iterator[EvaluationWindow]:
+        interactions = self.interactions
+        if interactions.has_single_date:
+            # Without times users can be hidden, but no rows come before others.
+            all_rows = np.ones(len(interactions), dtype=bool)
+            yield self._make_window(interactions.dates[0].item(), all_rows, interactions.is_target)
+            return
+        for number in range(windows):
+            end = through - timedelta(days=number * holdout_days)
+            cut = end - timedelta(days=holdout_days)
+            before = interactions.dates <= np.datetime64(cut, "D")
+            in_window = ~before & (interactions.dates <= np.datetime64(end, "D"))
+            in_window &= interactions.is_target
+            if not before.any() or (number and before.mean() < MIN_TRAINING_SHARE):
+                return
+            if in_window.any():
+                yield self._make_window(cut, before, in_window)
+
+    def _make_window(
+        self, cut: date, before: npt.NDArray[np.bool_], in_window: npt.NDArray[np.bool_]
+    ) -> EvaluationWindow:
+        from scipy.sparse import csr_matrix
+
+        users, rows = np.unique(self.interactions.users[in_window], return_inverse=True)
+        items = self.interactions.items[in_window]
+        shape = (len(users), len(self.interactions.item_ids))
+        relevant = csr_matrix((np.ones(len(items), dtype=np.float32), (rows, items)), shape=shape)
+        relevant.sum_duplicates()
+        relevant.data[:] = 1.0
+        return EvaluationWindow(cut, before, users.astype(np.int64), relevant)
+
+    def evaluate_popularity(
+        self, half_lives: Sequence[float], factors: Factors | None = None
+    ) -> dict[float, UserMetrics]:
+        """Evaluates one list for all users with each half-life in days; infinity: all-time.
+
+        Args:
+            half_lives: days.
+            factors: multiply popularity in the windows where they are known.
+        """
+        hits: dict[float, list[npt.NDArray[np.bool_]]] = {days: [] for days in half_lives}
+        width = len(self.interactions.item_ids)
+        for number, window in enumerate(self.windows):
+            users = self.interactions.users[window.before]
+            cell = self.fold[users] * width + self.interactions.items[window.before]
+            for half_life in half_lives:
+                weights = self.weights(window, half_life)
+                by_fold = np.bincount(cell, weights, self.folds * width).reshape(-1, width)
+                window_hits = np.zeros((len(window.users), DEPTH), dtype=bool)
+                for fold in range(self.folds):
+                    sums = np.delete(by_fold, fold, axis=0).sum(axis=0)
+                    sums = sums * (factors or {}).get((number, fold), 1.0)
+                    top = top_k(np.where(sums > 0, sums, -np.inf)[np.newaxis], DEPTH)[0]
+                    members = np.flatnonzero(self.fold[window.users] == fold)
+                    is_hit = window.relevant[members][:, np.maximum(top, 0)].toarray() > 0
+                    window_hits[members] = is_hit & (top >= 0)
+                hits[half_life].append(window_hits)
+        return {half_life: self._mean_metrics(by_window) for half_life, by_window in hits.items()}
+
+    def evaluate_adjustments(
+        self,
+        half_life: float,
+        candidates: Sequence[Candidate],
+        factors: Factors | None = None,
+    ) -> dict[Candidate, UserMetrics]:
+        """Evaluates every candidate's adjustment of popularity, on users whose history is hidden.
+
+        Args:
+            half_life: of popularity, days; infinity: all-time popularity.
+            candidates: adjustments to evaluate.
+            factors: multiply the items' popularity, by window and fold; None: 1.
+        """
+        hits: dict[Candidate, list[npt.NDArray[np.bool_]]] = {
+            candidate: [] for candidate in candidates
+        }
+        for number, window in enumerate(self.windows):
+            weights, log_events = event_matrices(
+                self.interactions, window.before, self.weights(window, half_life)
+            )
+            for by_window in hits.values():
+                by_window.append(np.zeros((len(window.users), DEPTH), dtype=bool))
+            for fold in range(self.folds):
+                statistics = SegmentStatistics(
+                    self.interactions,
+                    self.leaves,
+                    self.leaf_of_user,
+                    weights,
+                    log_events,
+                    self.fold != fold,
+                )
+                members = np.flatnonzero(self.fold[window.users] == fold)
+                leaves, leaf = np.unique(
+                    self.leaf_of_user[window.users[members]], return_inverse=True
+                )
+                is_relevant = window.relevant[members][:, statistics.columns].toarray() > 0
+                if not len(members) or not len(statistics.columns):
+                    continue
+                for candidate in candidates:
+                    lists = statistics.lists(
+                        candidate,
+                        [self.leaves[index] for index in leaves],
+                        self.min_users,
+                        (factors or {}).get((number, fold)),
+                    )
+                    top = lists[leaf]
+                    is_hit = np.take_along_axis(is_relevant, np.maximum(top, 0), axis=1)
+                    hits[candidate][-1][members] = is_hit & (top >= 0)
+        return {candidate: self._mean_metrics(by_window) for candidate, by_window in hits.items()}
+
+    def weights(self, window: EvaluationWindow, half_life: float) -> Doubles:
+        """Events of the rows before a window, decayed; infinity leaves them as they are."""
+        events = self.interactions.events[window.before]
+        if math.isinf(half_life):
+            return events
+        weights = recency_weights(self.interactions, window.cut, half_life, self.window_days)
+        return weights[window.before] * events
+
+    def _mean_metrics(self, hits: Sequence[npt.NDArray[np.bool_]]) -> UserMetrics:
+        """Averages each metric over each user's windows."""
+        relevant = [np.diff(window.relevant.indptr) for window in self.windows]
+        index = np.searchsorted(self.users, self._user_of_row)
+        windows = np.bincount(index, minlength=len(self.users))
+        metrics = compute_metrics(np.concatenate(hits), np.concatenate(relevant))
+        return {
+            metric: np.bincount(index, values, minlength=len(self.users)) / windows
+            for metric, values in metrics.items()
+        }

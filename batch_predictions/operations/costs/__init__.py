@@ -1,0 +1,1 @@
+"""Costs of steps: `collect` writes `evaluation.costs`, `cost_report` sums them."""

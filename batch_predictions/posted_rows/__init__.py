@@ -1,1 +1,0 @@
-"""Rows that applications post to the HTTP service: their tables, and how the ingest reads them."""

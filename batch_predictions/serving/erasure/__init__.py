@@ -1,0 +1,1 @@
+"""Erases users from the serving store and from release files."""

@@ -1,0 +1,209 @@
+"""`/explorer`: pages to look predictions up, of the same snapshot and rules as `/v1`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import orjson
+from fastapi import APIRouter, Query, Response
+
+from batch_predictions.serving.explorer.audience_pages import add_audiences
+from batch_predictions.serving.explorer.fan_chart import fan_chart
+from batch_predictions.serving.explorer.reads import (
+    complete_rows,
+    find_matches,
+    read_choices,
+    read_examples,
+    read_item,
+    read_titles,
+)
+from batch_predictions.serving.explorer.rendering import PREFIX, page, stylesheet
+from batch_predictions.serving.explorer.wording import (
+    bar_lengths,
+    explain_change,
+    explain_reason,
+    explain_source,
+    liked_item,
+)
+from batch_predictions.serving.http.problems import NOT_PREDICTED, ProblemError
+from batch_predictions.serving.http.query_parameters import (
+    AgeBracket,
+    Gender,
+    ItemId,
+    Location,
+    Text,
+    UserId,
+)
+from batch_predictions.serving.http.recommendation_answers import ListRequest
+from batch_predictions.serving.http.routes.user_routes import UserRows, read_user
+from batch_predictions.serving.http.service import PredictionService
+from batch_predictions.serving.lookup import Lookup
+from batch_predictions.tables import CHURN_SCORES, PROMOTION_AUDIENCE, RETENTION_AUDIENCE, TABLES
+from batch_predictions.tables.release_tables import CONTEXT_TABLES
+
+LIST_ITEMS = 20
+EVERYWHERE = "all"
+"""The location of what is not split by location."""
+SearchText = Annotated[Text, Query(alias="q")]
+_CSS_HEADERS = {"cache-control": "max-age=86400", "x-content-type-options": "nosniff"}
+_SECTION_TABLES = (CHURN_SCORES, RETENTION_AUDIENCE, PROMOTION_AUDIENCE)
+"""Tables of users that have a section of their own on the user's page."""
+
+
+def make_router(service: PredictionService) -> APIRouter:
+    """The routes of the pages; OpenAPI does not describe them."""
+    router = APIRouter(prefix=PREFIX, include_in_schema=False)
+    _add_home(router, service)
+    _add_user(router, service)
+    _add_item(router, service)
+    add_audiences(router, service)
+
+    @router.get("/explorer.css")
+    async def get_stylesheet() -> Response:
+        return Response(stylesheet(), media_type="text/css", headers=_CSS_HEADERS)
+
+    return router
+
+
+def _add_home(router: APIRouter, service: PredictionService) -> None:
+    @router.get("")
+    @router.get("/")
+    async def get_home() -> Response:
+        examples, release = await service.look_up(lambda lookup: lookup.read(read_examples))
+        declared = (*TABLES.values(), *CONTEXT_TABLES)
+        descriptions = {table.name: table.description for table in declared}
+        tables = [
+            {
+                "name": name,
+                "rows": entry["rows"],
+                "partition": entry["partition"],
+                "description": descriptions.get(name, ""),
+            }
+            for name, entry in release.served.tables.items()
+        ]
+        return await service.in_thread(
+            lambda: page(service, "home.html", release, examples=examples, tables=tables)
+        )
+
+    @router.get("/search")
+    async def search(q: SearchText = "") -> Response:
+        text = q.strip()
+        if not text:
+            return _redirect(PREFIX)
+        matches, release = await service.look_up(lambda lookup: find_matches(lookup, text))
+        if len(matches.exact) == 1:
+            return _redirect(f"{PREFIX}/{matches.exact[0]}/{quote(text, safe='')}")
+        return await service.in_thread(
+            lambda: page(service, "search.html", release, query=text, matches=matches)
+        )
+
+
+def _redirect(address: str) -> Response:
+    return Response(status_code=303, headers={"location": address, "cache-control": "no-store"})
+
+
+def _add_user(router: APIRouter, service: PredictionService) -> None:
+    @router.get("/users/{user_id:path}")
+    async def get_user(
+        user_id: UserId,
+        age_bracket: AgeBracket = None,
+        gender: Gender = None,
+        location: Location = None,
+    ) -> Response:
+        form = {"age_bracket": age_bracket, "gender": gender, "location": location}
+        form = {name: value.strip() if value else None for name, value in form.items()}
+        request = ListRequest(service.ids.normalise("user_id", user_id), form, LIST_ITEMS)
+
+        def read(lookup: Lookup) -> dict[str, Any]:
+            return lookup.read(
+                lambda db, served: _user_values(
+                    read_user(service, db, served, request),
+                    lambda ids: read_titles(db, served, ids),
+                    lambda: read_choices(db, served),
+                )
+            )
+
+        values, release = await service.look_up(read)
+        return await service.in_thread(
+            lambda: page(
+                service, "user.html", release, user_id=request.user_id, form=form, **values
+            )
+        )
+
+
+def _user_values(
+    user_rows: UserRows,
+    titles_of: Callable[[list[str]], dict[str, str]],
+    choices_of: Callable[[], dict[str, list[str]]],
+) -> dict[str, Any]:
+    """The values of a user's page; titles and choices of the form are read in the same snapshot."""
+    recommendations = orjson.loads(user_rows.ready.with_age(0))
+    items = recommendations["items"]
+    predictions = user_rows.predictions
+    churn, retention, promotions = (
+        complete_rows(predictions.get(table.name, []), table) for table in _SECTION_TABLES
+    )
+    item_ids = [liked for item in items if (liked := liked_item(item["reason"]))]
+    item_ids += [item for row in retention for item in row["offer_item_ids"] or ()]
+    item_ids += [item for row in promotions for item in row["item_ids"] or ()]
+    titles = titles_of(item_ids)
+    for source in {item["source"] for item in items}:
+        # Scores of different lists cannot be compared.
+        part = [item for item in items if item["source"] == source]
+        lengths = bar_lengths([item["score"] for item in part])
+        for item, length in zip(part, lengths, strict=True):
+            item["bar"] = length
+    for item in items:
+        item["reason_text"] = explain_reason(item["reason"], titles)
+    sections = {table.name for table in _SECTION_TABLES}
+    is_personal = recommendations["source"] == "personal"
+    return {
+        "recommendations": recommendations,
+        "source_text": explain_source(recommendations["source"], recommendations["segment"]),
+        "attributes": user_rows.attributes,
+        "history": user_rows.history,
+        "history_ids": {item["item_id"] for item in user_rows.history or ()},
+        "listed_ids": {item["item_id"] for item in items},
+        "churn": churn,
+        "retention": retention,
+        "promotions": promotions,
+        "plugin_tables": {name: rows for name, rows in predictions.items() if name not in sections},
+        "titles": titles,
+        # A personal list does not depend on attributes.
+        "choices": None if is_personal else choices_of(),
+    }
+
+
+def _add_item(router: APIRouter, service: PredictionService) -> None:
+    @router.get("/items/{item_id:path}")
+    async def get_item(item_id: ItemId, location: Location = None) -> Response:
+        item_id = service.ids.normalise("item_id", item_id)
+        item, release = await service.look_up(lambda lookup: read_item(lookup, item_id))
+        if item.is_empty:
+            raise ProblemError(
+                NOT_PREDICTED,
+                f"Release {release.served.release_id} does not know the item {item_id}.",
+            )
+        locations = list(dict.fromkeys(row["location"] for row in item.forecasts))
+        choices = [location, EVERYWHERE, *locations]
+        selected = next((choice for choice in choices if choice in locations), None)
+        rows = [row for row in item.forecasts if row["location"] == selected]
+        sentiment = item.sentiment
+        return await service.in_thread(
+            lambda: page(
+                service,
+                "item.html",
+                release,
+                item_id=item_id,
+                item=item,
+                forecasts=rows,
+                chart=fan_chart(rows),
+                locations=locations,
+                location=selected,
+                lead_times=[row for row in item.lead_times if row["location"] == selected],
+                sentiment=sentiment,
+                verdict=explain_change(sentiment["sentiment"]) if sentiment else "",
+            )
+        )

@@ -1,1 +1,0 @@
-"""Reads what applications post to the HTTP service as rows of raw tables: sign-ups, feedback."""

@@ -1,0 +1,97 @@
+"""A night predicts its week again only if something that the weekly tables read is new."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from batch_predictions.planning import unchanged
+from batch_predictions.planning.run_plan import RunPlan
+from batch_predictions.planning.unchanged import are_weeks_unchanged, record_weeks
+from batch_predictions.settings import FallbackSettings, Settings
+from batch_predictions.tables import ITEM_SENTIMENTS, ITEM_STATE, ITEMS
+from batch_predictions.warehouse import Warehouse
+
+MONDAY, SUNDAY = "2024-03-04", "2024-03-10"
+PLAN = RunPlan(dt.date(2024, 3, 12), dt.date(2024, 3, 12), [dt.date(2024, 3, 4)], [], [])
+READS = unchanged.weekly_reads()
+STATE = (
+    "select 'i' || i as item_id, 'a' as title, 'c' as category, 1.0 as price, "
+    "false as is_excluded, true as available from range($n) as r(i)"
+)
+
+
+@pytest.fixture(autouse=True)
+def weekly_reads(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What the weekly tables read: a daily table among it."""
+    reads = {"raw.reviews", ITEM_STATE.qualified}
+    monkeypatch.setattr(unchanged, "weekly_reads", lambda: reads)
+    return reads
+
+
+@pytest.fixture
+def predicted(settings: Settings, warehouse: Warehouse) -> Warehouse:
+    """A warehouse whose week is predicted."""
+    write_state(warehouse, SUNDAY, 1)
+    write_sentiments(warehouse)
+    record_weeks(settings, PLAN, warehouse)
+    return warehouse
+
+
+def write_state(warehouse: Warehouse, day: str, items: int) -> None:
+    warehouse.replace_partition(ITEM_STATE, day, STATE, {"n": items})
+
+
+def write_sentiments(warehouse: Warehouse) -> None:
+    columns = ", ".join(
+        f"null::{column.type} as {column.name}" for column in ITEM_SENTIMENTS.columns
+    )
+    warehouse.replace_partition(ITEM_SENTIMENTS, MONDAY, f"select {columns} limit 0")
+
+
+def test_weeks_that_were_never_predicted_are_not_unchanged(
+    settings: Settings, warehouse: Warehouse
+) -> None:
+    assert not are_weeks_unchanged(settings, PLAN, warehouse)
+
+
+def test_rows_after_the_week_change_nothing(settings: Settings, predicted: Warehouse) -> None:
+    assert are_weeks_unchanged(settings, PLAN, predicted)
+    write_state(predicted, "2024-03-11", 3)
+    assert are_weeks_unchanged(settings, PLAN, predicted)
+
+
+def test_rows_of_the_week_and_snapshots_count(settings: Settings, predicted: Warehouse) -> None:
+    write_state(predicted, SUNDAY, 2)
+    assert not are_weeks_unchanged(settings, PLAN, predicted)
+    record_weeks(settings, PLAN, predicted)
+    columns = ", ".join(f"null::{column.type} as {column.name}" for column in ITEMS.columns)
+    predicted.replace_partition(ITEMS, None, f"select {columns} limit 0")
+    assert not are_weeks_unchanged(settings, PLAN, predicted)
+
+
+def test_what_a_sunday_makes_after_its_week_counts_only_where_it_is_read(
+    settings: Settings, predicted: Warehouse, weekly_reads: set[str]
+) -> None:
+    weekly_reads.remove(ITEM_STATE.qualified)
+    record_weeks(settings, PLAN, predicted)
+    write_state(predicted, SUNDAY, 2)
+    assert are_weeks_unchanged(settings, PLAN, predicted)
+    weekly_reads.add(ITEM_STATE.qualified)
+    assert not are_weeks_unchanged(settings, PLAN, predicted)
+
+
+def test_the_platforms_weekly_tables_read_no_daily_ones() -> None:
+    assert {"raw.reviews", "predictions.review_sentiments"} == READS
+
+
+def test_settings_other_weeks_and_missing_tables_count(
+    settings: Settings, predicted: Warehouse
+) -> None:
+    other = settings.model_copy(update={"fallback": FallbackSettings(k=19)})
+    assert not are_weeks_unchanged(other, PLAN, predicted)
+    next_week = RunPlan(PLAN.first, PLAN.last, [dt.date(2024, 3, 11)], [], [])
+    assert not are_weeks_unchanged(settings, next_week, predicted)
+    predicted.path(ITEM_SENTIMENTS, MONDAY).unlink()
+    assert not are_weeks_unchanged(settings, PLAN, predicted)
