@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ from batch_predictions.evaluation.assets import plots_over_time
 from batch_predictions.evaluation.realized_demand import measure_forecasts
 from batch_predictions.evaluation.realized_recommendations import measure_recommendations
 from batch_predictions.evaluation.realized_replenishment import measure_orders
-from batch_predictions.settings import Settings, SourceSettings
+from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     DEMAND_FORECASTS,
     DEMOGRAPHIC_RECOMMENDATIONS,
@@ -32,13 +31,6 @@ from batch_predictions_tests.worlds.table_rows import arrow_rows, write_rows
 AS_OF = dt.date(2024, 3, 1)
 NEXT = AS_OF + dt.timedelta(days=1)
 QUANTILES = ("q05", "q10", "q25", "q50", "q75", "q90", "q95")
-
-
-@pytest.fixture
-def settings(settings: Settings, tmp_path: Path) -> Settings:
-    (tmp_path / "source").mkdir()
-    source = SourceSettings(kind="files", path=tmp_path / "source")
-    return settings.model_copy(update={"source": source})
 
 
 def write_day(warehouse: Warehouse, day: dt.date, *sales: tuple[str, str, float]) -> None:

@@ -17,7 +17,7 @@ from batch_predictions.evaluation.assets import (
 )
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.models.common.proportions import proportion, proportion_difference
-from batch_predictions.settings import Settings, SourceSettings
+from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     CHURN_SCORES,
@@ -57,13 +57,6 @@ def measure_risk(warehouse, settings, day):
 
 risk = RealizedMetric(measure_risk, (CHURN_SCORES,))
 '''
-
-
-@pytest.fixture
-def settings(settings: Settings, tmp_path: Path) -> Settings:
-    (tmp_path / "source").mkdir()
-    source = SourceSettings(kind="files", path=tmp_path / "source")
-    return settings.model_copy(update={"source": source})
 
 
 def write_predictions(warehouse: Warehouse, table: Table, rows: list[dict[str, Any]]) -> None:

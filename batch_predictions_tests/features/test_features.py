@@ -23,7 +23,6 @@ from batch_predictions.tables import (
     INTERACTIONS,
     ITEM_ACTIVITY,
     ITEM_STATE,
-    ITEMS,
     USER_ACTIVITY,
     USER_SEGMENTS,
     USERS,
@@ -32,6 +31,7 @@ from batch_predictions.tables import (
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions_tests.worlds.home import PARTITIONS, features_asset
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
+from batch_predictions_tests.worlds.sales import write_items
 from batch_predictions_tests.worlds.table_rows import write_rows
 
 DAY = dt.date(2024, 3, 31)
@@ -77,11 +77,6 @@ def write_users(
     """Writes users: id, day of sign-up, age bracket, location."""
     names = ("user_id", "signed_up_on", "age_bracket", "location")
     write_rows(warehouse, USERS, [dict(zip(names, user, strict=True)) for user in users])
-
-
-def write_items(warehouse: Warehouse, *items: dict[str, Any]) -> None:
-    """Writes items; what is not said is null."""
-    write_rows(warehouse, ITEMS, items)
 
 
 def compute(warehouse: Warehouse, table: Table, day: dt.date = DAY, **bound: Any) -> dict[str, Any]:

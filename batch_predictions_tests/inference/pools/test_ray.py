@@ -23,6 +23,7 @@ from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.pool_fixtures import (
     GeneratorScorer,
     count_results,
+    doubles,
     read_results,
     stage_users,
 )
@@ -59,11 +60,6 @@ def cluster() -> Iterator[Any]:
 
 def ray_settings(**settings: Any) -> InferenceSettings:
     return InferenceSettings(engine="ray", device="cpu", **settings)
-
-
-def doubles(users: int) -> list[int]:
-    """The expected result of `stage_users`."""
-    return [2 * user for user in range(users)]
 
 
 def test_the_rows_are_those_of_the_local_engine(cluster: Any, warehouse: Warehouse):

@@ -27,6 +27,7 @@ from batch_predictions_tests.worlds.pool_fixtures import (
     PartlyPythonScorer,
     ProcessScorer,
     count_results,
+    doubles,
     read_results,
     stage_users,
 )
@@ -36,11 +37,6 @@ SCORERS = [FailingScorer, pytest.param(ProcessScorer, marks=pytest.mark.slow)]
 
 def pool_settings(workers: int = 2) -> InferenceSettings:
     return InferenceSettings(workers=workers, device="cpu")
-
-
-def doubles(users: int) -> list[int]:
-    """The expected result of `stage_users`."""
-    return [2 * user for user in range(users)]
 
 
 def test_every_row_is_scored_and_a_second_run_scores_nothing(warehouse: Warehouse):
