@@ -16,7 +16,14 @@ from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables.partitions import Partitions, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import OWNERS, figure_metadata, markdown, new_axes
+from batch_predictions.warehouse.reporting import (
+    CONTENT_HASH,
+    OWNERS,
+    figure_metadata,
+    markdown,
+    new_axes,
+    set_data_version,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,6 +56,7 @@ def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefin
         models: ModelStore,
         settings: dg.ResourceParam[Settings],
     ) -> None:
+        versions = {}
         for week in context.partition_keys:
             through = trained_through(as_date(week))
             trained = training.train(warehouse, settings, through, context.log.info)
@@ -60,7 +68,9 @@ def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefin
                 f"{training.name} through {through}: {decision.decision}. {decision.why}"
             )
             metadata = _metadata(trained, decision, models.decisions(training.name))
+            versions[week] = metadata[CONTENT_HASH] = decision.version
             context.add_asset_metadata(metadata, partition_key=week)
+        set_data_version(context, versions)
 
     return model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.core.redaction import mask, shows_identifiers
 from batch_predictions.tables import Table
 from batch_predictions.tables.identifiers import is_identifying
@@ -30,6 +32,9 @@ PADDING = 6
 """Pixels around a plot."""
 HINT = "\n\n*ids and texts are hidden: execution.show_identifiers*"
 OWNERS = ["team:data"]
+CONTENT_HASH = "content_hash"
+"""Metadata of a partition: the first 16 digits of its file's SHA-256, or a model's version."""
+DATA_VERSION_TAG = "dagster/data_version"
 CADENCE = "cadence"
 """Tag of weekly assets: daily and weekly assets cannot share a job."""
 
@@ -80,6 +85,7 @@ def record_materializations(
     if not results:
         return
     newest = max(results)
+    hashes = {key: hash_file(result.path)[:16] for key, result in results.items()}
     newest_change = max((key for key in results if results[key].changed), default=newest)
     recorded: set[str] = set()
     if not all(result.changed for result in results.values()):
@@ -90,6 +96,7 @@ def record_materializations(
             "dagster/partition_row_count": result.rows,
             "path": dg.MetadataValue.path(str(result.path)),
             "changed": result.changed,
+            CONTENT_HASH: hashes[key],
             **((extra or {}).get(key) or {}),
         }
         # The event of an unchanged partition may be left out of the log.
@@ -103,13 +110,38 @@ def record_materializations(
         if asset_key is None or asset_key in context.selected_asset_keys:
             context.add_asset_metadata(metadata, asset_key=asset_key, partition_key=key)
         elif is_new:
-            context.log_event(dg.AssetMaterialization(asset_key, partition=key, metadata=metadata))
+            tags = {DATA_VERSION_TAG: hashes[key]}
+            context.log_event(
+                dg.AssetMaterialization(asset_key, partition=key, metadata=metadata, tags=tags)
+            )
+    if asset_key is None or asset_key in context.selected_asset_keys:
+        set_data_version(context, hashes, asset_key)
     rows = sum(result.rows for result in results.values())
     changed = sum(result.changed for result in results.values())
     table = results[newest].table.qualified
     context.log.info(
         f"{table}: {rows:,} rows in {len(results)} partitions up to {newest}, {changed} changed"
     )
+
+
+def set_data_version(
+    context: dg.AssetExecutionContext,
+    versions: Mapping[str, str],
+    asset_key: dg.AssetKey | None = None,
+) -> None:
+    """Tells Dagster what a step has written, so that its pages show rightly what is out of date.
+
+    Dagster takes one version for all partitions of a step. The home's event log gives each its own,
+    from the metadata `content_hash`.
+
+    Args:
+        context: of the step.
+        versions: hashes or versions by partition key.
+        asset_key: the written asset, if the step writes several.
+    """
+    together = hashlib.sha256("".join(sorted(versions.values())).encode()).hexdigest()[:16]
+    version = next(iter(versions.values())) if len(versions) == 1 else together
+    context.set_data_version(asset_key or context.asset_key, dg.DataVersion(version))
 
 
 def lineage_metadata(table: Table, lineage: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -77,15 +77,44 @@ class RecordedAssets:
         self.plots.append(name)
         return new_axes("goods")[0]
 
-    def run(self, *days: str, by_hand: bool = False) -> None:
+    def run(self, *days: str, by_hand: bool = False, only: str | None = None) -> None:
         """A run of a command, or of a person."""
         tags = {} if by_hand else {OWNER_TAG: "host:1"}
         tags |= {
             "dagster/asset_partition_range_start": days[0],
             "dagster/asset_partition_range_end": days[-1],
         }
-        assets = [self.asset("bought", []), self.asset("shelved", ["bought"])]
-        assert dg.materialize(assets, instance=self.instance, tags=tags).success
+        selection = [only] if only else None
+        assert dg.materialize(
+            self.assets(), instance=self.instance, tags=tags, selection=selection
+        ).success
+
+    def assets(self) -> list[dg.AssetsDefinition]:
+        """Both assets."""
+        return [self.asset("bought", []), self.asset("shelved", ["bought"])]
+
+    def data_versions(self) -> dict[str, str]:
+        """Dagster's version of each partition of `bought`."""
+        key = dg.AssetKey("bought")
+        records = self.instance.fetch_materializations(key, limit=99, ascending=True).records
+        return {
+            str(record.partition_key): (record.asset_materialization.tags or {})[
+                "dagster/data_version"
+            ]
+            for record in records
+            if record.asset_materialization
+        }
+
+    def stale(self) -> list[str]:
+        """Days of `shelved` that Dagster's pages show as out of date."""
+        from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+        from dagster._core.loader import LoadingContextForTest
+
+        graph = dg.Definitions(assets=self.assets()).resolve_asset_graph()
+        context = LoadingContextForTest(self.instance)
+        resolver = CachingStaleStatusResolver(self.instance, graph, context)
+        key = dg.AssetKey("shelved")
+        return [day for day in DAYS if resolver.get_status(key, day) == StaleStatus.STALE]
 
     def recorded(self, name: str = "bought") -> list[tuple[str | None, Any]]:
         """Partition and row count of every event, oldest first."""

@@ -1,7 +1,7 @@
 """Exact top-k by inner product, which never holds the scores of all users by all items.
 
 `Index` prepares items for any number of searches. `exact` searches on the CPU over `item_blocks`,
-`gpu` finds candidates on a GPU; `kernels`, `candidates` and `vectors` are compiled.
+`gpu` finds candidates on a GPU; `kernels`, `topk_candidates` and `vectors` are compiled.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from sqlalchemy import and_, delete, select, update
 
 from batch_predictions.core.redaction import redact
 from batch_predictions.operations.records import AUTOMATION_TAG, OWNER_TAG
+from batch_predictions.warehouse.reporting import CONTENT_HASH, DATA_VERSION_TAG
 
 _UNATTENDED = {OWNER_TAG, AUTOMATION_TAG}
 _CODE_VERSION_TAG = "dagster/code_version"
@@ -77,7 +78,7 @@ class HomeEvents(SqlEventLogStorage):
         """Filters out repeated events and redacts passwords in the others."""
         is_range = sum(_materialization_of(entry) is not None for entry in entries) > 1
         return [
-            _redacted(entry)
+            _redacted(_with_data_version(entry))
             for entry in entries
             if not self._is_repetition(entry, with_inputs=not is_range)
         ]
@@ -143,6 +144,20 @@ def _provenance(
     code = tags.get(_CODE_VERSION_TAG, run_id)
     # Without a declared version Dagster takes the run's id.
     return versions if code == run_id else versions | {_CODE_VERSION_TAG: code}
+
+
+def _with_data_version(entry: EventLogEntry) -> EventLogEntry:
+    """Gives a materialization the version of its own partition, from its metadata."""
+    materialization = _materialization_of(entry)
+    version = materialization and materialization.metadata.get(CONTENT_HASH)
+    if materialization is None or not version:
+        return entry
+    tags = {**(materialization.tags or {}), DATA_VERSION_TAG: str(version.value)}
+    data: Any = entry.get_dagster_event().event_specific_data
+    data = data._replace(materialization=materialization._replace(tags=tags))
+    return entry._replace(
+        dagster_event=entry.get_dagster_event()._replace(event_specific_data=data)
+    )
 
 
 def _redacted(entry: EventLogEntry) -> EventLogEntry:

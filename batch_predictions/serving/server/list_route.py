@@ -1,7 +1,7 @@
 """`GET /v1/recommendations/{user_id}` in front of FastAPI, which would take most of its time.
 
 It answers requests whose parameters are plainly right. All others, and errors of parameters, are
-left to the FastAPI route of the same address (`routes/recommendations.py`), which documents it.
+left to the FastAPI route of the same address (`recommendation_routes.py`), which documents it.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ POSTED_USERS = sa.Table(
 POSTED_PRUNED = sa.Table(
     "posted_pruned",
     METADATA,
-    # What `pruning.py` has removed, since the warehouse has it, and erasures, as `ERASED_EVENTS`:
-    # rows, and their highest number.
+    # What `posted_pruning.py` has removed, since the warehouse has it, and erasures, as
+    # `ERASED_EVENTS`: rows, and their highest number.
     sa.Column("table_name", sa.String, primary_key=True),
     sa.Column("begins_at", sa.DateTime, primary_key=True),
     sa.Column("ends_at", sa.DateTime, nullable=False),

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
+from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.core.redaction import configure, redact_logs
 from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration.dagster_internals.event_log import HomeEventLogStorage
@@ -261,3 +262,20 @@ def test_in_postgresql_few_connections_serve_all_events(
         [run] = instance.get_runs()
         assert len(instance.all_logs(run.run_id)) > 10
         assert len(opened) <= 2
+
+
+def test_what_is_out_of_date_follows_the_rows(shop: RecordedAssets) -> None:
+    """By rows and not by runs: a day that is made again with equal rows makes nothing stale."""
+    shop.run(*DAYS)
+    versions = shop.data_versions()
+    assert set(versions) == {*DAYS}
+    paths = {day: shop.warehouse.path(ITEM_STATE, day) for day in DAYS}
+    assert versions == {day: hash_file(path)[:16] for day, path in paths.items()}
+    assert shop.stale() == []
+    shop.run(DAYS[1], by_hand=True)
+    assert shop.data_versions() == versions and shop.stale() == []
+    shop.rows[DAYS[1]] = 2
+    shop.run(DAYS[1], by_hand=True, only="bought")
+    changed = shop.data_versions()
+    assert {day for day in DAYS if changed[day] != versions[day]} == {DAYS[1]}
+    assert shop.stale() == [DAYS[1]]

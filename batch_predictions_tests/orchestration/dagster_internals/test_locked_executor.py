@@ -21,7 +21,9 @@ from batch_predictions_tests.worlds.lock_holder import lock_holder
 
 KILLED = (
     "import dagster as dg\n"
-    "from batch_predictions_tests.automation import test_locked_executor as module\n"
+    "from batch_predictions_tests.orchestration.dagster_internals import (\n"
+    "    test_locked_executor as module,\n"
+    ")\n"
     "import sys\n"
     "with dg.DagsterInstance.get() as instance:\n"
     "    module.execute(instance, sys.argv[1], work='kill')"
@@ -142,7 +144,7 @@ def test_a_run_whose_process_was_killed_is_found_dead(
     dagster_home.mkdir()
     (dagster_home / "dagster.yaml").touch()
     monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-c", KILLED, str(home)]
     process = subprocess.run(command, cwd=root, capture_output=True, check=False)
     assert process.returncode == -signal.SIGKILL, process.stderr
