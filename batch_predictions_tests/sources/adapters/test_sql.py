@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from batch_predictions.sources.adapters import sql as sql_adapter
 from batch_predictions.sources.base import SourceError
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, USERS
+from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.source_database import DRIVERS, SourceDatabase
 from batch_predictions_tests.worlds.source_folders import SourceFolder, day_keys, total_counts
 
@@ -234,41 +235,55 @@ def test_days_of_23_and_25_hours(shop: SourceDatabase) -> None:
     assert set(shop.due("2024-10-28")) - set(due) == {"2024-10-27"}
 
 
-@pytest.mark.parametrize(
-    ("type_", "value", "day"),
-    [
-        ("timestamptz", "2024-01-03 00:30:00-05:00", "2024-01-03"),
-        ("timestamptz", "2024-01-03T04:59:59Z", "2024-01-02"),
-        ("timestamp", "2024-01-03 04:59:59", "2024-01-02"),
-        ("timestamp", "2024-01-03 05:00:00", "2024-01-03"),
-        ("date", "2024-01-03", "2024-01-03"),
-        ("bigint", 1704257999, "2024-01-02"),
-        ("bigint", 1704258000, "2024-01-03"),
-        ("bigint", 1704258000000, "2024-01-03"),
-        ("bigint", 1704257999000000000, "2024-01-02"),
-        ("bigint", 20240103, "2024-01-03"),
-        ("double precision", 1704257999.5, "2024-01-02"),
-        ("numeric", 1704257999.5, "2024-01-02"),
-        ("text", "2024-01-03T04:59:59Z", "2024-01-02"),
-        ("text", "Jan 3, 2024", "2024-01-03"),
-        ("text", "2024-01-03 00:00:00 -0500", "2024-01-03"),
-    ],
-)
-def test_types_of_times(
-    tmp_path: Path, database_url: str | None, driver: str, type_: str, value: object, day: str
-) -> None:
-    shop = SourceDatabase(tmp_path, database_url, driver=driver, timezone="America/New_York")
-    shop.create(user_id="text", item_id="text", ts=type_ if shop.is_postgres else "")
-    shop.insert([{"user_id": "u", "item_id": "i", "ts": value}])
+TIMES = [
+    ("timestamptz", "2024-01-03 00:30:00-05:00", "2024-01-03"),
+    ("timestamptz", "2024-01-03T04:59:59Z", "2024-01-02"),
+    ("timestamp", "2024-01-03 04:59:59", "2024-01-02"),
+    ("timestamp", "2024-01-03 05:00:00", "2024-01-03"),
+    ("date", "2024-01-03", "2024-01-03"),
+    ("bigint", 1704257999, "2024-01-02"),
+    ("bigint", 1704258000, "2024-01-03"),
+    ("bigint", 1704258000000, "2024-01-03"),
+    ("bigint", 1704257999000000000, "2024-01-02"),
+    ("bigint", 20240103, "2024-01-03"),
+    ("double precision", 1704257999.5, "2024-01-02"),
+    ("numeric", 1704257999.5, "2024-01-02"),
+    ("text", "2024-01-03T04:59:59Z", "2024-01-02"),
+    ("text", "Jan 3, 2024", "2024-01-03"),
+    ("text", "2024-01-03 00:00:00 -0500", "2024-01-03"),
+]
+"""Types of columns in PostgreSQL, values, and their days in New York."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("type_", "value", "day"), TIMES)
+def test_types_of_times(tmp_path: Path, driver: str, type_: str, value: object, day: str) -> None:
+    shop = SourceDatabase(tmp_path, empty_postgres(), driver=driver, timezone="America/New_York")
+    assert_days(shop.create(user_id="text", item_id="text", ts=type_), {value: day})
+
+
+def test_a_column_of_sqlite_has_times_of_all_types(tmp_path: Path, driver: str) -> None:
+    shop = SourceDatabase(tmp_path, driver=driver, timezone="America/New_York")
+    shop.create(user_id="text", item_id="text", ts="")
+    assert_days(shop, {value: day for _, value, day in TIMES})
+
+
+def assert_days(shop: SourceDatabase, days: Mapping[object, str]) -> None:
+    """Rows of the values are of their days, alone and together, and found where they are late."""
+    for value, day in days.items():
+        shop.insert([{"user_id": "u", "item_id": "i", "ts": value}])
+        assert shop.source.span(TODAY).first_day == dt.date.fromisoformat(day)
+        shop.execute("delete from order_lines")
+    shop.insert([{"user_id": "u", "item_id": day, "ts": value} for value, day in days.items()])
     shop.insert([{"user_id": "u", "item_id": "empty", "ts": None}])
-    assert shop.source.span(TODAY).first_day == dt.date.fromisoformat(day)
     counts = [total_counts(shop.ingest(days=[key])) for key in day_keys(4)]
-    assert [sum(column) for column in zip(*counts, strict=True)] == [2, 1, 1]
-    [row] = shop.rows()
-    assert str(row["date"]) == day
+    numbers = [sum(column) for column in zip(*counts, strict=True)]
+    assert numbers == [len(days) + 1, len(days), 1]
+    assert all(str(row["date"]) == row["item_id"] for row in shop.rows())
     assert shop.due("2024-01-04") == []
-    shop.insert([{"user_id": "u", "item_id": "late", "ts": value}])
-    assert day in shop.due("2024-01-04")
+    for value, day in days.items():
+        shop.insert([{"user_id": "u", "item_id": day, "ts": value}])
+        assert shop.run("2024-01-04") == [day]
 
 
 def test_a_time_that_is_rounded_to_the_next_day_is_not_lost(
