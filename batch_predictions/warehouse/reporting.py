@@ -87,6 +87,7 @@ def record_materializations(
     newest = max(results)
     hashes = {key: hash_file(result.path)[:16] for key, result in results.items()}
     newest_change = max((key for key in results if results[key].changed), default=newest)
+    is_selected = asset_key is None or asset_key in context.selected_asset_keys
     recorded: set[str] = set()
     if not all(result.changed for result in results.values()):
         recorded = context.instance.get_materialized_partitions(asset_key or context.asset_key)
@@ -103,25 +104,36 @@ def record_materializations(
         if key in (newest, newest_change) and lineage:
             metadata |= lineage_metadata(result.table, lineage() or {})
         if key == newest and is_new:
-            metadata["preview"] = preview(warehouse, result)
-            figure = plot() if plot else None
-            if figure is not None:
-                metadata["plot"] = figure_metadata(figure)
-        if asset_key is None or asset_key in context.selected_asset_keys:
+            metadata |= _shown(warehouse, result, plot)
+        if is_selected:
             context.add_asset_metadata(metadata, asset_key=asset_key, partition_key=key)
-        elif is_new:
-            tags = {DATA_VERSION_TAG: hashes[key]}
-            context.log_event(
-                dg.AssetMaterialization(asset_key, partition=key, metadata=metadata, tags=tags)
+        elif is_new and asset_key is not None:
+            event = dg.AssetMaterialization(
+                asset_key, partition=key, metadata=metadata, tags={DATA_VERSION_TAG: hashes[key]}
             )
-    if asset_key is None or asset_key in context.selected_asset_keys:
+            context.log_event(event)
+    if is_selected:
         set_data_version(context, hashes, asset_key)
+    context.log.info(_summary(results))
+
+
+def _summary(results: Mapping[str, WriteResult]) -> str:
     rows = sum(result.rows for result in results.values())
     changed = sum(result.changed for result in results.values())
-    table = results[newest].table.qualified
-    context.log.info(
-        f"{table}: {rows:,} rows in {len(results)} partitions up to {newest}, {changed} changed"
+    newest = max(results)
+    return (
+        f"{results[newest].table.qualified}: {rows:,} rows in {len(results)} partitions up to "
+        f"{newest}, {changed} changed"
     )
+
+
+def _shown(
+    warehouse: Warehouse, result: WriteResult, plot: Callable[[], Figure | None] | None
+) -> dict[str, Any]:
+    """The preview of a partition, and its plot if there is one."""
+    figure = plot() if plot else None
+    shown: dict[str, Any] = {"preview": preview(warehouse, result)}
+    return shown if figure is None else {**shown, "plot": figure_metadata(figure)}
 
 
 def set_data_version(
