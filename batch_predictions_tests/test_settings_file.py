@@ -41,6 +41,13 @@ def test_a_file_that_is_ambiguous_or_hostile_is_refused(
         load(tmp_path, text)
 
 
+def test_norway_is_a_country(tmp_path: Path) -> None:
+    text = "demand: {holidays: NO}\nexecution: {show_identifiers: yes}\n"
+    settings = load(tmp_path, text)
+    assert settings.demand.holiday_country == "NO"
+    assert settings.execution.show_identifiers is True
+
+
 def test_times_and_leading_zeros_are_what_they_look_like(tmp_path: Path) -> None:
     text = "source: {where: {items: 12:30:45}}\nduckdb: {threads: 010}\n"
     settings = load(tmp_path, text)

@@ -74,6 +74,7 @@ def measure(rows: int, variables: dict[str, str]) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measures a training beside busy loops."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--busy", type=int, default=2, help="busy loops beside the training")

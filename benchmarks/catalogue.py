@@ -37,7 +37,7 @@ class CatalogueScorer:
         return cls(Path(context.parameters["items"]), int(context.parameters["k"]))
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """k rows for each user."""
+        """K rows for each user."""
         vectors = rows["vector"]
         queries = vectors.flatten().to_numpy().reshape(len(rows), -1)
         positions, scores = self.index.search(queries, self.k)

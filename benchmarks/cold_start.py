@@ -98,8 +98,11 @@ def main() -> None:
 def _read(
     settings: Settings, args: argparse.Namespace
 ) -> tuple[Interactions, pa.Table, dt.date | None, PromotionChanges | None, PromotionWeeks | None]:
-    """Rows of available items, demographics as of the cut, the cut (None: all rows are of one day),
-    and queries of the promotions after and before a day (None: unknown)."""
+    """Reads available items, demographics, the cut, and queries of promotions.
+
+    The cut is None where all rows are of one day; the queries are of the promotions after and
+    before a day, None where these are unknown.
+    """
     state = initialise_home(settings)
     source = build_source(settings.source, state)
     span = source.day_range(INTERACTIONS)

@@ -9,7 +9,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+Repeats = Annotated[int, typer.Option(min=1, help="Interleaved repeats; medians are shown.")]
 
 
 def time_interleaved(
@@ -64,9 +68,9 @@ def log(*values: Any) -> None:
     print(*values, file=sys.stderr, flush=True)
 
 
-def print_json(result: Mapping[str, Any]) -> None:
-    """Prints the result as one JSON object on the standard output."""
-    print(json.dumps(result, indent=1))
+def print_json(result: Any, in_one_line: bool = False) -> None:
+    """Prints the result as JSON on the standard output."""
+    print(json.dumps(result, indent=None if in_one_line else 1))
 
 
 def _processor() -> str:

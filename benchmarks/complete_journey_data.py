@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from batch_predictions.models.demand.data.calendar import holiday_flags, us_holidays
+from batch_predictions.models.demand.data.calendar import country_holidays, holiday_flags
 from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.sources.adapters.complete_journey import PACKAGE, CompleteJourneySource
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY, FIRST_WEEK, LAST_DAY
@@ -56,7 +56,7 @@ def sales_panel(top: int, ranked_until: dt.date, by: str = "product") -> Panel:
         static_features={
             name: np.asarray(features[name], np.int64) for name in ("department", "category")
         },
-        holidays=holiday_flags(dates, us_holidays(years)),
+        holidays=holiday_flags(dates, country_holidays("US", years)),
     )
 
 

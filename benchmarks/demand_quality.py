@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from complete_journey_data import sales_panel
 
+from batch_predictions.models.common.bootstrap import Interval, percentile_interval
 from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.backtest import Backtest, run_backtest
 from batch_predictions.models.demand.champions import forecast_by_champions
@@ -159,11 +160,21 @@ def reference_differences(backtest: Backtest, name: str) -> dict[str, list[float
     for reference in REFERENCES:
         if reference in backtest.forecasts and reference != name:
             reference_wape = demand_metrics.wape(backtest.forecasts[reference], backtest.actual)
-            difference = demand_metrics.relative_difference(wape, reference_wape, SEED)
+            difference = relative_difference(wape, reference_wape)
             differences[f"wape_to_{reference}"] = [
                 round(value, 4) for value in (difference.mean, difference.lower, difference.upper)
             ]
     return differences
+
+
+def relative_difference(
+    metric: demand_metrics.RatioMetric, reference: demand_metrics.RatioMetric
+) -> Interval:
+    """The metric divided by the reference, minus 1, with its interval, paired by series."""
+    ratios = metric.resample(SEED) / reference.resample(SEED)
+    return percentile_interval(
+        metric.value / reference.value - 1, ratios - 1, len(metric.numerator)
+    )
 
 
 def quantile_metrics(

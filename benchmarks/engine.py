@@ -15,7 +15,6 @@ continues; with `--only`, modes can be run one at a time.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -29,9 +28,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from common import log, machine, print_json
+import typer
+from common import Repeats, log, machine, print_json
+
+from batch_predictions.cli.console.options import Json
 
 ITEMS, FACTORS, K, SHARD_ROWS = 20_000, 64, 20, 4096
 KILLED = "killed"
@@ -242,16 +244,34 @@ def _kill_and_resume(path: Path) -> dict[str, Any]:
     }
 
 
+def main(
+    seconds: Annotated[float, typer.Option(help="Duration of the bare loop.")] = 60.0,
+    repeats: Repeats = 5,
+    ray: Annotated[bool, typer.Option("--ray", help="The Ray engine, too.")] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps staged users and finished times, so that an interrupted run "
+            "continues. [default: nothing is kept]"
+        ),
+    ] = None,
+    only: Annotated[
+        str,
+        typer.Option(
+            help="Modes to run, with commas: bare, one, two, ray, killed; with --folder the kept "
+            "times of the others are used."
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """The engine and a bare loop over the same batches; two workers; a run that is killed."""
+    modes = [mode.strip() for mode in only.split(",") if mode.strip()]
+    try:
+        result = measure(seconds, repeats, ray, folder, modes)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    print_json(result, as_json)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--ray", action="store_true")
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--only", default="")
-    arguments = parser.parse_args()
-    names = [name for name in arguments.only.split(",") if name]
-    result = measure(arguments.seconds, arguments.repeats, arguments.ray, arguments.folder, names)
-    print_json(result)
+    typer.run(main)

@@ -9,7 +9,6 @@ users.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import resource
@@ -18,9 +17,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from common import log, machine, print_json
+
+from batch_predictions.cli.console.options import Json
 
 FACTORS, K, SHARD_ROWS = 64, 20, 8192
 STEPS = ("stage", "score", "load")
@@ -108,14 +110,22 @@ def _rates_by_tenth(progress: list[tuple[float, float, int]], clock: int) -> lis
     ]
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--users", type=int, default=1_000_000)
-    parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--step")
-    parser.add_argument("--folder", type=Path)
-    arguments = parser.parse_args()
-    if arguments.step:
-        print(json.dumps(run_step(arguments.step, arguments.folder)))
+def main(
+    users: Annotated[int, typer.Option(help="Users to score.")] = 1_000_000,
+    items: Annotated[int, typer.Option(help="Items of the catalogue.")] = 100_000,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the generated rows. [default: a temporary folder]"),
+    ] = None,
+    step: Annotated[str | None, typer.Option(hidden=True)] = None,
+    as_json: Json = False,
+) -> None:
+    """Peak memory and throughput of a million users streamed from Parquet to Parquet."""
+    if step and folder:
+        print_json(run_step(step, folder), in_one_line=True)
     else:
-        print_json(measure(arguments.users, arguments.items, arguments.folder))
+        print_json(measure(users, items, folder), as_json)
+
+
+if __name__ == "__main__":
+    typer.run(main)

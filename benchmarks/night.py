@@ -20,11 +20,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from common import log, machine
+import typer
+from common import log, machine, print_json
 from night_steps import FIRST_DAY, FUNCTIONS, TABLES
 from shop_world import ShopWorld
+
+from batch_predictions.cli.console.options import Json
+from batch_predictions.cli.console.printing import print_table
 
 NIGHT = ("ingest_day", "features", "predict", "release")
 """Steps of every night."""
@@ -133,3 +137,49 @@ def _measure_step(root: Path, step: str, days: int, models: Sequence[str]) -> di
 def _peak_kib(usage: resource.struct_rusage) -> int:
     # macOS counts bytes, Linux KiB.
     return usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
+
+
+def main(
+    users: Annotated[int, typer.Option(min=1, help="Users of the shop.")] = 100_000,
+    items: Annotated[int, typer.Option(min=1, help="Items of the shop.")] = 20_000,
+    events: Annotated[int, typer.Option(min=1, help="Purchases of all days.")] = 10_000_000,
+    days: Annotated[int, typer.Option(min=15, help="Days of history.")] = 120,
+    models: Annotated[
+        str, typer.Option(help="Models that are trained and predict, with commas.")
+    ] = "recommender,demographic,churn",
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps the shop, its home and the times of finished steps, so that an "
+            "interrupted run continues. [default: a temporary folder]"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """A night of a generated shop of any size: ingest, features, predictions, release, lookups."""
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    try:
+        result = measure(users, items, events, days, names, folder)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if as_json:
+        print_json(result, in_one_line=True)
+        return
+    steps = {**result["steps"], "the night": result["night"]}
+    columns = ("seconds", "cpu_seconds", "peak_mib", "rows", "rows_per_second")
+    print_table(
+        [
+            {"step": name, **{column: _with_commas(values.get(column)) for column in columns}}
+            for name, values in steps.items()
+        ]
+    )
+    lookups = result["steps"]["look_up"]
+    typer.echo(f"lookups: p50 {lookups['p50_ms']} ms, p99 {lookups['p99_ms']} ms")
+
+
+def _with_commas(value: float | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -16,12 +16,11 @@ rows, by time of day too. `--split user` hides a fifth of each user's items inst
 (`--hidden-share`), for data without times; `--split last` each user's newest tenth, by time of day
 too: no forecast, since what other users did later is known. The promotions of the weeks after the
 cut are known, four weeks at most (`--planned-weeks`: fewer). Parameters are chosen before the cut
-as a training does it; with `--tune N` Optuna searches them, with `--tune 0` they are the declared
-ones. With `--served` the platform trains on the rows before the cut as it does every week, with a
-hold-out of its own, and what it would serve is evaluated, beside every generator with its chosen
-parameters. With `--max-users` it is trained on the rows of so many users, chosen as
-`recommender.max_users` does, and evaluated on all. Prints one JSON object; progress goes to the
-standard error.
+as a training does it; with `--minutes 0` they are the declared ones. With `--served` the platform
+trains on the rows before the cut as it does every week, with a hold-out of its own, and what it
+would serve is evaluated, beside every generator with its chosen parameters. With `--max-users` it
+is trained on the rows of so many users, chosen as `recommender.max_users` does, and evaluated on
+all. Prints one JSON object; progress goes to the standard error.
 """
 
 from __future__ import annotations
@@ -82,13 +81,10 @@ def main() -> None:
         help="weeks of the calendar that are known; else: those of --days",
     )
     parser.add_argument(
-        "--tune", type=int, help="Optuna trials before training; 0: the declared parameters"
-    )
-    parser.add_argument(
         "--lesson-users", type=int, help="users the ranker learns from; else: by the data"
     )
     parser.add_argument(
-        "--minutes", type=float, help="budget of the parameter search; else: by the data"
+        "--minutes", type=float, help="budget of the parameter search, 0: none; else: by the data"
     )
     parser.add_argument(
         "--served", action="store_true", help="evaluate what a training on the rest would serve"
@@ -166,7 +162,6 @@ def select_model(
     from batch_predictions.models.recommender.recommender_selection import select
     from batch_predictions.models.recommender.training.parameter_search import search_parameters
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
-    from batch_predictions.models.recommender.training.tuning import tune
     from batch_predictions.sources.source_registry import excludes_seen
     from batch_predictions.warehouse import Warehouse
 
@@ -186,10 +181,8 @@ def select_model(
     train = take_users(holdout.train, args.max_users)
     share = len(train.user_ids) / len(holdout.train.user_ids)
     trainer = RankerTrainer(config, side_information, progress, share)
-    if args.tune is None:
+    if args.minutes != 0:
         trainer = search_parameters(train, cut, trainer, args.minutes).trainer
-    elif args.tune:
-        trainer = tune(train, cut, trainer, args.tune)
     if args.served:
         return select(train, cut, trainer), holdout, replace(trainer, user_share=1.0), end
     return select(interactions, end, trainer, holdout=holdout), holdout, trainer, end

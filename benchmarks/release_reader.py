@@ -102,6 +102,7 @@ class WholeTables:
     known: Mapping[str, Mapping[str, list[dict[str, Any]]]]
 
     def __call__(self, lookup: Lookup, number: int) -> tuple[str, str | None]:
+        """Looks a key up, and compares the answer with what it may be."""
         names = sorted(next(iter(self.known.values())))
         name = names[number % len(names)]
         answer = lookup.answer(name)

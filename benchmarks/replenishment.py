@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from complete_journey_data import sales_panel
+from stock_simulation import StockSimulation, simulate
 
 from batch_predictions.models.common.bootstrap import multinomial_counts, percentile_interval
 from batch_predictions.models.demand.backtest import backtest_origins, run_backtest
@@ -32,7 +33,6 @@ from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBDTForecasterParams
 from batch_predictions.models.demand.replenishment.policy import order_quantity, stock_levels
-from batch_predictions.models.demand.replenishment.simulator import StockSimulation, simulate
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY
 
 FIRST_SIMULATED_DAY = dt.date(2017, 10, 8)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import torch
 
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.batching import padding_share
+from batch_predictions.models.sentiment.models.batching import batches_by_length
 from batch_predictions.models.sentiment.models.cnn import CNN, FILTER_WIDTHS
 from batch_predictions.models.sentiment.models.lstm import LSTM
 from batch_predictions.models.sentiment.models.net import MAX_TOKENS, NetArchitecture, NetModel
@@ -45,6 +45,16 @@ def generate_texts(number: int, seed: int, vocabulary: int = 4000) -> tuple[list
             words[int(random.integers(length))] = f"feel{label}x{random.integers(30)}"
         texts.append(" ".join(words))
     return texts, labels.astype(np.int64)
+
+
+def padding_share(lengths: np.ndarray) -> float:
+    """Share of padding in all batches of `batches_by_length`, 0 to 1."""
+    cells = tokens = 0
+    for batch in batches_by_length(lengths):
+        batch_lengths = lengths[batch]
+        cells += int(batch_lengths.max()) * len(batch_lengths)
+        tokens += int(batch_lengths.sum())
+    return 1 - tokens / cells if cells else 0.0
 
 
 def resident_mib() -> float:

@@ -31,7 +31,6 @@ from small_reviews import HALVES, SETS, draw_sample, read_set, take_half
 from batch_predictions.models.common.bootstrap import percentile_interval, resample_counts
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.sentiment_calibration import expected_calibration_error
 from batch_predictions.models.sentiment.sentiment_candidates import LINEAR_CANDIDATES
 from batch_predictions.models.sentiment.sentiment_metrics import f1_by_class
 from batch_predictions.models.sentiment.sentiment_selection import (
@@ -227,6 +226,23 @@ def print_table(results: list[dict[str, Any]]) -> None:
         for rule, chosen in result["chosen"].items():
             if chosen:
                 print(f"  {rule} chose {dict(chosen)}")
+
+
+def expected_calibration_error(
+    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], bins: int = 10
+) -> float:
+    """Expected calibration error of the likeliest class (Naeini et al. 2015), 0 to 1.
+
+    Args:
+        probabilities: (reviews, classes).
+        labels: class of each review.
+        bins: of equal width, over the probability of the likeliest class.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    hits = probabilities.argmax(axis=1) == labels
+    bin_of_review = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(bin_of_review, confidence - hits, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 if __name__ == "__main__":

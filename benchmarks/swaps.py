@@ -44,6 +44,7 @@ class OneTag:
     k: int
 
     def __call__(self, lookup: Lookup, number: int) -> tuple[str, str | None]:
+        """Looks a key up, and compares the answer with what it may be."""
         answer = lookup.recommendations(f"u{number % (self.users + 20)}")
         tag = answer["model_version"].partition("-")[2]
         ranks = [item["rank"] for item in answer["items"]]

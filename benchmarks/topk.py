@@ -12,13 +12,15 @@ the same set of items, and how many the same set except for equal scores. `--che
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable
 from functools import cache, partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from common import log, machine, print_json, time_interleaved, time_ratio
+import typer
+from common import Repeats, log, machine, print_json, time_interleaved, time_ratio
+
+from batch_predictions.cli.console.options import Json
 
 Vectors = Callable[[], tuple[Any, Any, Any]]
 """Returns users (n, f), items (m, f) and seen entries (n, m)."""
@@ -218,10 +220,19 @@ def learned_factors() -> tuple[Any, Any, Any]:
     return np.asarray(model.user_factors), np.asarray(model.item_factors), history
 
 
+def main(
+    only: Annotated[
+        str, typer.Option(help="The case of this name, or all whose names contain it.")
+    ] = "",
+    repeats: Repeats = 5,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only compare lists with brute force in float64.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Exact top-k, `implicit` and a bare matrix product: on Gaussian and on learned factors."""
+    print_json(measure(only, 0 if check else repeats), as_json)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--check", action="store_true")
-    arguments = parser.parse_args()
-    print_json(measure(arguments.only, 0 if arguments.check else arguments.repeats))
+    typer.run(main)

@@ -10,7 +10,6 @@ each, and by LightGBM with Shapley values, whose sums by group are compared with
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -20,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import log, machine, print_json, time_interleaved, time_ratio
+import typer
+from common import Repeats, log, machine, print_json, time_interleaved, time_ratio
 
+from batch_predictions.cli.console.options import Json
 from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer, sum_players
 from batch_predictions.models.forest.quickscorer import build_predictor
 
@@ -133,7 +134,10 @@ def _compile_predictors(
     return {threads: load_predictor(threads) for threads in (1, 2)}, None
 
 
+def main(repeats: Repeats = 5, as_json: Json = False) -> None:
+    """LightGBM's own predictor and compiled trees."""
+    print_json(measure(repeats), as_json)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    print_json(measure(parser.parse_args().repeats))
+    typer.run(main)

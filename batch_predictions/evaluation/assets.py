@@ -68,7 +68,6 @@ def realized_metrics_asset(
     metrics: Sequence[RealizedMetric], partitions: Partitions
 ) -> dg.AssetsDefinition:
     """A daily asset `evaluation/realized_metrics` with the rows of all metrics."""
-
     return daily_evaluation_asset(
         REALIZED_METRICS,
         partitions,

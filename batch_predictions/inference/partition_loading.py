@@ -67,10 +67,10 @@ def load_partition(
 
 
 def joined_key(names: Sequence[str]) -> str:
-    """SQL of a key as one text: its values separated by `|`, unambiguously.
+    r"""SQL of a key as one text: its values separated by `|`, unambiguously.
 
     In a key of several columns, `|` and a backslash within a value have a backslash before them,
-    and a null is `\\N`.
+    and a null is `\N`.
     """
     if len(names) == 1:
         return f"coalesce(\"{names[0]}\"::VARCHAR, '')"

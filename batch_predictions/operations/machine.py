@@ -115,10 +115,12 @@ def _cores(settings: Settings) -> Finding:
 
 
 def _memory() -> Finding:
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    text = f"{pages:.1f} GiB, {free:.1f} GiB unused"
-    if pages < MIN_MEMORY_GIB:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    total, available = memory.total / 2**30, memory.available / 2**30
+    text = f"{total:.1f} GiB, {available:.1f} GiB available"
+    if total < MIN_MEMORY_GIB:
         return Finding(
             "memory",
             "look",

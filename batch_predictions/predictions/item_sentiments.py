@@ -59,7 +59,7 @@ class ItemScorer:
     def open(cls, context: ScorerContext) -> Self:
         """Loads the classifiers, in the fastest precision of this machine."""
         assert context.model is not None
-        return cls(LanguageClassifiers.load(context.model).to_bf16(), context)
+        return cls(LanguageClassifiers.load(context.model).to_device("cpu"), context)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Scores items (item_id, reviews, before and unscored: texts with language)."""

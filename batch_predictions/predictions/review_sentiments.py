@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from batch_predictions.inference.validation import Check
 from batch_predictions.models.sentiment.eligibility import assess_texts
 from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
 from batch_predictions.models.sentiment.models.batching import SORT_WINDOW
+from batch_predictions.models.sentiment.models.net import NET_FILE
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import CLASSES
 from batch_predictions.predictions import sentiment_plots as plots
@@ -32,16 +34,20 @@ class ReviewScorer:
     """
 
     version: ClassVar[str] = "2"
-    uses_gpu: ClassVar[bool] = False
 
     def __init__(self, classifiers: LanguageClassifiers) -> None:
         self.classifiers = classifiers
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:
-        """Loads the classifiers, in the fastest precision of this machine."""
+        """Loads the classifiers, in the fastest precision of the device."""
         assert context.model is not None
-        return cls(LanguageClassifiers.load(context.model).to_bf16())
+        return cls(LanguageClassifiers.load(context.model).to_device(context.device))
+
+    @classmethod
+    def uses_gpu(cls, model: Path | None) -> bool:
+        """Returns whether one of a model's classifiers is a neural net."""
+        return model is not None and next(model.rglob(NET_FILE), None) is not None
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Scores reviews (review_id, item_id, text, language, simulated)."""

@@ -8,8 +8,11 @@ from batch_predictions.settings.section import Section
 
 
 class AlertsSettings(Section):
-    """When a home needs attention: `batch-predictions status` and `watch`. Addresses that alerts go
-    to come from the variable BATCH_PREDICTIONS_ALERT_URLS only; see docs/operations.md."""
+    """When a home needs attention: `batch-predictions status` and `watch`.
+
+    Addresses that alerts go to come from the variable BATCH_PREDICTIONS_ALERT_URLS only; see
+    docs/operations.md.
+    """
 
     max_age_days: int = Field(
         2,

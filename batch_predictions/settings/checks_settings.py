@@ -8,8 +8,11 @@ from batch_predictions.settings.section import Section, Share
 
 
 class ChecksSettings(Section):
-    """When the check `is_usual` warns of a day, or week, of a table: it is compared with the same
-    weekday of the weeks before it. Limits widen by themselves where these differ more."""
+    """When the check `is_usual` warns of a day, or week, of a table.
+
+    It is compared with the same weekday of the weeks before it. Limits widen by themselves where
+    these differ more.
+    """
 
     weeks: int = Field(8, ge=4, description="Weeks that are compared; at least four must be there.")
     rows_factor: float = Field(

@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Literal
+import re
+from contextlib import suppress
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from batch_predictions.settings.section import Section
 
 Level = Literal["item", "item_location", "category"]
+
+
+def _known_country(code: str) -> str:
+    """The code in capitals; a ValueError where it is none, or `holidays` does not know it."""
+    code = code.upper()
+    if not re.fullmatch(r"[A-Z]{2}(-[A-Z0-9]+)?", code):
+        raise ValueError("neither a date nor a country, such as 2027-12-24 or US")
+    country, _, part = code.partition("-")
+    # The image of the service, which does not forecast, has no `holidays`.
+    with suppress(ImportError):
+        import holidays
+
+        try:
+            holidays.country_holidays(country, subdiv=part or None)
+        except NotImplementedError as error:
+            raise ValueError(str(error)) from None
+    return code
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Holiday = Annotated[
+    dt.date | Annotated[str, AfterValidator(_known_country)], Field(union_mode="left_to_right")
+]
 
 
 class DemandSettings(Section):
@@ -45,10 +73,12 @@ class DemandSettings(Section):
         description="The units of a line are capped at this multiple of the item's median line; "
         "0: no cap.",
     )
-    holidays: list[dt.date] = Field(
+    holidays: Annotated[list[Holiday], BeforeValidator(_listed)] = Field(
         default_factory=list,
-        description="Holidays in addition to those of the source's country (the United States for "
-        "complete_journey).",
+        description="A country or a part of it, such as DE or DE-BY, whose public holidays the "
+        "models know, and further dates. Without a country it is the source's (US for "
+        "complete_journey, none for your own data). For US it is the seven holidays that shops "
+        "keep.",
     )
     promotion_weeks: int = Field(
         26,
@@ -71,6 +101,11 @@ class DemandSettings(Section):
         gt=0,
         description="Largest absolute bias of a forecaster that serves, as a share of demand: one "
         "with a small error that is biased downwards would lead to lost sales.",
+    )
+    sarima_backend: Literal["batched", "statsmodels"] = Field(
+        "batched",
+        description="How SARIMA is computed: batched, by compiled loops for many series at once, "
+        "or by statsmodels' SARIMAX, a hundred times slower, to compare with.",
     )
     options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
@@ -109,6 +144,22 @@ class DemandSettings(Section):
         description="Age in days of the oldest stock count that is used.",
     )
     seed: int = Field(7, description="Seed of the random numbers of the training.")
+
+    @property
+    def holiday_country(self) -> str:
+        """Code of the country in `holidays`; empty where there is none."""
+        return next((code for code in self.holidays if isinstance(code, str)), "")
+
+    @property
+    def holiday_dates(self) -> tuple[dt.date, ...]:
+        """The dates in `holidays`."""
+        return tuple(date for date in self.holidays if isinstance(date, dt.date))
+
+    @model_validator(mode="after")
+    def _one_country(self) -> DemandSettings:
+        if sum(isinstance(holiday, str) for holiday in self.holidays) > 1:
+            raise ValueError("holidays has more than one country: choose one, and add dates")
+        return self
 
     @model_validator(mode="after")
     def _horizon_covers_the_cycle(self) -> DemandSettings:

@@ -10,8 +10,11 @@ from batch_predictions.settings.section import Location, Section
 
 
 class HttpSettings(Section):
-    """The HTTP service, `batch-predictions serve`. Its API keys come from the environment only:
-    BATCH_PREDICTIONS_HTTP_READ_KEYS, …_WRITE_KEYS, …_ADMIN_KEYS; see docs/http.md."""
+    """The HTTP service, `batch-predictions serve`.
+
+    Its API keys come from the environment only: BATCH_PREDICTIONS_HTTP_READ_KEYS, …_WRITE_KEYS and
+    …_ADMIN_KEYS; see docs/http.md.
+    """
 
     max_age_hours: float | None = Field(
         None,

@@ -45,6 +45,7 @@ FILE_NAME = "batch_predictions.yaml"
 DEFAULT_HOME = Path(".batch_predictions")
 REMOVED_SETTINGS = {
     "recommendations.exact_reasons": "reasons are always those of groups of features",
+    "recommender.tuning_trials": "parameters are compared within recommender.tuning_minutes",
 }
 """Settings of earlier versions, which a file may still have, and why they went."""
 _log = logging.getLogger(__name__)

@@ -79,12 +79,6 @@ class RecommenderSettings(Section):
         "compares the same ones; 0: the declared parameters. Empty: 12 per million rows, 1 to 15. "
         "Spent where lists hold only new items and at least 1,000 users can be evaluated.",
     )
-    tuning_trials: int = Field(
-        0,
-        ge=0,
-        description="Optuna trials before a training, instead of the comparison of "
-        "`tuning_minutes`; 0: none.",
-    )
     history_days: int = Field(
         365, ge=1, description="Days of interactions in a history, in training and in scoring."
     )

@@ -17,13 +17,19 @@ _DECIMAL = re.compile(
     r"[-+]?(?:[0-9][0-9_]*)?\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
-_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
+_RESOLVERS = {
+    "tag:yaml.org,2002:int": (_INTEGER, "-+0123456789."),
+    "tag:yaml.org,2002:float": (_DECIMAL, "-+0123456789."),
+    "tag:yaml.org,2002:bool": (_BOOLEAN, "tTfF"),
+}
 
 
 class StrictLoader(yaml.SafeLoader):
     """YAML without repeated keys, without aliases that multiply, and with times as text.
 
-    YAML 1.1 reads `12:30:45` as 45,045 and `010` as 8; here they are text, as in YAML 1.2.
+    YAML 1.1 reads `12:30:45` as 45,045, `010` as 8 and Norway's code `NO` as false; here they are
+    text, as in YAML 1.2.
     """
 
     def get_single_node(self) -> yaml.Node | None:
@@ -55,13 +61,11 @@ class StrictLoader(yaml.SafeLoader):
 
 
 StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBER_TAGS]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _RESOLVERS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-for _tag, _pattern in zip(_NUMBER_TAGS, (_INTEGER, _DECIMAL), strict=True):
-    StrictLoader.add_implicit_resolver(
-        _tag, re.compile(f"(?:{_pattern.pattern})\\Z"), list("-+0123456789.")
-    )
+for _tag, (_pattern, _first) in _RESOLVERS.items():
+    StrictLoader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern.pattern})\\Z"), list(_first))
 
 
 def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:

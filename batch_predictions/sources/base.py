@@ -134,7 +134,8 @@ class Source(ABC):
     to values."""
 
     holiday_country: ClassVar[str] = ""
-    """Country whose holidays the demand models use, such as us; empty: no holidays."""
+    """Country whose holidays the demand models use, such as US, unless `demand.holidays` names one;
+    empty: no holidays."""
 
     item_attributes: ClassVar[tuple[str, ...]] = ()
     """Keys of `attributes` of raw.items that recommenders use besides category and brand."""

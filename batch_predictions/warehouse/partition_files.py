@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import filecmp
 import itertools
 import os
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from batch_predictions.core.file_lock import file_lock
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.schema_sql import WarehouseError, fixed_columns
 
@@ -79,8 +79,7 @@ def scratch_dir(folder: Path) -> Iterator[Path]:
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
     work, new = root / name, root / f"{_NEW}{name}"
     new.mkdir(parents=True)
-    with (new / _LOCK).open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(new / _LOCK):
         # Under its name it is locked from the beginning, so that no other process removes it.
         new.rename(work)
         for leftover in root.iterdir():
@@ -108,25 +107,15 @@ def _is_abandoned(folder: Path, now: float) -> bool:
         # Another host may not share the locks of this file system.
         is_old = now - folder.stat().st_mtime > MAX_DRAFT_SECONDS
         if is_new or not (folder / _LOCK).exists():
-            # It is being made or removed, or an older version of the platform has made it.
-            return is_old or (is_here and not _process_exists(int(match["process"])))
-        with (folder / _LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            import psutil
+
+            # It is being made or removed.
+            return is_old or (is_here and not psutil.pid_exists(int(match["process"])))
+        with file_lock(folder / _LOCK, wait=False):
+            return is_here or is_old
     except OSError:
         # Another process holds the lock, or has just removed the folder.
         return False
-    return is_here or is_old
-
-
-def _process_exists(pid: int) -> bool:
-    """Returns whether a process with this number runs on this host, of any user."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def files_equal(draft: Path, target: Path) -> bool:

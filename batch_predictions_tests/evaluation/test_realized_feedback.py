@@ -70,8 +70,10 @@ def measured(warehouse: Warehouse, settings: Settings, day: dt.date = MEASURED) 
 
 
 def planted_events() -> list[dict[str, Any]]:
-    """Everything is shown; the first item is clicked by half of the users, the second bought by a
-    quarter of those with a personal list, partly on the next day."""
+    """Everything is shown; the first item is clicked, the second one bought.
+
+    By half of the users, and by a quarter of those with a personal list, partly on the next day.
+    """
     shown = [reaction(u, r, "impression", SHOWN) for u in range(USERS) for r in range(1, ITEMS + 1)]
     clicks = [reaction(u, 1, "click", SHOWN if u % 4 else MEASURED) for u in range(0, USERS, 2)]
     bought = [reaction(u, 2, "purchase", MEASURED) for u in range(0, 40, 4)]

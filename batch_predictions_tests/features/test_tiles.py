@@ -145,7 +145,7 @@ def open_world(home: Path) -> Warehouse:
 
 
 def write_catalogue(warehouse: Warehouse, items: Sequence[Mapping[str, Any]]) -> None:
-    """Replaces raw.items: a, b, …"""
+    """Replaces raw.items: a, b and so on."""
     write_items(warehouse, *({"item_id": "abcd"[n], **item} for n, item in enumerate(items)))
 
 

@@ -55,7 +55,7 @@ ScoredRow = tuple[str, int | None, str | None, Any]
 
 
 def neighbours(*ids: str) -> list[dict[str, Any]]:
-    """A list of child rows, with distances 0, 1, …"""
+    """A list of child rows, with distances 0, 1 and so on."""
     return [{"other": id_, "distance": float(rank)} for rank, id_ in enumerate(ids)]
 
 

@@ -26,6 +26,7 @@ from batch_predictions.orchestration.executors import executor_of, inherited_env
 from batch_predictions.orchestration.instance import prepare
 from batch_predictions.predictions.churn import ChurnScorer
 from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
+from batch_predictions.predictions.review_sentiments import ReviewScorer
 from batch_predictions.settings import ExecutionSettings, InferenceSettings, Settings, SettingsError
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json, write_shop
 
@@ -62,6 +63,7 @@ def test_an_executor_whose_extra_is_missing_names_it(
 
 def test_steps_on_the_cpu_request_no_gpu(tmp_path: Path) -> None:
     assert step_tags(settings(tmp_path), RecommendationScorer) == GPU
+    assert step_tags(settings(tmp_path), ReviewScorer) == GPU, "its model may be a net"
     assert step_tags(settings(tmp_path), ChurnScorer) == {}
     on_cpu = Settings(home=tmp_path, inference=InferenceSettings(device="cpu"))
     assert step_tags(on_cpu, RecommendationScorer) == {}

@@ -182,7 +182,7 @@ def serve_process(
 
 
 def predict_all(world: ServingWorld) -> None:
-    """Writes a few rows of every table that routes read: users u0, u1, …; items a1, a2, …"""
+    """Writes a few rows of every table that routes read: users u0 and on, items a1 and on."""
     world.predict()
     _predict_audiences(world)
     _predict_items(world)

@@ -17,6 +17,7 @@ import typer
 
 from batch_predictions.tables.discovery import index_unique
 
+UNPARSED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 LAST = 1000
 """The place of a command or group that declares none."""
 
@@ -29,11 +30,13 @@ class Command:
         words: the group's name, if any, and the command's: `lookup churn`, `run`.
         function: what it does; its annotations are Typer's, its docstring is the help.
         order: place in the help of its group, then by name.
+        parses_arguments: whether it parses its arguments itself, `--help` included.
     """
 
     words: str
     function: Callable[..., None]
     order: int = LAST
+    parses_arguments: bool = False
 
     @property
     def group(self) -> str:
@@ -82,5 +85,6 @@ def build_app(commands: Sequence[Command], groups: Sequence[CommandGroup], **opt
         app.add_typer(apps[group.name], name=group.name)
     in_order = sorted(commands, key=lambda item: (item.order, item.words))
     for item in index_unique(in_order, "commands", "words").values():
-        apps[item.group].command(item.name)(item.function)
+        settings = UNPARSED if item.parses_arguments else {}
+        apps[item.group].command(item.name, context_settings=settings)(item.function)
     return app

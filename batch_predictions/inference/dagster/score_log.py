@@ -27,6 +27,7 @@ class ProgressLogger:
         )
 
     def __call__(self, scored_rows: int, row_count: int) -> None:
+        """Logs the progress, at most once in `PROGRESS_SECONDS`."""
         now = time.perf_counter()
         if now - self.last_logged < PROGRESS_SECONDS:
             return

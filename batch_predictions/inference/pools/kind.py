@@ -10,7 +10,6 @@ from batch_predictions.inference.scorer import Scorer, scorer_name
 
 PROCESS_MIB = 1024
 """Memory that must be free for every process; the demo's scorer of recommendations takes 600."""
-MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 """Of a container, whose limit may be far below the machine's memory."""
 
@@ -52,21 +51,13 @@ def worker_kind(
 
 
 def free_mib() -> float:
-    """Memory that processes may still take, MiB; infinite where the system does not say."""
-    free = float("inf")
-    with suppress(OSError, ValueError):
-        free = _field(MEMINFO, "MemAvailable:") / 1024
-    with suppress(OSError, ValueError):  # "max" where the container has no limit.
+    """Memory that processes may still take, MiB."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    with suppress(OSError, ValueError, KeyError):  # "max" where the container has no limit.
         limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
-        cache = _field(CGROUP / "memory.stat", "inactive_file")
-        free = min(free, (limit - used + cache) / 2**20)
-    return free
-
-
-def _field(path: Path, name: str) -> int:
-    """The number after a name, on a line of a file."""
-    for line in path.read_text().splitlines():
-        words = line.split()
-        if words[0] == name:
-            return int(words[1])
-    raise ValueError(f"{path} has no {name}")
+        lines = (CGROUP / "memory.stat").read_text().splitlines()
+        cache = int(dict(line.split() for line in lines)["inactive_file"])
+        free = min(free, limit - used + cache)
+    return float(free / 2**20)

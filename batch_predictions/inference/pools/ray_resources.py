@@ -70,8 +70,10 @@ def instances_per_node(node: Mapping[str, float], settings: InferenceSettings) -
 
 
 def format_request(settings: InferenceSettings) -> str:
+    """The cores and GPUs that one instance asks for, in words."""
     return f"{settings.ray_num_cpus:g} CPU and {settings.ray_num_gpus or 0:g} GPU"
 
 
 def format_resources(resources: Mapping[str, float]) -> str:
+    """The cores and GPUs of a cluster or node, in words."""
     return f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU"

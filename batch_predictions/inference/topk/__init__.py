@@ -2,6 +2,7 @@
 
 `Index` prepares items for any number of searches. `exact` searches on the CPU over `item_blocks`,
 `gpu` finds candidates on a GPU; `kernels`, `topk_candidates` and `vectors` are compiled.
+`benchmarks/topk.py` compares it with `implicit` and with a bare matrix product.
 """
 
 from __future__ import annotations

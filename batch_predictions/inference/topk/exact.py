@@ -41,7 +41,7 @@ def search_exactly(
     Args:
         items: the targets.
         queries: (n, f) float32, C-contiguous.
-        k: length of the lists, at most `items.longest_list`.
+        k: length of the lists, at most the number of items that are not blocked.
         seen: (n, m) sparse; targets of stored entries are left out of the lists.
         threads: number of threads; None: as many as torch uses.
 
@@ -85,14 +85,11 @@ class SearchBuffers:
         self.upper = np.empty((BLOCK_USERS, capacity))
         self.candidates = np.empty((BLOCK_USERS, capacity), dtype=np.int32)
         self.heap = np.empty(capacity), np.empty(capacity, dtype=np.int64)
-        self.category_counts = np.zeros(int(items.categories.max()) + 2, dtype=np.int64)
         self.is_seen = np.zeros(len(items.targets), dtype=np.bool_)
         # At least 2 k slots: with fewer, the initial floor is far below the k-th best.
         slots = 1 << (2 * k - 1).bit_length()
         self.no_maxima = np.empty(0, dtype=self.array.dtype)
-        has_initial_floor = (
-            slots <= BLOCK_ITEMS and not items.category_cap and len(items.order) >= k
-        )
+        has_initial_floor = slots <= BLOCK_ITEMS and len(items.order) >= k
         self.maxima = (
             np.empty(slots, dtype=self.array.dtype) if has_initial_floor else self.no_maxima
         )
@@ -145,10 +142,7 @@ class _Search:
             buffers.floors, buffers.counts, buffers.lower, buffers.upper, buffers.candidates
         )  # fmt: skip
         exact = (k, queries, items.targets, items.order, items.rank_of, *buffers.heap)
-        filters = (
-            pointers, seen_users, seen_columns, row_of, items.categories, items.category_cap,
-            buffers.category_counts,
-        )  # fmt: skip
+        filters = pointers, seen_users, seen_columns, row_of
         remaining = len(active)
         multiply = torch._int_mm if items.kind == "int8" else torch.mm
         maxima = buffers.maxima
@@ -173,8 +167,7 @@ class _Search:
                 maxima,
             )  # fmt: skip
             maxima = buffers.no_maxima
-        caps = items.categories, items.category_cap, buffers.category_counts
-        kernels.finish(lists, exact, caps, positions, scores)
+        kernels.finish(lists, exact, positions, scores)
 
     def _group_seen_by_block(self, start: int, n: int) -> tuple[npt.NDArray[Any], ...]:
         """The batch's seen items by block: pointers (blocks + 1), users and columns."""
@@ -210,9 +203,8 @@ class _Search:
                 low, high = self.seen.indptr[start + row], self.seen.indptr[start + row + 1]
                 seen = self.seen.indices[low:high]
             length = topk_candidates.first_allowed_positions(
-                self.k, items.rank_of, seen, buffers.is_seen, items.categories,
-                items.category_cap, buffers.category_counts, positions[row],
-            )  # fmt: skip
+                self.k, items.rank_of, seen, buffers.is_seen, positions[row]
+            )
             scores[row, :length] = 0.0
 
 

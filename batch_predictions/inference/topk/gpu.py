@@ -151,7 +151,6 @@ class GPUCandidates:
         kernels.finish(
             (floors, counts, lower, upper, ranks.astype(np.int32)),
             (k, queries, self.targets, self.order, unused, *buffers),
-            (unused, 0, np.zeros(2, dtype=np.int64)),
             positions,
             scores,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -69,8 +69,6 @@ class ItemBlocks:
     Args:
         targets: (m, f) float32; kept, not copied.
         blocked: (m,) true for targets that no list may have.
-        categories: (m,) integers, with `per_category`; negative: no category, no cap.
-        per_category: at most this many of one category in a list; 0: no cap.
         kind: arithmetic of the products; None: the faster one on this CPU.
 
     Raises:
@@ -81,8 +79,6 @@ class ItemBlocks:
         self,
         targets: Floats,
         blocked: npt.NDArray[np.bool_] | None = None,
-        categories: npt.NDArray[np.integer[Any]] | None = None,
-        per_category: int = 0,
         kind: Kind | None = None,
     ) -> None:
         self.targets = np.ascontiguousarray(targets, dtype=np.float32)
@@ -101,11 +97,6 @@ class ItemBlocks:
         self.order = allowed[by_norm].astype(np.int32)
         self.rank_of = np.full(m, -1, dtype=np.int32)
         self.rank_of[self.order] = np.arange(len(self.order), dtype=np.int32)
-        self.category_cap = per_category if categories is not None else 0
-        self.categories = (
-            _encode_categories(categories, m) if self.category_cap else np.zeros(1, dtype=np.int32)
-        )
-        self.longest_list = self._longest_list() if self.category_cap else len(self.order)
         # Bound for a sum of f rounded products in any order (Higham 2002, section 3.1), and for the
         # rotation.
         self.arithmetic_error = f * 2.0**-24 * (4.0 if kind == "int8" else 1.01)
@@ -138,11 +129,6 @@ class ItemBlocks:
         error = float(errors.max())
         return ItemBlock(torch.from_numpy(codes), low, len(positions), scale, norm, error)
 
-    def _longest_list(self) -> int:
-        """Length of the longest list that the category cap allows."""
-        counts = np.bincount(self.categories[self.order] + 1)
-        return int(counts[:1].sum() + np.minimum(counts[1:], self.category_cap).sum())
-
 
 def _rotation(f: int) -> Floats:
     """A random rotation with a fixed seed: orthonormal rows (f, at least 16).
@@ -152,14 +138,3 @@ def _rotation(f: int) -> Floats:
     random = np.random.default_rng(20_170_101)
     width = max(f, MIN_INT8_FACTORS)
     return np.linalg.qr(random.standard_normal((width, width)))[0][:f].astype(np.float32)
-
-
-def _encode_categories(
-    categories: npt.NDArray[np.integer[Any]] | None, m: int
-) -> npt.NDArray[np.int32]:
-    """Categories as codes 0 to c - 1; -1 for none."""
-    if categories is None or len(categories) != m:
-        raise ValueError(f"top-k: `categories` must be {m} integers, one for each target")
-    names, codes = np.unique(categories, return_inverse=True)
-    codes = codes - int((names < 0).sum())
-    return np.maximum(codes, -1).astype(np.int32)

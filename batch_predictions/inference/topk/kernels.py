@@ -14,14 +14,13 @@ import numpy as np
 
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.inference.topk.topk_candidates import (
-    apply_category_cap,
     approximate_kth_largest,
     initial_floor,
     prune_below_floor,
     score_exactly,
-    sort_best_first,
 )
 from batch_predictions.inference.topk.vectors import CHUNK, greater_mask, lowest_set_bit
+from batch_predictions.models.common.heaps import sort_best_first
 
 
 @njit_cached
@@ -39,21 +38,17 @@ def _prune(
     rank_of: Any,
     scores: Any,
     positions: Any,
-    categories: Any,
-    cap: int,
-    category_counts: Any,
 ) -> tuple[float, int]:
     """Drops candidates that cannot be among the k best; returns floor and number of candidates."""
-    if not cap:
-        if n >= k:
-            floor = max(floor, approximate_kth_largest(lower, n, k))
-        n = prune_below_floor(lower, upper, ranks, n, floor)
-        if n < len(ranks) // 4 * 3:
-            return floor, n
-    # The bounds exclude too few (many equal scores), or a cap needs the order: score exactly.
+    if n >= k:
+        floor = max(floor, approximate_kth_largest(lower, n, k))
+    n = prune_below_floor(lower, upper, ranks, n, floor)
+    if n < len(ranks) // 4 * 3:
+        return floor, n
+    # The bounds exclude too few, as with many equal scores: score exactly.
     score_exactly(queries, user, targets, order, ranks, n, scores, positions)
     sort_best_first(scores, positions, n)
-    n = apply_category_cap(positions, scores, n, k, categories, cap, category_counts)
+    n = min(n, k)
     for i in range(n):
         lower[i] = upper[i] = scores[i]
         ranks[i] = rank_of[positions[i]]
@@ -89,8 +84,7 @@ def scan(
         candidates: floors (n,), counts (n,), lower and upper bounds (n, C), ranks (n, C).
         exact: k, queries (n, f), targets (m, f), position by rank, rank by position, and buffers
             for C scores and positions.
-        filters: seen items by block (pointers, users, columns), row by user (-1 for finished ones),
-            categories by position, cap (0: none), and a buffer for counts.
+        filters: seen items by block (pointers, users, columns), row by user (-1 for finished ones).
         maxima: a buffer, its length a power of two, for the initial floor; empty: none is computed.
 
     Returns:
@@ -100,7 +94,7 @@ def scan(
     scales, norms, errors = users
     floors, counts, lowers, uppers, candidate_ranks = candidates
     k, queries, targets, order, rank_of, scores, positions = exact
-    pointers, seen_users, seen_columns, row_of, categories, cap, category_counts = filters
+    pointers, seen_users, seen_columns, row_of = filters
     for i in range(pointers[number], pointers[number + 1]):
         row = row_of[seen_users[i]]
         if row >= 0:
@@ -136,7 +130,7 @@ def scan(
                 if count == capacity:
                     floor, count = _prune(
                         k, floor, count, lower, upper, ranks, queries, user, targets, order,
-                        rank_of, scores, positions, categories, cap, category_counts,
+                        rank_of, scores, positions,
                     )  # fmt: skip
                     limit = (floor - margin) / scale
                     int_limit = np.int32(
@@ -157,28 +151,25 @@ def scan(
 
 
 @njit_cached
-def finish(candidates: Any, exact: Any, filters: Any, out_positions: Any, out_scores: Any) -> None:
+def finish(candidates: Any, exact: Any, out_positions: Any, out_scores: Any) -> None:
     """Scores the candidates exactly and writes the users' lists, best first.
 
     Args:
         candidates: as in `scan`.
         exact: as in `scan`.
-        filters: categories by position, cap (0: none), and a buffer for counts.
         out_positions: (n, k) written.
         out_scores: (n, k) float32, written.
     """
     floors, counts, lowers, uppers, candidate_ranks = candidates
     k, queries, targets, order, _, scores, positions = exact
-    categories, cap, category_counts = filters
     for user in range(len(queries)):
         lower, upper, ranks = lowers[user], uppers[user], candidate_ranks[user]
         floor, n = floors[user], counts[user]
-        if not cap and n >= k:
+        if n >= k:
             floor = max(floor, approximate_kth_largest(lower, n, k))
         n = prune_below_floor(lower, upper, ranks, n, floor)
         score_exactly(queries, user, targets, order, ranks, n, scores, positions)
         sort_best_first(scores, positions, n)
-        n = apply_category_cap(positions, scores, n, k, categories, cap, category_counts)
-        for i in range(n):
+        for i in range(min(n, k)):
             out_positions[user, i] = positions[i]
             out_scores[user, i] = np.float32(scores[i])

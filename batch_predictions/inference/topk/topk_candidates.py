@@ -1,4 +1,4 @@
-"""Compiled operations on a user's candidates: sorting, pruning by bounds, caps, exact scores.
+"""Compiled operations on a user's candidates: pruning by bounds, exact scores.
 
 Candidates are item ranks (places in the search order) with bounds of their scores; exact scores
 belong to positions (rows of the targets). `vectors` says how the functions are compiled.
@@ -13,43 +13,6 @@ from batch_predictions.inference.topk.vectors import dot, prefetch
 
 PREFETCH_DISTANCE = 12
 """Rows that are prefetched ahead, so that several are loaded from memory at once."""
-
-
-@njit_cached
-def _is_better(score: float, position: int, other_score: float, other_position: int) -> bool:
-    """Returns whether a candidate ranks before another: by higher score, then lower position."""
-    return score > other_score or (score == other_score and position < other_position)
-
-
-@njit_cached
-def _heap_sift(scores: Any, positions: Any, root: int, n: int) -> None:
-    """Moves the root down a heap whose root is its worst candidate."""
-    score, position = scores[root], positions[root]
-    while True:
-        child = 2 * root + 1
-        if child >= n:
-            break
-        right = child + 1
-        if right < n and _is_better(
-            scores[child], positions[child], scores[right], positions[right]
-        ):
-            child = right
-        if not _is_better(score, position, scores[child], positions[child]):
-            break
-        scores[root], positions[root] = scores[child], positions[child]
-        root = child
-    scores[root], positions[root] = score, position
-
-
-@njit_cached
-def sort_best_first(scores: Any, positions: Any, n: int) -> None:
-    """Sorts the first n candidates in place (heap sort, without allocations)."""
-    for root in range(n // 2 - 1, -1, -1):
-        _heap_sift(scores, positions, root, n)
-    for end in range(n - 1, 0, -1):
-        scores[0], scores[end] = scores[end], scores[0]
-        positions[0], positions[end] = positions[end], positions[0]
-        _heap_sift(scores, positions, 0, end)
 
 
 @njit_cached
@@ -116,39 +79,6 @@ def prune_below_floor(lower: Any, upper: Any, ranks: Any, n: int, floor: float) 
     for i in range(n):
         lower[count], upper[count], ranks[count] = lower[i], upper[i], ranks[i]
         count += int(upper[count] >= floor)
-    return count
-
-
-@njit_cached
-def apply_category_cap(
-    positions: Any, scores: Any, n: int, k: int, categories: Any, cap: int, category_counts: Any
-) -> int:
-    """Keeps the first k of n sorted candidates, at most `cap` of a category; returns their number.
-
-    Args:
-        positions: (n,) sorted, best first.
-        scores: (n,).
-        n: number of candidates.
-        k: length of the list.
-        categories: (m,) by position; negative: no category.
-        cap: most candidates of a category; 0: no cap.
-        category_counts: zeros, before and after.
-    """
-    count = 0
-    for i in range(n):
-        if count == k:
-            break
-        category = categories[positions[i]] if cap else -1
-        if category >= 0:
-            if category_counts[category] == cap:
-                continue
-            category_counts[category] += 1
-        scores[count], positions[count] = scores[i], positions[i]
-        count += 1
-    if cap:
-        for i in range(count):
-            if categories[positions[i]] >= 0:
-                category_counts[categories[positions[i]]] = 0
     return count
 
 
@@ -240,16 +170,7 @@ def group_seen_by_block(
 
 
 @njit_cached
-def first_allowed_positions(
-    k: int,
-    rank_of: Any,
-    seen: Any,
-    is_seen: Any,
-    categories: Any,
-    cap: int,
-    category_counts: Any,
-    positions: Any,
-) -> int:
+def first_allowed_positions(k: int, rank_of: Any, seen: Any, is_seen: Any, positions: Any) -> int:
     """The list of a user whose scores are all 0: the k lowest allowed positions.
 
     Args:
@@ -257,9 +178,6 @@ def first_allowed_positions(
         rank_of: (m,) rank by position; -1 for blocked items.
         seen: positions that the user has seen.
         is_seen: (m,) false, before and after.
-        categories: (m,) by position; negative: no category.
-        cap: most items of a category; 0: no cap.
-        category_counts: zeros, before and after.
         positions: (k,) written.
 
     Returns:
@@ -271,19 +189,9 @@ def first_allowed_positions(
     for position in range(len(rank_of)):
         if count == k:
             break
-        if rank_of[position] < 0 or is_seen[position]:
-            continue
-        category = categories[position] if cap else -1
-        if category >= 0:
-            if category_counts[category] == cap:
-                continue
-            category_counts[category] += 1
-        positions[count] = position
-        count += 1
+        if rank_of[position] >= 0 and not is_seen[position]:
+            positions[count] = position
+            count += 1
     for i in seen:
         is_seen[i] = False
-    if cap:
-        for i in range(count):
-            if categories[positions[i]] >= 0:
-                category_counts[categories[positions[i]]] = 0
     return count

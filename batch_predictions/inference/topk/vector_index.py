@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +45,6 @@ class Index:
     Args:
         targets: (m, f) float32; kept, not copied.
         blocked: (m,) true for targets that no list may have.
-        categories: (m,) integers, with `per_category`; negative: no category, no cap.
-        per_category: at most this many of one category in a list; 0: no cap.
         kind: arithmetic of the products; None: the faster one on this CPU.
         device: `cpu`, or a torch device that finds candidates, which the CPU then scores.
         block_mb: memory of one block of products on a GPU, MiB; the CPU's blocks take 2.
@@ -57,16 +55,13 @@ class Index:
         targets: Floats,
         *,
         blocked: npt.NDArray[np.bool_] | None = None,
-        categories: npt.NDArray[np.integer[Any]] | None = None,
-        per_category: int = 0,
         kind: Kind | None = None,
         device: str = "cpu",
         block_mb: int = 256,
     ) -> None:
-        self.items = ItemBlocks(targets, blocked, categories, per_category, kind)
+        self.items = ItemBlocks(targets, blocked, kind)
         self.candidate_source: CandidateSource | None = None
-        if device != "cpu" and not self.items.category_cap:
-            # Category caps need the order of all candidates, which only the CPU search has.
+        if device != "cpu":
             self.candidate_source = GPUCandidates(
                 self.items.targets, self.items.order, device, block_mb
             )
@@ -105,7 +100,7 @@ class Index:
             raise ValueError(f"top-k: `seen` has shape {seen.shape}, not ({n}, {m})")
         positions = np.full((n, k), -1, dtype=np.int64)
         scores = np.full((n, k), -np.inf, dtype=np.float32)
-        length = min(k, self.items.longest_list)
+        length = min(k, len(self.items.order))
         if not n or not length:
             return positions, scores
         if self.candidate_source is None:

@@ -1,4 +1,8 @@
-"""Proportions and their differences, with 95 % intervals that are valid for small counts too."""
+"""Proportions and their differences, with 95 % intervals that are valid for small counts too.
+
+`statsmodels.stats.proportion` has the same intervals, and a test compares these with them. Its
+import takes a second, longer than the start of a command.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ def wilson_bounds(share: float, n: float) -> tuple[float, float]:
 
 
 def proportion(hits: int, n: int) -> Interval:
-    """hits / n with Wilson's interval; nan where n is 0."""
+    """Hits / n with Wilson's interval; nan where n is 0."""
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
     share = hits / n
@@ -49,7 +53,7 @@ def proportion(hits: int, n: int) -> Interval:
 
 
 def clustered_proportion(clusters: ClusterSums) -> Interval:
-    """hits / n with Wilson's interval for the effective number of units.
+    """Hits / n with Wilson's interval for the effective number of units.
 
     Units of one cluster, such as the impressions of one user, are alike, so that they say less than
     as many independent ones. The effective number is n divided by the design effect: the variance

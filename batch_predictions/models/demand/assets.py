@@ -35,11 +35,12 @@ SERIES_ORDER = [(name, "ascending") for name in ("level", "item_id", "location")
 def panel_spec(settings: Settings) -> PanelSpec:
     """Returns how rows become panels in this home, before covariates and categories are fitted."""
     state = read_state(settings.home)
+    source = source_registry.build_source(settings.source, state)
     return PanelSpec(
         history_days=settings.demand.history_days,
         horizon=settings.demand.horizon,
-        country=source_registry.build_source(settings.source, state).holiday_country,
-        holidays=tuple(settings.demand.holidays),
+        country=settings.demand.holiday_country or source.holiday_country,
+        holidays=settings.demand.holiday_dates,
         shift_days=state.shift_days if state else 0,
     )
 
@@ -57,6 +58,7 @@ def backtest_config(settings: Settings) -> BacktestConfig:
         max_bias=demand.max_bias,
         options=dict(demand.options),
         seed=demand.seed,
+        sarima_backend=demand.sarima_backend,
     )
 
 

@@ -68,22 +68,6 @@ def difference(metric: RatioMetric, reference: RatioMetric, seed: int) -> Interv
     return percentile_interval(metric.value - reference.value, samples, len(metric.numerator))
 
 
-def relative_difference(metric: RatioMetric, reference: RatioMetric, seed: int) -> Interval:
-    """Returns the metric divided by the reference, minus 1, with its interval, paired by series.
-
-    Args:
-        metric: numerator and denominator of each series.
-        reference: of the same series in the same order.
-        seed: of the bootstrap samples.
-    """
-    value = _ratio(metric.value, reference.value) - 1
-    references = reference.resample(seed)
-    ratios = np.divide(
-        metric.resample(seed), references, out=np.ones(len(references)), where=references > 0
-    )
-    return percentile_interval(value, ratios - 1, len(metric.numerator))
-
-
 def _ratio(numerator: float, denominator: float) -> float:
     return float(numerator / denominator) if denominator else 0.0
 

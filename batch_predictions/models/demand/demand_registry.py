@@ -58,7 +58,7 @@ def make(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     *,
     seed: int = 7,
-    horizon: int | None = None,
+    **shared: Any,
 ) -> Forecaster:
     """Makes an unfitted forecaster; an ensemble comes with its members.
 
@@ -66,8 +66,7 @@ def make(
         name: a kind of forecaster or the name of a variant.
         options: parameters by the name of the forecaster (`demand.options`).
         seed: seed of forecasters that have a parameter `seed`.
-        horizon: columns to forecast, for forecasters that have a parameter `horizon`; None: their
-            default.
+        shared: further values for forecasters that have a parameter of the name, such as horizon.
 
     Raises:
         ValueError: the name or a parameter is unknown, or a parameter has the wrong type; the
@@ -79,7 +78,7 @@ def make(
     variant = variants().get(name) or ForecasterVariant(name, kind=name)
     forecaster_class = classes()[variant.kind]
     accepted = forecaster_class.params_class.accepts
-    defaults = {"seed": seed} if horizon is None else {"seed": seed, "horizon": horizon}
+    defaults = {"seed": seed, **shared}
     values = {
         **{parameter: value for parameter, value in defaults.items() if accepted(parameter)},
         **variant.params.to_mapping(),
@@ -92,8 +91,7 @@ def make(
     forecaster = forecaster_class(params, name=name)
     if isinstance(forecaster, EnsembleForecaster):
         forecaster.members = [
-            make(member, options, seed=seed, horizon=horizon)
-            for member in forecaster.member_names()
+            make(member, options, **defaults) for member in forecaster.member_names()
         ]
     return forecaster
 

@@ -58,6 +58,7 @@ class BacktestConfig:
         max_bias: largest |bias| of a winner, as a share of demand.
         options: parameters of forecasters by name, such as {"gru": {"steps": 200}}.
         seed: seed of random forecasters and of the bootstrap samples.
+        sarima_backend: of `SarimaParams`.
     """
 
     candidates: tuple[str, ...] = CANDIDATES
@@ -69,6 +70,7 @@ class BacktestConfig:
     max_bias: float = 0.05
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int = 7
+    sarima_backend: str = "batched"
 
     @property
     def all_candidates(self) -> tuple[str, ...]:
@@ -174,7 +176,13 @@ def decide(candidate_metrics: CandidateMetrics, config: BacktestConfig) -> tuple
 
 def make_candidate(name: str, config: BacktestConfig) -> Forecaster:
     """An unfitted candidate with the options, seed and horizon of the configuration."""
-    return demand_registry.make(name, config.options, seed=config.seed, horizon=config.horizon)
+    return demand_registry.make(
+        name,
+        config.options,
+        seed=config.seed,
+        horizon=config.horizon,
+        sarima_backend=config.sarima_backend,
+    )
 
 
 def _backtest_candidates(

@@ -81,30 +81,6 @@ def encode_user_leaves(user_ids: pa.StringArray, segments: pa.Table) -> tuple[li
     return encode_leaves(segments.select(list(TRAITS)).take(row))
 
 
-def list_segments(users: pa.Table, min_users: int) -> pa.Table:
-    """Every segment of every level with at least `min_users` users; `everyone` always.
-
-    Args:
-        users: age_bracket, gender, location, users; a row per leaf.
-        min_users: users that a segment has.
-
-    Returns:
-        segment_level, age_bracket, gender, location (null outside the level) and users, in the
-        order of the levels, then by value.
-    """
-    counts = SegmentUsers.from_table(users).counts_by_level
-    rows = [
-        {"segment_level": level, **dict(zip(TRAITS, segment, strict=True)), "users": count}
-        for level in LEVELS
-        for segment, count in sorted(
-            counts[level].items(), key=lambda entry: [value or "" for value in entry[0]]
-        )
-        if count >= min_users or level == EVERYONE
-    ]
-    strings = [("segment_level", pa.string()), *((trait, pa.string()) for trait in TRAITS)]
-    return pa.Table.from_pylist(rows, pa.schema([*strings, ("users", pa.int64())]))
-
-
 def _rows_by_segment(leaves: Sequence[Leaf]) -> dict[Segment, list[int]]:
     rows: dict[Segment, list[int]] = {}
     for row, leaf in enumerate(leaves):

@@ -105,8 +105,10 @@ class SegmentStatistics:
         return self.fit_ridge()
 
     def fit_ridge(self) -> RidgeAdjustment:
-        """The regression of highest likelihood: without demographics, by age and gender, or by
-        location too. It is fitted once."""
+        """The regression of highest likelihood, which is fitted once.
+
+        It is without demographics, by age and gender, or by location too.
+        """
         if self._ridge is None:
             totals = np.asarray(self._log_events.sum(axis=0)).ravel()
             popular = top_k(totals[np.newaxis], min(DIRECTION_ITEMS, len(totals)))[0]

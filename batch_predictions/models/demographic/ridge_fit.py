@@ -74,8 +74,10 @@ class RidgeFit:
     def solve_by_likelihood(
         self, popular: Positions, gram: Doubles
     ) -> tuple[RidgeAdjustment, float]:
-        """The solution with the penalties of highest likelihood, and the log-likelihood of the
-        common one, by which sets of inputs are compared.
+        """The solution with the penalties of highest likelihood.
+
+        With it comes the log-likelihood of the common penalty, by which sets of inputs are
+        compared.
 
         All items have the common penalty, which is estimated on the first `COMMON_PENALTY_ITEMS`
         of `popular`; each principal direction of `popular` has its own.

@@ -11,7 +11,7 @@ let the row pass, a leaf of value v adds to player i
 
 which is w_i v times the product over all j, with the weight w = 2 (o - z) / (o + z). Unlike Shapley
 values they do not sum to the score; they rank the players almost always alike. Of two players both
-values are equal.
+values are equal. `benchmarks/trees.py` compares them with LightGBM's Shapley values.
 
 Leaves share the beginnings of their paths, so that one pass down a tree and one up suffice
 (Karczmarz et al. 2022, "Improved Feature Importance Computation for Tree Models Based on the

@@ -4,7 +4,8 @@ The algorithm is QuickScorer (Lucchese et al. 2015, "QuickScorer: a Fast Algorit
 with Additive Ensembles of Regression Trees"), but with groups of rows in place of its sorted
 thresholds: every node compares 64 rows at once, no comparison depends on the one before it, and the
 state of a tree is one bit for each leaf. It supports trees of up to 64 leaves. Larger trees,
-categorical splits and linear leaves are left to LightGBM.
+categorical splits and linear leaves are left to LightGBM. `benchmarks/trees.py` compares both, and
+the compiled trees of tl2cgen.
 """
 
 from __future__ import annotations
@@ -91,17 +92,6 @@ class Forest:
     thresholds: Mapping[str, Rows]
     right_mask: npt.NDArray[Any]
     leaf_values: Doubles
-
-    def raw_scores(self, rows: Rows) -> Doubles:
-        """Raw scores, (n,), of rows, (n, features): as `Booster.predict(rows, raw_score=True)`.
-
-        Raises:
-            ValueError: rows do not have the model's number of columns.
-        """
-        scores = np.empty(len(rows))
-        for span, lines in iterate_lines(rows, self.n_features):
-            self.score_lines(lines, scores[span])
-        return scores
 
     def score_lines(self, lines: Lines, out: Doubles) -> None:
         """Writes the raw scores of rows, (n,), that are given as groups."""

@@ -91,11 +91,8 @@ def _search_parameters(
         ParameterSearch,
         search_parameters,
     )
-    from batch_predictions.models.recommender.training.tuning import tune
 
     minutes = settings.recommender.tuning_minutes
-    if trials := settings.recommender.tuning_trials:
-        return ParameterSearch(tune(interactions, through, trainer, trials))
     if minutes is not None and minutes <= 0:
         return ParameterSearch(trainer)
     previous = _previous_parameters(settings, through)

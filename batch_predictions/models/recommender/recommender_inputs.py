@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def training_days(settings: Settings) -> int:
-    """Days of interactions that a training reads: histories as long as served ones, also for the
-    oldest label window."""
+    """Days of interactions that a training reads.
+
+    Histories are as long as served ones, also for the oldest label window.
+    """
     return settings.recommender.history_days + two_stage_config(settings).reach_days
 
 

@@ -134,10 +134,10 @@ class Classifier:
         unadjusted = probabilities * np.maximum(self.prior, MIN_PRIOR) ** self.tau
         return np.asarray(unadjusted / unadjusted.sum(axis=1, keepdims=True))
 
-    def to_bf16(self) -> Self:
-        """Converts the models to bfloat16 where this processor scores faster in it."""
+    def to_device(self, device: str) -> Self:
+        """Moves the models to a device, in its fastest precision."""
         for model in self.models:
-            model.to_bf16()
+            model.to_device(device)
         return self
 
     def save(self, folder: Path) -> None:

@@ -118,10 +118,10 @@ class LanguageClassifiers:
         for classifier, positions in by_classifier.values():
             yield classifier, np.array(positions, np.int64)
 
-    def to_bf16(self) -> Self:
-        """Converts all models to bfloat16 where this processor scores faster in it."""
+    def to_device(self, device: str) -> Self:
+        """Moves all models to a device, in its fastest precision."""
         for classifier in (self.main, *(classifier for _, classifier in self._named())):
-            classifier.to_bf16()
+            classifier.to_device(device)
         return self
 
     def save(self, folder: Path) -> None:

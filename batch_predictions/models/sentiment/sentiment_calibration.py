@@ -58,20 +58,3 @@ def fit_platt(scores: Floats, labels: Labels) -> tuple[float, Doubles]:
     fitted = minimize(loss, np.zeros(1 + len(present)), method="Powell", bounds=bounds)
     intercepts[present] = fitted.x[1:] - fitted.x[1:].mean()
     return float(np.exp(fitted.x[0])), intercepts
-
-
-def expected_calibration_error(
-    probabilities: Floats | Doubles, labels: Labels, bins: int = 10
-) -> float:
-    """Expected calibration error of the likeliest class (Naeini et al. 2015), 0 to 1.
-
-    Args:
-        probabilities: (reviews, classes).
-        labels: class of each review.
-        bins: of equal width, over the probability of the likeliest class.
-    """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    hits = probabilities.argmax(axis=1) == labels
-    bin_of_review = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(bin_of_review, confidence - hits, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))

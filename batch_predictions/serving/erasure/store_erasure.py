@@ -1,8 +1,8 @@
-"""Removes users from a database of served or posted rows: from tables with a column `user_id`, or
-with ids of their reviews.
+"""Removes users from a database of served or posted rows.
 
-In the serving store, the records of the releases get the new numbers of rows, ranks of audiences
-are counted again, and the pointer's version moves, so that services give up what they remember.
+They are removed from tables with a column `user_id`, or with ids of their reviews. In the serving
+store, the records of the releases get the new numbers of rows, ranks of audiences are counted
+again, and the pointer's version moves, so that services give up what they remember.
 """
 
 from __future__ import annotations

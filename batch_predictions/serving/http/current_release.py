@@ -68,8 +68,10 @@ class BoundedCache(Generic[V]):
                 self._bytes -= removed
 
     def clear(self) -> None:
-        """Removes all values, a few at a time: all at once would keep other threads from answering
-        for tens of milliseconds."""
+        """Removes all values, a few at a time.
+
+        All at once would keep other threads from answering for tens of milliseconds.
+        """
         while self._values:
             with self._lock:
                 for _ in range(min(CLEARED_AT_ONCE, len(self._values))):

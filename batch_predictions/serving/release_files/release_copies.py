@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from batch_predictions.core.durability import fsync_folder, write_and_fsync
+from batch_predictions.core.file_lock import file_lock
 from batch_predictions.serving.release_files.folder import (
     DRAFT_PREFIX,
     FILE_SUFFIX,
@@ -50,8 +50,7 @@ def copy_file(manifest: ReleaseFileManifest, manifest_path: Path, folder: Path) 
 def _locked_draft(folder: Path) -> Iterator[Path]:
     """A new file, locked until it is renamed or removed; without its lock, its process is dead."""
     draft = new_draft(folder)
-    with draft.open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(draft):
         try:
             yield draft
         finally:
@@ -61,8 +60,7 @@ def _locked_draft(folder: Path) -> Iterator[Path]:
 def _remove_dead_drafts(folder: Path) -> None:
     """Removes what killed processes have left of copies."""
     for draft in folder.glob(f"{DRAFT_PREFIX}*"):
-        with suppress(OSError), draft.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), file_lock(draft, wait=False):
             draft.unlink()
 
 

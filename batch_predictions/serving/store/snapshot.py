@@ -62,8 +62,10 @@ class ServedRelease(NamedTuple):
     tables: Mapping[str, Mapping[str, Any]]
 
     def day_of(self, table: str) -> dt.date:
-        """Day at whose end a table's rows were predicted: an earlier one than the release's, where
-        the table was not made for that."""
+        """Day at whose end a table's rows were predicted.
+
+        It is earlier than the release's where the table was not made for that.
+        """
         earlier = self.earlier_days.get(table)
         return self.as_of if earlier is None else dt.date.fromisoformat(earlier)
 

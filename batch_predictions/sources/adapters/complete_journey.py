@@ -109,7 +109,7 @@ class CompleteJourneySource(Source):
     kind: ClassVar[str] = "complete_journey"
     repeat_consumption: ClassVar[bool] = True
     default_timezone: ClassVar[str] = "America/New_York"
-    holiday_country: ClassVar[str] = "us"
+    holiday_country: ClassVar[str] = "US"
     # Fuel, coupons and services. TRAVEL & LEISURE is not excluded: the source has apples in it.
     exclude_items: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "category": (

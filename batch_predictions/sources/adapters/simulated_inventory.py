@@ -24,7 +24,7 @@ DAYS_BEFORE = HISTORY_DAYS + 7
 
 
 def inventory_sql(purchases: str, days: Sequence[str]) -> str:
-    """A query for the stock of items at the end of days: date, item_id, on_hand, on_order, …
+    """A query for the stock of items at the end of days: date, item_id, on_hand, on_order and more.
 
     Args:
         purchases: SQL of purchases (date, item_id, quantity) from `DAYS_BEFORE` days before the

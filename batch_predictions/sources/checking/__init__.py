@@ -1,3 +1,6 @@
-"""What `check-source` finds out: `check` reads a sample, `findings` measures it, `use_cases` says
+"""What `check-source` finds out.
+
+`check` reads a sample, `findings` measures it, `use_cases` says
 what each use case can do with it, `suggestions` and `table_suggestions` propose settings, `report`
-renders all of it."""
+renders all of it.
+"""

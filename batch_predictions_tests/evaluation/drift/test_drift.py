@@ -34,7 +34,7 @@ def test_keys_and_ranks_are_not_compared() -> None:
 
 
 def write(warehouse: Warehouse, day: dt.date, probability: str, users: int = 500) -> None:
-    """Churn scores of users u0, u1, …"""
+    """Churn scores of users u0, u1 and so on."""
     warehouse.replace_partition(
         CHURN_SCORES,
         day.isoformat(),

@@ -29,7 +29,7 @@ AGE = [column for column in USER_SEGMENTS.columns if column.name == "age_bracket
 
 
 def write(warehouse: Warehouse, day: dt.date, values: Sequence[float | None]) -> None:
-    """Churn scores of users u000000, u000001, …"""
+    """Churn scores of users u000000, u000001 and so on."""
     rows = pa.table(
         {
             "user_id": [f"u{n:06}" for n in range(len(values))],
@@ -112,7 +112,7 @@ def test_quantiles_are_computed_of_so_many_columns_as_fit(
 
 
 def write_segments(warehouse: Warehouse, day: dt.date, ages: Sequence[str | None]) -> None:
-    """User segments of users u0, u1, …"""
+    """User segments of users u0, u1 and so on."""
     rows = [{"date": day, "user_id": f"u{n}", "age_bracket": age} for n, age in enumerate(ages)]
     write_rows(warehouse, USER_SEGMENTS, rows, day)
 

@@ -29,8 +29,6 @@ def brute_force(
     k: int,
     seen: csr_matrix | None = None,
     blocked: npt.NDArray[np.bool_] | None = None,
-    categories: npt.NDArray[np.int64] | None = None,
-    cap: int = 0,
 ) -> TopK:
     """Positions (n, k) and scores (n, k) by a full stable sort, filled with -1 and -inf."""
     all_scores = queries.astype(np.float64) @ targets.astype(np.float64).T
@@ -43,17 +41,8 @@ def brute_force(
     positions = np.full((len(queries), k), -1, dtype=np.int64)
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     for user, order in enumerate(np.argsort(-all_scores, axis=1, kind="stable")):
-        category_counts: dict[int, int] = {}
-        count = 0
-        for item in order:
-            category = -1 if categories is None or not cap else int(categories[item])
-            if count == k or np.isneginf(all_scores[user, item]):
-                break
-            if category >= 0 and category_counts.get(category, 0) == cap:
-                continue
-            category_counts[category] = category_counts.get(category, 0) + 1
-            positions[user, count], scores[user, count] = item, all_scores[user, item]
-            count += 1
+        best = order[~np.isneginf(all_scores[user, order])][:k]
+        positions[user, : len(best)], scores[user, : len(best)] = best, all_scores[user, best]
     return positions, scores
 
 
@@ -64,10 +53,9 @@ def search(arithmetic: str, queries: Floats, targets: Floats, k: int, **filters:
         kind: Any = arithmetic
         return Index(targets, kind=kind, **filters).search(queries, k, seen=seen)
     index = Index(targets, **filters)
-    if not index.items.category_cap:
-        index.candidate_source = GPUCandidates(
-            index.items.targets, index.items.order, "cpu", block_mb=1
-        )
+    index.candidate_source = GPUCandidates(
+        index.items.targets, index.items.order, "cpu", block_mb=1
+    )
     return index.search(queries, k, seen=seen)
 
 
@@ -96,7 +84,6 @@ def assert_equal_scores(lists: TopK, expected: Positions, queries: Floats, targe
     scale=st.sampled_from([1e-6, 1.0, 1e6]),
     seen_share=st.sampled_from([0.0, 0.02, 0.9]),
     blocked_share=st.sampled_from([0.0, 0.3, 1.0]),
-    cap=st.integers(0, 3),
     seed=st.integers(0, 2**31),
 )
 def test_lists_have_the_scores_of_brute_force(
@@ -109,7 +96,6 @@ def test_lists_have_the_scores_of_brute_force(
     scale: float,
     seen_share: float,
     blocked_share: float,
-    cap: int,
     seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -119,12 +105,8 @@ def test_lists_have_the_scores_of_brute_force(
     queries[rng.random(n) < 0.1] = 0
     seen = random_sparse(n, m, seen_share, format="csr", random_state=seed % 1000)
     blocked = rng.random(m) < blocked_share
-    categories = rng.integers(-1, 8, m)
-    lists = search(
-        arithmetic, queries, targets, k, seen=seen, blocked=blocked,
-        categories=categories, per_category=cap,
-    )  # fmt: skip
-    expected, _ = brute_force(queries, targets, k, seen, blocked, categories, cap)
+    lists = search(arithmetic, queries, targets, k, seen=seen, blocked=blocked)
+    expected, _ = brute_force(queries, targets, k, seen, blocked)
     assert_equal_scores(lists, expected, queries, targets)
 
 
@@ -235,8 +217,6 @@ def test_arrays_of_wrong_shapes_are_refused() -> None:
         Index(targets).search(targets, 1, seen=csr_matrix((4, 3)))
     with pytest.raises(ValueError, match="for 4 targets"):
         Index(targets, blocked=np.ones(3, dtype=np.bool_))
-    with pytest.raises(ValueError, match="4 integers"):
-        Index(targets, categories=np.ones(3, dtype=np.int64), per_category=1)
 
 
 def test_lists_are_empty_without_targets_or_queries() -> None:

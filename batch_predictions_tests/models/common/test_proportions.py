@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from batch_predictions.models.common.proportions import (
     ClusterSums,
     clustered_proportion,
     power_of_difference,
     proportion,
+    proportion_difference,
 )
 
 CLUSTERS = st.lists(
@@ -82,3 +84,14 @@ def test_power_is_that_of_the_textbook() -> None:
     assert power_of_difference(0.1, 0.5, 1e6, 1e6) == pytest.approx(1)
     assert power_of_difference(0, 0.5, 100, 100) == 0.05, "of nothing, there is no uplift"
     assert np.isnan(power_of_difference(0.1, 0.5, 0, 100))
+
+
+@given(a_n=st.integers(1, 10**6), b_n=st.integers(1, 10**6), data=st.data())
+def test_intervals_are_those_of_statsmodels(a_n: int, b_n: int, data: st.DataObject) -> None:
+    a_hits, b_hits = data.draw(st.integers(0, a_n)), data.draw(st.integers(0, b_n))
+    own = proportion(a_hits, a_n)
+    expected = proportion_confint(a_hits, a_n, method="wilson")
+    assert (own.lower, own.upper) == pytest.approx(expected, abs=1e-7)
+    difference = proportion_difference(a_hits, a_n, b_hits, b_n)
+    expected = confint_proportions_2indep(a_hits, a_n, b_hits, b_n, method="newcomb")
+    assert (difference.lower, difference.upper) == pytest.approx(expected, abs=1e-7)

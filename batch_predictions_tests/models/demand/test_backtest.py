@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_predictions.models.demand import demand_metrics
+from batch_predictions.models.demand.assets import panel_spec
 from batch_predictions.models.demand.backtest import backtest_origins, run_backtest
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.champions import forecast_by_champions
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
 from batch_predictions.models.demand.data.calendar import (
-    easter,
+    country_holidays,
     holiday_flags,
     steps_to_next,
-    us_holidays,
 )
 from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.demand_evaluation import evaluate_candidates
 from batch_predictions.models.demand.demand_selection import BacktestConfig, decide, select
 from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive
+from batch_predictions.settings import Settings
+from batch_predictions.settings.demand_settings import DemandSettings
+from batch_predictions.sources.adapters.complete_journey import CompleteJourneySource
 from batch_predictions_tests.worlds.demand import daily_panel, promotion_panel
 
 
@@ -91,9 +96,6 @@ def test_the_interval_of_a_paired_difference_is_narrower_than_that_of_a_metric()
     assert difference.lower < difference.mean < difference.upper < 0
     unpaired = better_wape.interval(7)
     assert difference.upper - difference.lower < unpaired.upper - unpaired.lower
-    assert demand_metrics.relative_difference(better_wape, worse_wape, 7).mean == pytest.approx(
-        -0.2
-    )
 
 
 def test_quantiles_of_days_and_of_sums_have_their_nominal_coverage() -> None:
@@ -219,11 +221,45 @@ def test_a_wrong_option_is_refused_before_anything_is_fitted() -> None:
     assert lines == []
 
 
-def test_holidays_have_their_dates() -> None:
-    holidays = us_holidays([2017])
-    assert {dt.date(2017, 4, 16), dt.date(2017, 5, 29), dt.date(2017, 9, 4)} <= holidays
-    assert {dt.date(2017, 11, 23), dt.date(2017, 12, 25)} <= holidays and len(holidays) == 7
-    assert [easter(year) for year in (2024, 2025)] == [dt.date(2024, 3, 31), dt.date(2025, 4, 20)]
+def test_the_calendar_of_the_default_source_is_the_seven_days_that_shops_keep() -> None:
+    days = {
+        2017: ("01-01", "04-16", "05-29", "07-04", "09-04", "11-23", "12-25"),
+        2024: ("01-01", "03-31", "05-27", "07-04", "09-02", "11-28", "12-25"),
+        2027: ("01-01", "03-28", "05-31", "07-04", "09-06", "11-25", "12-25"),
+    }
+    expected = {dt.date.fromisoformat(f"{year}-{day}") for year in days for day in days[year]}
+    assert country_holidays(CompleteJourneySource.holiday_country, days) == expected
+
+
+def test_a_country_of_the_settings_takes_the_place_of_that_of_the_source(tmp_path: Path) -> None:
+    def flagged(*holidays: str) -> list[str]:
+        demand = DemandSettings.model_validate({"holidays": list(holidays)})
+        spec = panel_spec(Settings(home=tmp_path, demand=demand))
+        rows = pa.table(
+            {
+                name: pa.array([value], kind)
+                for name, value, kind in (
+                    ("item_id", "a", pa.string()),
+                    ("location", "all", pa.string()),
+                    ("category", "c", pa.string()),
+                    ("first_date", dt.date(2017, 4, 3), pa.date32()),
+                    ("units", [1.0] * 365, pa.list_(pa.float64())),
+                )
+            }
+        )
+        panel = spec.build_panel(rows, dt.date(2018, 4, 2))
+        dates = panel.original_dates(spec.horizon)
+        return [str(date) for date in dates[panel.holiday_flags(spec.horizon) > 0]]
+
+    assert flagged()[:3] == ["2017-04-16", "2017-05-29", "2017-07-04"]
+    bavaria = flagged("de-by", "2017-04-15")
+    assert bavaria[:4] == ["2017-04-14", "2017-04-15", "2017-04-17", "2017-05-01"]
+    assert {"2017-06-15", "2017-10-03", "2017-10-31"} <= set(bavaria)
+    assert "2017-05-29" not in bavaria
+
+
+def test_distances_to_holidays_end_at_the_limit() -> None:
+    holidays = country_holidays("US", [2017])
     dates = np.arange(np.datetime64("2017-12-23"), np.datetime64("2017-12-28"))
     flags = holiday_flags(dates, holidays)
     assert flags.tolist() == [0, 0, 1, 0, 0]

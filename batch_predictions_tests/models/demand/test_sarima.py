@@ -11,9 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.models.demand import demand_registry
+from batch_predictions.models.demand.assets import backtest_config
 from batch_predictions.models.demand.data.panel import Doubles
+from batch_predictions.models.demand.demand_selection import make_candidate
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
+from batch_predictions.settings import Settings
+from batch_predictions.settings.demand_settings import DemandSettings
 from batch_predictions_tests.worlds.demand import daily_panel, random_walks
 
 Order = tuple[int, int, int, int, int, int]
@@ -37,7 +41,7 @@ def sarima(order: Order = AIRLINE, **params: Any) -> Sarima:
 
 
 def sarimax(y: Doubles, order: Order, period: int) -> Any:
-    """statsmodels' model of one series."""
+    """Statsmodels' model of one series."""
     from statsmodels.tsa.statespace.sarimax import SARIMAX
 
     return SARIMAX(
@@ -216,3 +220,25 @@ def test_with_a_regression_sarima_models_its_residuals() -> None:
     # A model that was fitted earlier knows the promotions of the new days from the panel.
     older = sarima(regression=True).fit(panel.truncate(140))
     np.testing.assert_allclose(older.forecast(panel, 14), forecasts, atol=2.5)
+
+
+def test_both_backends_forecast_the_same_to_a_ten_thousandth_of_the_mean(tmp_path: Path) -> None:
+    y = random_walks(5, 200, 7)
+    y[0, :90], y[1], y[2, :188] = np.nan, 3.0, np.nan
+    panel, means = daily_panel(y), np.nanmean(y, axis=1)[:, None]
+    batched = sarima().fit(panel)
+    reference = sarima(sarima_backend="statsmodels").fit(panel)
+    assert reference.failures == batched.failures == {"too short": 1, "flat": 1}
+    difference = (reference.forecast(panel, 14) - batched.forecast(panel, 14)) / means
+    assert np.abs(difference).max() < 1e-4
+    reference.save(tmp_path)
+    loaded = demand_registry.load(tmp_path)
+    np.testing.assert_array_equal(loaded.forecast(panel, 14), reference.forecast(panel, 14))
+
+
+def test_the_setting_reaches_every_sarima_and_no_other_forecaster() -> None:
+    demand = DemandSettings(sarima_backend="statsmodels")
+    config = backtest_config(Settings(demand=demand))
+    for name in config.all_candidates:
+        backend = getattr(make_candidate(name, config).params, "sarima_backend", None)
+        assert backend == ("statsmodels" if name.startswith("sarima") else None)

@@ -11,7 +11,7 @@ import pytest
 
 from batch_predictions.models.demographic.count_adjustment import NO_ADJUSTMENT, CountAdjustment
 from batch_predictions.models.demographic.demographic_model import DemographicModel
-from batch_predictions.models.demographic.demographic_segments import SegmentUsers, list_segments
+from batch_predictions.models.demographic.demographic_segments import SegmentUsers
 from batch_predictions.models.demographic.design import DemographicDesign
 from batch_predictions.models.demographic.ridge import RidgeAdjustment
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
@@ -43,6 +43,12 @@ def make_segments(*rows: tuple[str | None, ...]) -> pa.Table:
     return pa.table(
         {name: pa.array([row[i] for row in rows], pa.string()) for i, name in enumerate(names)}
     )
+
+
+def list_segments(users: pa.Table) -> pa.Table:
+    """Every segment of every level."""
+    by_level = SegmentUsers.from_table(users).counts_by_level
+    return make_segments(*((level, *segment) for level in LEVELS for segment in by_level[level]))
 
 
 EVERYONE = ("everyone", None, None, None)
@@ -98,29 +104,9 @@ def test_lists_have_ranks_shares_and_support_and_no_blocked_items():
     assert lists["score"].to_pylist()[2:] == [0.5, 0.4]
 
 
-def test_segments_have_enough_users_and_everyone_always_exists():
-    listed = list_segments(USERS, min_users=30)
-    assert listed["segment_level"].to_pylist()[0] == "age_gender_location"
-    rows = listed.to_pylist()
-    assert {row["segment_level"] for row in rows} == set(LEVELS)
-    ages = [(row["age_bracket"], row["users"]) for row in rows if row["segment_level"] == "age"]
-    assert ages == [("19-24", 50), ("65+", 40)]
-    assert rows[-1] == {
-        "segment_level": "everyone",
-        "age_bracket": None,
-        "gender": None,
-        "location": None,
-        "users": 95,
-    }
-    unknown = [row for row in list_segments(USERS, 5).to_pylist() if row["location"] == "unknown"]
-    assert [row["users"] for row in unknown] == [5] * 4
-
-
 def test_without_users_and_counts_there_is_only_everyone():
-    listed = list_segments(USERS.slice(0, 0), min_users=10)
-    assert listed["segment_level"].to_pylist() == ["everyone"] and listed["users"].to_pylist() == [
-        0
-    ]
+    listed = list_segments(USERS.slice(0, 0))
+    assert listed["segment_level"].to_pylist() == ["everyone"]
     ranker = DemographicModel(30, CountAdjustment(5.0)).ranker(
         COUNTS.slice(0, 0), USERS.slice(0, 0)
     )
@@ -134,9 +120,9 @@ def test_the_order_of_rows_does_not_change_a_bit():
     weights = pa.array(rng.random(counts.num_rows))
     counts = counts.set_column(4, "weight", weights)
     model = DemographicModel(30, CountAdjustment(7.0))
-    lists = model.ranker(counts, USERS).top_k(list_segments(USERS, 1), 3)
+    lists = model.ranker(counts, USERS).top_k(list_segments(USERS), 3)
     shuffled = counts.take(rng.permutation(counts.num_rows))
-    assert lists.equals(model.ranker(shuffled, USERS).top_k(list_segments(USERS, 1), 3))
+    assert lists.equals(model.ranker(shuffled, USERS).top_k(list_segments(USERS), 3))
 
 
 @pytest.mark.parametrize("adjustment", [CountAdjustment(300.0), NO_ADJUSTMENT, "ridge"])
@@ -146,7 +132,7 @@ def test_a_loaded_model_equals_the_saved_one(adjustment: CountAdjustment | str, 
     loaded = DemographicModel.load(tmp_path)
     assert loaded == model and loaded.has_segment_lists == (adjustment != NO_ADJUSTMENT)
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".npy"}
-    lists = [m.ranker(COUNTS, USERS).top_k(list_segments(USERS, 1), 3) for m in (model, loaded)]
+    lists = [m.ranker(COUNTS, USERS).top_k(list_segments(USERS), 3) for m in (model, loaded)]
     assert lists[0].equals(lists[1])
 
 

@@ -43,8 +43,10 @@ def make_fit(y: np.ndarray, users: SegmentUsers, leaf: np.ndarray) -> tuple[Ridg
 
 
 def test_the_likelihood_is_that_of_the_normal_distribution() -> None:
-    """Against the full covariance matrix, with the mean removed by an orthonormal basis of its
-    complement (Harville 1974), at the noise variance of highest likelihood."""
+    """Compares with the full covariance matrix, at the noise variance of highest likelihood.
+
+    The mean is removed by an orthonormal basis of its complement (Harville 1974).
+    """
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 2))
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
@@ -124,8 +126,10 @@ def test_responses_without_variance_are_fine() -> None:
 
 
 def fit_regression(location_effect: bool = False, age_effect: bool = True) -> RidgeAdjustment:
-    """Fitted on 600 users of three locations and 40 items: ten depend on age where `age_effect`,
-    fifteen on the location where `location_effect`."""
+    """Fits a model of 600 users of three locations and 40 items.
+
+    Ten items depend on age where `age_effect`, fifteen on the location where `location_effect`.
+    """
     from datetime import date
 
     users, leaf = make_users(600, 4)

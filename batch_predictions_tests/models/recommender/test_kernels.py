@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
+from batch_predictions.models.common import heaps
 from batch_predictions.models.recommender.data.dense_scores import (
     TargetBlocks,
     argsort_descending,
     inner_products,
 )
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.kernels import heaps, history_kernels, products, topk
+from batch_predictions.models.recommender.kernels import history_kernels, products, topk
 
 
 def make_scores(seed: int, rows: int, width: int, distinct: int) -> np.ndarray:
@@ -56,11 +57,17 @@ def test_the_best_of_a_row_are_those_of_a_stable_sort(
     np.testing.assert_array_equal(positions, np.where(is_scored, padded, -1))
 
 
-@given(keys=st.lists(st.integers(0, 2**64 - 1), max_size=40))
-def test_keys_are_sorted(keys: list[int]) -> None:
-    array = np.array(keys, dtype=np.uint64)
-    heaps.sort_keys(array)
-    assert array.tolist() == sorted(keys)
+@given(scores=st.lists(st.integers(0, 9), max_size=40), k=st.integers(1, 12))
+def test_one_heap_sorts_and_keeps_the_best(scores: list[int], k: int) -> None:
+    expected = sorted((-score, position) for position, score in enumerate(scores))
+    values, positions = np.array(scores, float), np.arange(len(scores))
+    heaps.sort_best_first(values, positions, len(scores))
+    assert positions.tolist() == [position for _, position in expected]
+    values, positions, n = np.empty(k), np.empty(k, np.int64), 0
+    for position, score in enumerate(scores):
+        n = heaps.heap_push(values, positions, n, k, score, position)
+    heaps.heap_sort(values, positions, n)
+    assert positions[:n].tolist() == [position for _, position in expected[:k]]
 
 
 def test_scores_whose_rows_are_not_contiguous_are_refused() -> None:

@@ -52,8 +52,10 @@ def table(users: list[str], items: list[str], days: list[date]) -> pa.Table:
 
 
 def cyclic_tastes(seed: int = 0, users: int = 50, items: int = 60, own: int = 14) -> Interactions:
-    """Every user takes its own items in turn, one a day: the item taken longest ago is next, which
-    only the age in the history reveals."""
+    """Every user takes its own items in turn, one a day.
+
+    The item taken longest ago is next, which only the age in the history reveals.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(users):
@@ -66,8 +68,11 @@ def cyclic_tastes(seed: int = 0, users: int = 50, items: int = 60, own: int = 14
 
 
 def followers(seed: int = 0, users: int = 50, days: int = 60) -> Interactions:
-    """Two new items a day, one of each colour. Scouts take them at once, all other users, of their
-    own colour, 8 to 14 days later: recent popularity comes too early."""
+    """Two new items a day, one of each colour.
+
+    Scouts take them at once, all other users, of their own colour, 8 to 14 days later: recent
+    popularity comes too early.
+    """
     rng = np.random.default_rng(seed)
     start = THROUGH - timedelta(days=days - 1)
     rows = [

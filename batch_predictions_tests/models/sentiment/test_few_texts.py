@@ -13,7 +13,6 @@ from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.probabilities import log_softmax
 from batch_predictions.models.sentiment.sentiment_calibration import (
-    expected_calibration_error,
     fit_platt,
     fit_temperature,
     log_loss,
@@ -180,14 +179,6 @@ def test_scores_that_separate_the_classes_have_finite_parameters() -> None:
     temperature, intercepts = fit_platt(scores, np.array([0, 1] * 20))
     assert 0 < temperature < 3 and np.abs(intercepts).max() <= 10
     assert intercepts[2] == 0
-
-
-def test_the_calibration_error_is_the_mean_gap() -> None:
-    probabilities = np.array([[0.9, 0.1]] * 10 + [[0.35, 0.65]] * 10, np.float32)
-    # Of the first ten 8 are right instead of 9, of the others 5 instead of 6.5.
-    labels = np.array([0] * 8 + [1] * 2 + [1] * 5 + [0] * 5)
-    error = expected_calibration_error(probabilities, labels)
-    assert error == pytest.approx((0.1 + 0.15) / 2, abs=1e-6)
 
 
 def test_intercepts_are_stored_and_calibrate_the_shares(tmp_path: Path) -> None:

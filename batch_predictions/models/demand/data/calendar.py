@@ -10,32 +10,36 @@ import numpy.typing as npt
 
 from batch_predictions.models.demand.data.panel import Doubles
 
-
-def us_holidays(years: Iterable[int]) -> set[dt.date]:
-    """New Year, Easter, Memorial, Independence and Labor Day, Thanksgiving, Christmas."""
-    holidays: set[dt.date] = set()
-    for year in years:
-        holidays |= {dt.date(year, 1, 1), dt.date(year, 7, 4), dt.date(year, 12, 25)}
-        end_of_may = dt.date(year, 5, 31)
-        holidays.add(end_of_may - dt.timedelta(days=end_of_may.weekday()))
-        start_of_september = dt.date(year, 9, 1)
-        holidays.add(start_of_september + dt.timedelta(days=-start_of_september.weekday() % 7))
-        start_of_november = dt.date(year, 11, 1)
-        holidays.add(
-            start_of_november + dt.timedelta(days=(3 - start_of_november.weekday()) % 7 + 21)
-        )
-        holidays.add(easter(year))
-    return holidays
+US_SHOP_HOLIDAYS = (
+    "New Year's Day",
+    "Memorial Day",
+    "Independence Day",
+    "Labor Day",
+    "Thanksgiving Day",
+    "Christmas Day",
+)
+"""With Easter, the days on which shops in the United States close, or sell much more or less."""
 
 
-def easter(year: int) -> dt.date:
-    """Easter Sunday of the Gregorian calendar (the anonymous algorithm, Meeus 1991)."""
-    a, b, c = year % 19, year // 100, year % 100
-    h = (19 * a + b - b // 4 - (b - (b + 8) // 25 + 1) // 3 + 15) % 30
-    weekday = (32 + 2 * (b % 4) + 2 * (c // 4) - h - c % 4) % 7
-    m = (a + 11 * h + 22 * weekday) // 451
-    month, day = divmod(h + weekday - 7 * m + 114, 31)
-    return dt.date(year, month, day + 1)
+def country_holidays(code: str, years: Iterable[int]) -> set[dt.date]:
+    """Public holidays of a country; of the United States as a whole, those that shops keep.
+
+    Args:
+        code: an ISO 3166 code of a country, such as DE, or of a part of it, such as DE-BY.
+        years: calendar years.
+
+    Raises:
+        NotImplementedError: the package `holidays` does not know the code.
+    """
+    import holidays
+    from dateutil.easter import easter
+
+    country, _, part = code.upper().partition("-")
+    if country != "US" or part:
+        return set(holidays.country_holidays(country, subdiv=part or None, years=years))
+    federal = holidays.country_holidays(country, years=years, observed=False, language="en_US")
+    dates = {date for name in US_SHOP_HOLIDAYS for date in federal.get_named(name, "exact")}
+    return dates | {easter(year) for year in years}
 
 
 def holiday_flags(dates: npt.NDArray[np.datetime64], holidays: Iterable[dt.date]) -> Doubles:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.models.demand.data.calendar import holiday_flags, us_holidays
+from batch_predictions.models.demand.data.calendar import country_holidays, holiday_flags
 from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
 
 COVARIATES = ("promotion", "display", "mailer")
@@ -30,7 +30,7 @@ class PanelSpec(BaseModel):
         horizon: days to forecast.
         covariates: covariates known in advance that had a value other than 0 in training.
         categories: categories in the order of their codes.
-        country: country whose holidays are flagged; empty: none.
+        country: code of the country whose holidays are flagged; empty: none.
         holidays: further holidays, dates of the home's calendar.
         shift_days: days by which the home's calendar is later than the original one.
     """
@@ -82,8 +82,8 @@ class PanelSpec(BaseModel):
     def _original_holidays(self, first: dt.date, last: dt.date) -> Iterable[dt.date]:
         """Holidays of the years from `first` to `last`, by their original dates."""
         holidays = {date - dt.timedelta(days=self.shift_days) for date in self.holidays}
-        if self.country == "us":
-            holidays |= us_holidays(range(first.year, last.year + 1))
+        if self.country:
+            holidays |= country_holidays(self.country, range(first.year, last.year + 1))
         return holidays
 
 

@@ -2,14 +2,15 @@
 
 The model is statsmodels' SARIMAX with simple differencing: the exact Gaussian likelihood of the
 differenced series with the scale concentrated out. Parameters are stored in a table. A forecast
-filters the values of the panel with them, so that daily forecasts refit nothing.
+filters the values of the panel with them, so that daily forecasts refit nothing. The compiled loops
+take a hundredth of SARIMAX's time (`benchmarks/sarima.py`), which is the other backend.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,7 @@ class SarimaParams(ForecasterParams):
         log: whether series with positive values only are modelled on the log scale.
         seasons: seasons from which parameters are learned, the newest ones; None: all.
         regression: whether holidays and covariates are first removed by linear regression.
+        sarima_backend: the compiled loops for many series at once, or statsmodels' SARIMAX.
     """
 
     order: tuple[int, int, int, int, int, int] = (1, 0, 1, 0, 1, 1)
@@ -50,6 +52,7 @@ class SarimaParams(ForecasterParams):
     log: bool = False
     seasons: int | None = None
     regression: bool = False
+    sarima_backend: Literal["batched", "statsmodels"] = "batched"
 
 
 arima = ForecasterVariant("arima", "sarima", SarimaParams(order=(1, 1, 1, 0, 0, 0)))
@@ -67,10 +70,18 @@ class Sarima(PerSeriesForecaster):
         """Returns the order p, d, q, P, D, Q, s as the compiled loops take it."""
         return np.array([*self.params.order, period], np.int64)
 
+    def _backend(self) -> Any:
+        """The module of `fit_rows` and `forecast_rows`."""
+        if self.params.sarima_backend == "statsmodels":
+            from batch_predictions.models.demand.kernels import sarimax_reference
+
+            return sarimax_reference
+        from batch_predictions.models.demand.kernels import sarima_kernels
+
+        return sarima_kernels
+
     def fit(self, panel: Panel) -> Self:
         """Fits every series; likelihood, scale and status are stored with the parameters."""
-        from batch_predictions.models.demand.kernels.sarima_kernels import fit_rows
-
         order = self.order(panel.period)
         effects = self._fit_regression(panel)
         self.set_series_table(panel.ids, **effects)
@@ -81,7 +92,8 @@ class Sarima(PerSeriesForecaster):
         statistics = np.empty((len(panel), 3))
         is_multimodal = (order[0] and order[2]) or (order[3] and order[5])
         tries = self.params.tries or (STARTS_IF_MULTIMODAL if is_multimodal else 1)
-        fit_rows(y, first, end, order, starting_points(order), tries, parameters, statistics)
+        starts = starting_points(order)
+        self._backend().fit_rows(y, first, end, order, starts, tries, parameters, statistics)
         is_unusable = (end <= first) | _has_gap(y, first, end)
         parameters[is_unusable], statistics[is_unusable, 2] = np.nan, STATUSES.index("failed")
         return self.set_series_table(
@@ -118,14 +130,13 @@ class Sarima(PerSeriesForecaster):
 
     def filter_means(self, panel: Panel, horizon: int) -> Doubles:
         """Means of the Kalman filter, (n, horizon); nan where a series has no parameters."""
-        from batch_predictions.models.demand.kernels.sarima_kernels import forecast_rows
-
         y, first, end, is_log = self._prepare(panel)
         # A series that ended before the panel is forecast from its last observation.
         missing_columns = panel.n_columns - end
         from_end = np.empty((len(panel), horizon + int(missing_columns.max(initial=0))))
         order, parameters = self.order(panel.period), self.series_table["parameters"]
-        forecast_rows(y, first, end, order, parameters, self.table_rows(panel), from_end)
+        rows = self.table_rows(panel)
+        self._backend().forecast_rows(y, first, end, order, parameters, rows, from_end)
         steps = missing_columns[:, None] + np.arange(horizon)
         means = np.take_along_axis(from_end, steps, axis=1)
         if is_log.any():
@@ -134,8 +145,10 @@ class Sarima(PerSeriesForecaster):
         return means + self._regression_part(panel, horizon)[:, panel.n_columns :]
 
     def _fit_regression(self, panel: Panel) -> dict[str, Doubles]:
-        """Coefficients of holidays and covariates, from a regression that also has a trend and
-        weekdays; empty without the parameter `regression`."""
+        """Coefficients of holidays and covariates; empty without the parameter `regression`.
+
+        They are those of a regression that also has a trend and weekdays.
+        """
         if not self.params.regression:
             return {}
         model = LinearPromotions().fit(panel)

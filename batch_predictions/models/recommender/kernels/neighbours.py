@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from batch_predictions.core.jit import njit_cached
-from batch_predictions.models.recommender.kernels.heaps import heap_push, heap_sort
+from batch_predictions.models.common.heaps import heap_push, heap_sort
 
 
 @njit_cached

@@ -13,8 +13,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from batch_predictions.core.jit import njit_cached
+from batch_predictions.models.common.heaps import heap_push, heap_sort
 from batch_predictions.models.common.vector_ir import broadcast, open_arrays, vector_pointer
-from batch_predictions.models.recommender.kernels.heaps import heap_push, heap_sort, sort_keys
 
 BLOCK = 32
 """Scores that are compared at once."""
@@ -144,7 +144,7 @@ def topk_rows(scores: Any, k: int, positions: Any, values: Any) -> None:
         if width >= MIN_SCORES_PER_LANE * lanes:
             bound = np.float32(_lower_bound(row_scores, k, maxima))
         found = _collect_above(row_scores, bound, k, keys)
-        sort_keys(keys[:found])
+        keys[:found].sort()
         best = min(found, k)
         for rank in range(best):
             column = np.int64(np.uint32(keys[rank]))

@@ -16,7 +16,7 @@ from batch_predictions.models.forest.quickscorer import Doubles, Rows, build_pre
 from batch_predictions.models.recommender.base import Floats
 
 if TYPE_CHECKING:
-    import lightgbm
+    pass
 
 LIGHTGBM_PARAMS: dict[str, Any] = {
     "learning_rate": 0.12,
@@ -59,12 +59,6 @@ class GBDTRanker:
         )
 
     @cached_property
-    def _boosters(self) -> list[lightgbm.Booster]:
-        import lightgbm
-
-        return [lightgbm.Booster(model_str=model) for model in self.models]
-
-    @cached_property
     def _predict(self) -> Callable[[Rows], Doubles]:
         return build_predictors(self.models)
 
@@ -92,16 +86,6 @@ class GBDTRanker:
         total = np.zeros((len(features), max(players, default=-1) + 1))
         for explain, scale in zip(self._explainers[key], self.scales, strict=True):
             total += explain(features) / scale
-        return total
-
-    def feature_importance(self) -> dict[str, float]:
-        """Share of the loss reduction by feature, averaged over the models; they sum to 1."""
-        total: dict[str, float] = {}
-        for booster in self._boosters:
-            gains = booster.feature_importance("gain")
-            scale = max(float(gains.sum()), 1e-12) * len(self._boosters)
-            for name, gain in zip(booster.feature_name(), gains, strict=True):
-                total[name] = total.get(name, 0.0) + float(gain) / scale
         return total
 
     def save(self, folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""Training of two-stage recommenders: label windows, datasets, trainer, tuning."""
+"""Training of two-stage recommenders: label windows, datasets, trainer, search."""

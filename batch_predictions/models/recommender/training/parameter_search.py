@@ -32,7 +32,10 @@ from batch_predictions.models.recommender.generators.candidate_generation import
 from batch_predictions.models.recommender.generators.generator_registry import generators
 from batch_predictions.models.recommender.training.ranker_search import choose_members
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.models.recommender.training.tuning import metric_alone, validation_holdout
+from batch_predictions.models.recommender.training.validation_window import (
+    metric_alone,
+    validation_holdout,
+)
 
 MIN_USERS = 1_000
 """With fewer, the difference of two settings is mostly chance, and the declared ones serve."""

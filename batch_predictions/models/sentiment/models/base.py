@@ -79,8 +79,12 @@ class SentimentModel(ABC):
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote."""
 
-    def to_bf16(self) -> Self:
-        """Converts weights to bfloat16 where that makes scoring faster; by default does nothing."""
+    def to_device(self, device: str) -> Self:
+        """Moves the model to a device, in its fastest precision; by default does nothing.
+
+        Args:
+            device: `cpu`, `cuda` or `cuda:<number>`.
+        """
         return self
 
 

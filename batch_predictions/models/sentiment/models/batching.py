@@ -77,13 +77,3 @@ def pad(ids: RaggedArray, indices: npt.NDArray[np.integer]) -> tuple[Ints, Ints]
     is_token = columns < lengths[:, np.newaxis]
     values = ids.values.take(positions, mode="clip").astype(np.int64, copy=False)
     return np.where(is_token, values, PADDING), lengths
-
-
-def padding_share(lengths: Ints) -> float:
-    """Share of padding in all batches of `batches_by_length`, 0 to 1."""
-    cells = tokens = 0
-    for batch in batches_by_length(lengths):
-        batch_lengths = lengths[batch]
-        cells += int(batch_lengths.max()) * len(batch_lengths)
-        tokens += int(batch_lengths.sum())
-    return 1 - tokens / cells if cells else 0.0

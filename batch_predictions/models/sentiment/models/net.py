@@ -33,6 +33,8 @@ from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer
 if TYPE_CHECKING:
     from torch import nn
 
+NET_FILE = "net.json"
+"""What the folder of a stored net has, and that of no other model."""
 MAX_TOKENS = 256
 """Tokens of a text that are read; few reviews are longer."""
 
@@ -190,12 +192,14 @@ class NetModel(SentimentModel):
         assert self.module is not None and self.shape is not None
         ids = self.vocabulary.encode(documents.token_ids, MAX_TOKENS)
         self.module.eval()
+        device = next(self.module.parameters()).device
         scores = np.zeros((len(ids), self.shape.classes), np.float32)
         with torch.inference_mode():
             for batch in batches_by_length(ids.lengths):
                 padded, lengths = pad(ids, batch)
-                logits = self.module(torch.from_numpy(padded), torch.from_numpy(lengths))
-                scores[batch] = logits.float().numpy()
+                batch_ids, sizes = torch.from_numpy(padded), torch.from_numpy(lengths)
+                logits = self.module(batch_ids.to(device), sizes.to(device))
+                scores[batch] = logits.float().cpu().numpy()
         return scores
 
     def save(self, folder: Path) -> None:
@@ -208,7 +212,7 @@ class NetModel(SentimentModel):
         }
         if isinstance(self.vocabulary, WordPieceTokenizer):
             manifest["folded"] = self.vocabulary.strip_accents
-        (folder / "net.json").write_text(json.dumps(manifest, ensure_ascii=False), "utf-8")
+        (folder / NET_FILE).write_text(json.dumps(manifest, ensure_ascii=False), "utf-8")
         for name, weights in self.module.state_dict().items():
             np.save(folder / f"{name}.npy", weights.numpy())
 
@@ -217,7 +221,7 @@ class NetModel(SentimentModel):
         """Reads what `save` wrote; the architecture is found by the name of its model."""
         import torch
 
-        manifest = json.loads((folder / "net.json").read_text("utf-8"))
+        manifest = json.loads((folder / NET_FILE).read_text("utf-8"))
         declared = build_model(manifest["net"])
         assert isinstance(declared, NetModel), f"{manifest['net']} is not declared by net_spec"
         shape = NetShape.from_json(manifest)
@@ -237,11 +241,14 @@ class NetModel(SentimentModel):
         model.module.eval()
         return model
 
-    def to_bf16(self) -> Self:
-        """Converts weights to bfloat16 where the processor multiplies it natively."""
+    def to_device(self, device: str) -> Self:
+        """Moves the weights to a GPU, or to bfloat16 where the processor multiplies it natively."""
         import torch
 
-        if has_native_bf16() and self.module is not None:
+        assert self.module is not None
+        if device != "cpu":
+            self.module.to(device)
+        elif has_native_bf16():
             self.module.to(torch.bfloat16)
         return self
 

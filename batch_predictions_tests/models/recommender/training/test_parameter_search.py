@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from batch_predictions.models.recommender.training.parameter_search import (
 )
 from batch_predictions.models.recommender.training.search_plot import plot_search
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
+from batch_predictions.models.recommender.training.validation_window import validation_holdout
 
 DAY = date(2024, 3, 31)
 TOO_MUCH = {"als": {"regularization": 200.0, "factors": 16, "iterations": 4}}
@@ -103,6 +104,24 @@ def test_the_default_budget_follows_the_rows() -> None:
 def test_few_users_cannot_tell_settings_apart() -> None:
     result = search(900)
     assert result.trainer is TRAINER and not result.trials and "900 users" in result.why
+
+
+def test_the_days_of_the_hold_out_are_not_read() -> None:
+    def rows_with(last_item: str) -> Interactions:
+        days = [DAY - timedelta(days=day) for day in range(40)]
+        columns = {
+            "user_id": [f"u{number % 5}" for number in range(40)],
+            "item_id": [last_item if day < 7 else f"i{day % 9}" for day in range(40)],
+            "date": days,
+            "events": [1.0] * 40,
+        }
+        return Interactions.from_table(pa.table(columns))
+
+    config = TRAINER.config
+    one, other = (validation_holdout(rows_with(item), DAY, config) for item in ("x", "y"))
+    assert one.as_of == DAY - timedelta(days=2 * config.window_days)
+    assert one.train.item_ids.equals(other.train.item_ids) and one.item_ids.equals(other.item_ids)
+    assert (one.relevant != other.relevant).nnz == 0
 
 
 def test_lists_that_repeat_items_keep_the_declared_parameters() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from batch_predictions.models.sentiment.classifier import Classifier
+from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.cnn import CNN
 from batch_predictions.models.sentiment.models.linear import LinearModel
@@ -28,6 +29,7 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     build_reviews,
     deduplicate,
 )
+from batch_predictions.predictions.review_sentiments import ReviewScorer
 from batch_predictions.settings import SettingsError
 
 POSITIVE, NEGATIVE, NEUTRAL = (
@@ -95,6 +97,21 @@ def test_a_loaded_classifier_gives_the_same_probabilities(name: str, tmp_path: P
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} <= {".json", ".npy"}
     loaded = Classifier.load(tmp_path)
     assert (loaded.probabilities(documents) == fitted(name).probabilities(documents)).all()
+
+
+@pytest.mark.parametrize(("name", "uses_gpu"), [("lstm", True), ("cnn", True), ("tfidf_lr", False)])
+def test_a_gpu_is_asked_for_where_the_chosen_model_is_a_net(
+    name: str, uses_gpu: bool, tmp_path: Path
+) -> None:
+    LanguageClassifiers(fitted(name)).save(tmp_path)
+    assert ReviewScorer.uses_gpu(tmp_path) is uses_gpu
+    on_cpu = LanguageClassifiers.load(tmp_path).to_device("cpu")
+    assert on_cpu.main.probabilities(Documents(["good"])).shape == (1, 3)
+    if uses_gpu:
+        # A device without arithmetic: weights and batches are moved there, and only then computed.
+        net = LanguageClassifiers.load(tmp_path).to_device("meta").main.models[0]
+        with pytest.raises(NotImplementedError, match="meta tensor"):
+            net.log_scores(Documents(["good"]))
 
 
 @pytest.mark.parametrize("name", ["nb_lr", "char_lr", "gru"])

@@ -13,12 +13,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import typer
+from common import print_json
 
+from batch_predictions.cli.console.options import Json
+from batch_predictions.cli.console.printing import print_table
 from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.baselines import SeasonalNaive
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams, diverged
@@ -118,7 +122,7 @@ def read_series(path: Path, season: int, horizon: int) -> SeriesFile:
     return SeriesFile(Panel([name for name, *_ in rows], 0, y, period=season), test_values)
 
 
-def benchmark(
+def measure(
     file: Path, season: int, horizon: int, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """sMAPE, MASE, OWA and CPU seconds of every method, and of the best ones of each series.
@@ -316,7 +320,7 @@ def _past_errors(past: Sequence[Doubles], actual: Doubles) -> Doubles:
 
 
 def compute_metrics(forecast: Doubles, series: SeriesFile) -> tuple[Doubles, Doubles]:
-    """sMAPE in per cent and MASE of each series, (n,) each; MASE is nan for constant series."""
+    """SMAPE in per cent and MASE of each series, (n,) each; MASE is nan for constant series."""
     magnitude = np.abs(forecast) + np.abs(series.test)
     errors = np.abs(forecast - series.test)
     smape = np.divide(200 * errors, magnitude, out=np.zeros_like(errors), where=magnitude > 0)
@@ -341,3 +345,23 @@ def summarise_metrics(
     smape, mase = float(np.mean(metrics[0])), float(np.nanmean(metrics[1]))
     owa = 0.5 * (smape / float(np.mean(reference[0])) + mase / float(np.nanmean(reference[1])))
     return {"smape": round(smape, 4), "mase": round(mase, 4), "owa": round(owa, 4)}
+
+
+def main(
+    file: Annotated[Path, typer.Argument(help="Parquet or CSV: series, t, y, part (train, test).")],
+    season: Annotated[int, typer.Option(min=1, help="Steps of a season: 52 weeks, 24 hours.")],
+    horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")],
+    as_json: Json = False,
+) -> None:
+    """sMAPE, MASE and OWA by M4's formula: SARIMA, Naive2, seasonal naive and Theta."""
+    report = measure(file, season, horizon, lambda text: typer.echo(text, err=True))
+    if as_json:
+        print_json(report, in_one_line=True)
+        return
+    per_series = {k: v for k, v in report["chosen"].items() if k != "series_by_method"}
+    rows = {**report["methods"], "chosen per series": per_series}
+    print_table([{"method": name, **metrics} for name, metrics in rows.items()])
+
+
+if __name__ == "__main__":
+    typer.run(main)

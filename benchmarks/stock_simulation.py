@@ -39,22 +39,6 @@ class StockSimulation:
     stock: Doubles
     initial_stock: Doubles
 
-    @property
-    def fill_rate(self) -> float:
-        """Share of the demanded units that were sold; 1 without demand."""
-        demanded = self.demand.sum()
-        return float(self.sold.sum() / demanded) if demanded > 0 else 1.0
-
-    @property
-    def mean_stock(self) -> float:
-        """Units of all series on hand in the evening, mean over days."""
-        return float(self.stock.sum(axis=0).mean())
-
-    def cost(self, holding: Doubles | float, lost_sale: Doubles | float) -> float:
-        """Total cost of all units held overnight and of all lost sales, at costs per unit."""
-        lost = (self.demand - self.sold).sum(axis=1)
-        return float((self.stock.sum(axis=1) * holding + lost * lost_sale).sum())
-
     def from_day(self, day: int) -> StockSimulation:
         """The simulation without its first `day` days, in which stock has not settled yet."""
         names = ("demand", "sold", "received", "ordered", "stock")

@@ -14,11 +14,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
+from common import print_json
+from labelled_file import LabelledFile, read_labelled_file
 
-from batch_predictions.cli.benchmark.labelled_file import LabelledFile, read_labelled_file
+from batch_predictions.cli.console.options import Home, Json, load_settings
+from batch_predictions.cli.console.printing import print_table
 from batch_predictions.models.common.torch_threads import one_torch_thread
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.fold_cache import FoldCache, hash_inputs
@@ -49,7 +53,7 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 
-def benchmark(
+def measure(
     file: Path,
     settings: SentimentSettings,
     *,
@@ -277,3 +281,52 @@ def _splits(
         if " ".join(tokens) not in test_texts
     ]
     yield reviews.take(np.array(unshared, np.int64)), test_data.reviews
+
+
+def main(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Parquet, CSV or TSV: text, and rating or label.")],
+    test: Annotated[Path | None, typer.Option(help="Test on this file instead of folds.")] = None,
+    folds: Annotated[int, typer.Option(help="Folds of the file.", min=2)] = 5,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column whose values stay within a fold, such as the product."),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Names, with commas. [default: those of a training]"),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps finished folds, so that an interrupted run continues."
+        ),
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Fit every sentiment model; print accuracy, macro-F1, F1 by class, reviews per second."""
+    settings = load_settings(home, context).sentiment
+    report = measure(
+        file,
+        settings,
+        test=test,
+        fold_count=folds,
+        group=group,
+        models=list(dict.fromkeys(models.split(","))) if models else (),
+        progress=lambda text: typer.echo(text, err=True),
+        cache_folder=keep,
+    )
+    if as_json:
+        print_json(report, in_one_line=True)
+        return
+    rows = [
+        {"model": name, **{k: v for k, v in metrics.items() if k != "f1"}}
+        | {f"f1 {label}": value for label, value in metrics["f1"].items()}
+        for name, metrics in report["models"].items()
+    ]
+    print_table(rows)
+
+
+if __name__ == "__main__":
+    typer.run(main)

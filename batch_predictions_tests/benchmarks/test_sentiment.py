@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from batch_predictions.cli.benchmark.sentiment import benchmark
+from batch_predictions.cli.commands.benchmark_command import load_benchmark
 from batch_predictions.models.sentiment.sentiment_candidates import LINEAR_CANDIDATES
 from batch_predictions.settings import SentimentSettings, SettingsError
+
+measure = load_benchmark("sentiment").measure
 
 Cached = tuple[dict[str, Any], list[str], Path]
 """The report and the fits of a run with an empty cache, and the cache."""
@@ -56,7 +58,7 @@ def run(
 ) -> tuple[dict[str, Any], list[str]]:
     """The report, and the log lines of fits."""
     lines: list[str] = []
-    report = benchmark(
+    report = measure(
         file,
         SentimentSettings(options=options),
         test=None,
@@ -97,7 +99,7 @@ def test_the_default_is_what_the_folds_choose_or_what_the_settings_name(
 ) -> None:
     chosen = uncached["chosen"]
     assert sum(chosen.values()) == 3 and uncached["default"] == max(chosen, key=chosen.get)
-    named = benchmark(
+    named = measure(
         file,
         SentimentSettings(default="nb_lr", small_reviews=0),
         test=None,
@@ -110,7 +112,7 @@ def test_the_default_is_what_the_folds_choose_or_what_the_settings_name(
 
 
 def test_few_texts_are_compared_without_nets(file: Path) -> None:
-    report = benchmark(
+    report = measure(
         file,
         SentimentSettings(),
         test=None,

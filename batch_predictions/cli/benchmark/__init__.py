@@ -1,1 +1,0 @@
-"""`batch-predictions benchmark …`: commands that measure this machine, or a file of one's own."""
