@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# With every extra: make EXTRAS=dev,encoder,kubernetes,postgres,ray,sql test
+# With every extra: make EXTRAS=dev,encoder,kubernetes,postgres,ray,sql test-all
 EXTRAS ?= dev
 # Tested versions; without, the newest that setup.cfg allows: make CONSTRAINTS= setup
 CONSTRAINTS ?= constraints.txt
@@ -11,7 +11,7 @@ comma := ,
 export BATCH_PREDICTIONS_HOME ?= $(CURDIR)/.batch_predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest constraints lint ui clean
+.PHONY: help setup demo test test-all test-lowest constraints lint ui clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,7 +31,10 @@ setup: $(INSTALLED)  ## virtual environment with everything installed
 demo: setup  ## run on a grocer's year of real shopping and look at what was made
 	$(BIN)/batch-predictions demo
 
-test: setup  ## all tests
+test: setup  ## quick tests
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: setup  ## all tests
 	$(BIN)/python -m pytest
 
 # Of direct requirements; theirs are the newest.

@@ -25,22 +25,27 @@ os.environ["DAGSTER_HOME"] = ""
 
 from batch_predictions.core import redaction  # noqa: E402
 from batch_predictions.core.home import State, write_state  # noqa: E402
+from batch_predictions.models.model_store import ModelStore  # noqa: E402
 from batch_predictions.settings import Settings  # noqa: E402
+from batch_predictions.tables import discovery  # noqa: E402
 from batch_predictions.warehouse import Warehouse  # noqa: E402
 from batch_predictions_tests.worlds.home import STATE  # noqa: E402
+from batch_predictions_tests.worlds.postgres import BACKENDS  # noqa: E402
 
 write_state(_home, STATE)
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Tests read no settings file and no variable of the machine they run on."""
+def _isolation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Tests depend on no settings, variables or plugins of the machine or of earlier tests."""
     for name in [key for key in os.environ if key.startswith("BATCH_PREDICTIONS_")]:
         if "TEST" not in name and name != "BATCH_PREDICTIONS_HOME":
             monkeypatch.delenv(name)
     # `Settings.load(home)` sets it for the process: undone after each test.
     monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(_home))
     monkeypatch.chdir(tmp_path)
+    # Plugins that a test loads are loaded for that test alone.
+    monkeypatch.setattr(discovery, "_plugins", {**discovery._plugins})
     yield
 
 
@@ -68,3 +73,16 @@ def settings(tmp_path: Path) -> Settings:
 def warehouse(settings: Settings) -> Warehouse:
     """The warehouse of this test's own home."""
     return Warehouse.of(settings)
+
+
+@pytest.fixture
+def models(settings: Settings) -> ModelStore:
+    """The model store of this test's own home, without models."""
+    return ModelStore.of(settings)
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """The URL of an empty database of each kind; None is a file of SQLite in its usual place."""
+    url: str | None = request.param()
+    return url

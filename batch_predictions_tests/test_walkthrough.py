@@ -21,6 +21,8 @@ from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.retail_fixtures import write_shop
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(batch_predictions.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "walkthrough.md"
 STEP = re.compile(r"^\| `([\w.]+)` \| `([\w/]+\.py)` \|", re.MULTILINE)

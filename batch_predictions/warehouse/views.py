@@ -47,10 +47,12 @@ def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
         (folder / table.schema / table.name).mkdir(parents=True, exist_ok=True)
     with scratch_dir(folder) as scratch:
         with open_database(str(scratch / "views.duckdb")) as db:
+            db.begin()
             for schema in sorted({table.schema for table in TABLES.values()}):
                 db.execute(f"create schema {schema}")
             for statement in statements.values():
                 db.execute(statement)
+            db.commit()
         (scratch / "views").write_text(text, encoding="utf-8")
         (scratch / "views.duckdb").replace(path)
         (scratch / "views").replace(stamp)

@@ -35,6 +35,7 @@ def test_a_day_of_the_shop_does_not_depend_on_the_days_before(tmp_path: Path) ->
     assert users > 40 and items > 25 and repeated > 200
 
 
+@pytest.mark.slow
 def test_a_night_is_measured_step_by_step_and_ended_steps_are_kept(tmp_path: Path) -> None:
     night = load_benchmark("night")
     shop = {"users": 200, "items": 60, "events": 8000, "days": 20}

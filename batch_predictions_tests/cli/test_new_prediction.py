@@ -25,6 +25,7 @@ def new_prediction(*words: str) -> str:
     return result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--model"], ["--model", "--value", "sum(amount)"]])
 def test_the_written_test_passes(options: list[str], tmp_path: Path) -> None:
     output = new_prediction("expected_visits", *options, "--package", "our_shop")

@@ -112,6 +112,7 @@ def test_packages_are_of_the_tested_versions() -> None:
     assert f"\n{extras} =\n" in (ROOT / "setup.cfg").read_text()
 
 
+@pytest.mark.slow
 def test_the_wheel_is_whole_when_it_is_built_from_what_is_copied(tmp_path: Path) -> None:
     if Version(version("setuptools")) < Version("77"):
         pytest.skip("setuptools 77 is needed, and a download of it is no test")

@@ -149,6 +149,7 @@ def test_prometheus_accepts_the_rules_and_they_fire(arguments: list[str], tmp_pa
     assert process.returncode == 0, process.stdout + process.stderr
 
 
+@pytest.mark.slow
 def test_in_a_prometheus_every_panel_has_data_and_every_rule_is_loaded(tmp_path: Path) -> None:
     """The page's configuration, and two services that are asked meanwhile."""
     world = open_world(tmp_path / "home")

@@ -19,6 +19,8 @@ from batch_predictions_tests.worlds.retail_fixtures import (
     write_shop,
 )
 
+pytestmark = pytest.mark.slow
+
 LAST = dt.date(2024, 3, 3)
 STORAGE = {"storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}}
 

@@ -101,6 +101,7 @@ def test_what_is_not_required_cannot_be_imported(blocking: dict[str, str]) -> No
     assert "duckdb is not in this image" in process.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["store", "files"])
 def test_the_service_answers_everything_with_these_packages(
     shop: ServingWorld, blocking: dict[str, str], source: str, tmp_path: Path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ from batch_predictions.evaluation.assets import plots_over_time
 from batch_predictions.evaluation.realized_demand import measure_forecasts
 from batch_predictions.evaluation.realized_recommendations import measure_recommendations
 from batch_predictions.evaluation.realized_replenishment import measure_orders
-from batch_predictions.settings import Settings, SourceSettings
+from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     DEMAND_FORECASTS,
     DEMOGRAPHIC_RECOMMENDATIONS,
@@ -27,18 +26,11 @@ from batch_predictions.tables import (
     USER_SEGMENTS,
 )
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.customers import arrow_schema
+from batch_predictions_tests.worlds.table_rows import arrow_rows, write_rows
 
 AS_OF = dt.date(2024, 3, 1)
 NEXT = AS_OF + dt.timedelta(days=1)
 QUANTILES = ("q05", "q10", "q25", "q50", "q75", "q90", "q95")
-
-
-@pytest.fixture
-def settings(settings: Settings, tmp_path: Path) -> Settings:
-    (tmp_path / "source").mkdir()
-    source = SourceSettings(kind="files", path=tmp_path / "source")
-    return settings.model_copy(update={"source": source})
 
 
 def write_day(warehouse: Warehouse, day: dt.date, *sales: tuple[str, str, float]) -> None:
@@ -55,14 +47,11 @@ def write_day(warehouse: Warehouse, day: dt.date, *sales: tuple[str, str, float]
         }
         for n, (user, item, quantity) in enumerate(sales)
     ]
-    table = pa.Table.from_pylist(rows, arrow_schema(INTERACTIONS))
-    warehouse.replace_partition(INTERACTIONS, str(day), table)
+    write_rows(warehouse, INTERACTIONS, rows, day)
 
 
 def write_items(warehouse: Warehouse, *items: str) -> None:
-    rows = [{"item_id": item, "category": "things"} for item in items]
-    table = pa.Table.from_pylist(rows, arrow_schema(ITEMS))
-    warehouse.replace_partition(ITEMS, None, table)
+    write_rows(warehouse, ITEMS, [{"item_id": item, "category": "things"} for item in items])
 
 
 def by_metric(rows: list[Any]) -> dict[str, dict[str, Any]]:
@@ -141,7 +130,7 @@ def forecasts(made_on: dt.date, means: dict[str, float], target: dt.date) -> pa.
         }
         for item, mean in means.items()
     ]
-    return pa.Table.from_pylist(rows, arrow_schema(DEMAND_FORECASTS))
+    return arrow_rows(DEMAND_FORECASTS, rows)
 
 
 def test_forecasts_are_compared_with_the_units_that_were_sold(

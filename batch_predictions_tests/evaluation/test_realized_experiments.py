@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from batch_predictions.evaluation.realized_experiments import measure_experiments
 from batch_predictions.settings import ExperimentSettings, ServingSettings, Settings
 from batch_predictions.tables import FEEDBACK
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.customers import arrow_schema
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 FIRST = dt.date(2024, 3, 4)
 USERS = 400
@@ -41,8 +40,7 @@ def write_days(warehouse: Warehouse, rates: dict[str | None, float], days: int =
                             "bucket": bucket,
                         }
                     )
-        table = pa.Table.from_pylist(rows, arrow_schema(FEEDBACK))
-        warehouse.replace_partition(FEEDBACK, str(day), table)
+        write_rows(warehouse, FEEDBACK, rows, day)
     return FIRST + dt.timedelta(days=days)
 
 

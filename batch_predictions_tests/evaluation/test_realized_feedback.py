@@ -6,7 +6,6 @@ import datetime as dt
 from collections import Counter
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -16,7 +15,7 @@ from batch_predictions.evaluation.realized_feedback import measure_feedback
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, FEEDBACK, RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.customers import arrow_schema
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 AS_OF = dt.date(2024, 3, 1)
 SHOWN = AS_OF + dt.timedelta(days=1)
@@ -63,10 +62,7 @@ def reaction(user: int, rank: int, event_type: str, day: dt.date, **changes: Any
 
 
 def write_events(warehouse: Warehouse, events: list[dict[str, Any]]) -> None:
-    for day in (SHOWN, MEASURED, MEASURED + dt.timedelta(days=1)):
-        rows = [row for row in events if row["date"] == day]
-        table = pa.Table.from_pylist(rows, arrow_schema(FEEDBACK))
-        warehouse.replace_partition(FEEDBACK, str(day), table)
+    write_rows(warehouse, FEEDBACK, events, SHOWN, MEASURED, MEASURED + dt.timedelta(days=1))
 
 
 def measured(warehouse: Warehouse, settings: Settings, day: dt.date = MEASURED) -> dict[str, Any]:

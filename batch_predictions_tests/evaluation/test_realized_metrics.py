@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from batch_predictions.evaluation.assets import (
@@ -19,7 +17,7 @@ from batch_predictions.evaluation.assets import (
 )
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.models.common.proportions import proportion, proportion_difference
-from batch_predictions.settings import Settings, SourceSettings
+from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     CHURN_SCORES,
@@ -31,8 +29,10 @@ from batch_predictions.tables import (
     discovery,
 )
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.customers import arrow_schema, interactions, write_raw_rows
+from batch_predictions_tests.worlds.customers import interactions, write_raw_rows
 from batch_predictions_tests.worlds.home import PARTITIONS
+from batch_predictions_tests.worlds.plugin_packages import load_package
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 MODULES = "evaluation/*.py"
 METRICS = discovery.instances(RealizedMetric, MODULES)
@@ -59,16 +59,8 @@ risk = RealizedMetric(measure_risk, (CHURN_SCORES,))
 '''
 
 
-@pytest.fixture
-def settings(settings: Settings, tmp_path: Path) -> Settings:
-    (tmp_path / "source").mkdir()
-    source = SourceSettings(kind="files", path=tmp_path / "source")
-    return settings.model_copy(update={"source": source})
-
-
 def write_predictions(warehouse: Warehouse, table: Table, rows: list[dict[str, Any]]) -> None:
-    arrow_rows = pa.Table.from_pylist(rows, arrow_schema(table))
-    warehouse.replace_partition(table, str(rows[0]["date"]), arrow_rows)
+    write_rows(warehouse, table, rows)
 
 
 def write_purchases(warehouse: Warehouse, *visits: tuple[str, dt.date]) -> None:
@@ -236,11 +228,7 @@ def test_redeemers_are_counted_by_their_rank_in_the_first_audience(
 def test_a_plugin_s_metric_is_one_module_and_joins_the_asset(
     warehouse: Warehouse, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "risk_metric.py").write_text(PLUGIN, "utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(discovery, "_plugins", {})
-    monkeypatch.delitem(sys.modules, "risk_metric", raising=False)
-    discovery.load_plugins(["risk_metric"])
+    load_package(tmp_path, monkeypatch, "shop", {"risk_metric": PLUGIN})
     metrics = discovery.instances(RealizedMetric, MODULES)
     assert len(metrics) == len(METRICS) + 1
     write_predictions(warehouse, CHURN_SCORES, churn_scores())

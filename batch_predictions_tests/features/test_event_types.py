@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-import pyarrow as pa
-
 from batch_predictions.features.sql.queries import parameters, sql, user_item_days
 from batch_predictions.settings import RecommendationsSettings, Settings, SourceSettings
 from batch_predictions.tables import INTERACTIONS
@@ -38,21 +36,10 @@ def write_events(warehouse: Warehouse) -> None:
             "event_type": event_type,
             "quantity": quantity,
             "amount": amount,
-            "location": None,
-            "occurred_at": None,
         }
         for number, (ago, item, event_type, quantity, amount) in enumerate(ROWS)
     ]
-    types = {
-        "date": pa.date32(),
-        "quantity": pa.float64(),
-        "amount": pa.float64(),
-        "occurred_at": pa.timestamp("us"),
-    }
-    schema = pa.schema(
-        [(column.name, types.get(column.name, pa.string())) for column in INTERACTIONS.columns]
-    )
-    write_raw_rows(warehouse, INTERACTIONS, pa.Table.from_pylist(rows, schema))
+    write_raw_rows(warehouse, INTERACTIONS, rows)
 
 
 def query(warehouse: Warehouse, settings: Settings, text: str) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import settings as budget
@@ -24,7 +23,6 @@ from batch_predictions.tables import (
     INTERACTIONS,
     ITEM_ACTIVITY,
     ITEM_STATE,
-    ITEMS,
     USER_ACTIVITY,
     USER_SEGMENTS,
     USERS,
@@ -33,6 +31,8 @@ from batch_predictions.tables import (
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions_tests.worlds.home import PARTITIONS, features_asset
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
+from batch_predictions_tests.worlds.sales import write_items
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 DAY = dt.date(2024, 3, 31)
 FEATURES = (USER_ACTIVITY, ITEM_ACTIVITY, USER_SEGMENTS, ITEM_STATE)
@@ -50,9 +50,9 @@ Event = tuple[int, str, str, float, str | None]
 
 def write_events(warehouse: Warehouse, events: Sequence[Event]) -> None:
     """Writes interactions; every day with events is replaced."""
-    by_day: dict[str, list[dict[str, Any]]] = {}
-    for number, (ago, user, item, amount, location) in enumerate(events):
-        row = {
+    rows = [
+        {
+            "date": DAY - dt.timedelta(days=ago),
             "event_id": f"e{number}",
             "user_id": user,
             "item_id": item,
@@ -60,58 +60,23 @@ def write_events(warehouse: Warehouse, events: Sequence[Event]) -> None:
             "quantity": 2.0,
             "amount": amount,
             "location": location,
-            "occurred_at": None,
         }
-        by_day.setdefault((DAY - dt.timedelta(days=ago)).isoformat(), []).append(row)
-    types = {"quantity": pa.float64(), "amount": pa.float64(), "occurred_at": pa.timestamp("us")}
-    names = [column.name for column in INTERACTIONS.columns if column.name != "date"]
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
-    for day, rows in by_day.items():
-        warehouse.replace_partition(INTERACTIONS, day, pa.Table.from_pylist(rows, schema))
+        for number, (ago, user, item, amount, location) in enumerate(events)
+    ]
+    write_rows(warehouse, INTERACTIONS, rows)
 
 
 def write_no_events(warehouse: Warehouse, day: str) -> None:
     """Writes the partition of a day on which nothing happened."""
-    rows = warehouse.query("select * exclude (date) from raw.interactions where false")
-    warehouse.replace_partition(INTERACTIONS, day, rows)
+    write_rows(warehouse, INTERACTIONS, [], as_date(day))
 
 
 def write_users(
     warehouse: Warehouse, *users: tuple[str, dt.date | None, str | None, str | None]
 ) -> None:
     """Writes users: id, day of sign-up, age bracket, location."""
-    rows = [
-        {"user_id": user, "signed_up_on": day, "age_bracket": age, "gender": None, "location": at}
-        for user, day, age, at in users
-    ]
-    schema = pa.schema(
-        [
-            ("user_id", pa.string()),
-            ("signed_up_on", pa.date32()),
-            ("age_bracket", pa.string()),
-            ("gender", pa.string()),
-            ("location", pa.string()),
-        ]
-    )
-    table = pa.Table.from_pylist(rows, schema)
-    table = table.append_column(
-        "attributes", pa.nulls(len(rows), pa.map_(pa.string(), pa.string()))
-    )
-    warehouse.replace_partition(USERS, None, table)
-
-
-def write_items(warehouse: Warehouse, *items: dict[str, Any]) -> None:
-    """Writes items; what is not said is null."""
-    names = ("item_id", "title", "category", "subcategory", "brand")
-    schema = pa.schema(
-        [
-            *((name, pa.string()) for name in names),
-            ("price", pa.float64()),
-            ("available", pa.bool_()),
-            ("attributes", pa.map_(pa.string(), pa.string())),
-        ]
-    )
-    warehouse.replace_partition(ITEMS, None, pa.Table.from_pylist(list(items), schema))
+    names = ("user_id", "signed_up_on", "age_bracket", "location")
+    write_rows(warehouse, USERS, [dict(zip(names, user, strict=True)) for user in users])
 
 
 def compute(warehouse: Warehouse, table: Table, day: dt.date = DAY, **bound: Any) -> dict[str, Any]:

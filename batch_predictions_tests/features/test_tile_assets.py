@@ -17,7 +17,7 @@ from batch_predictions.features.tiles.readiness import tile_problems
 from batch_predictions.settings import Settings
 from batch_predictions.tables import INTERACTIONS, TABLES, USER_ACTIVITY, USER_ITEMS, USER_TOTALS
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions_tests.features.test_tiles import rows_of, write_day
+from batch_predictions_tests.features.test_tiles import rows_of, write_day, write_days
 from batch_predictions_tests.worlds.direct_sql import direct_sql
 from batch_predictions_tests.worlds.home import PARTITIONS, features_asset, materialize
 from batch_predictions_tests.worlds.sales import write_items
@@ -39,9 +39,11 @@ FEATURE_ASSETS = [features_asset(name) for name in NAMES]
 def world(warehouse: Warehouse) -> Warehouse:
     """A warehouse with a purchase on every day."""
     write_items(warehouse, {"item_id": "a", "category": "food"})
-    for number, day in enumerate(DAYS):
-        event = ("ann", "ab"[number % 2], "purchase", 1.0, 2.5, "Bonn")
-        write_day(warehouse, as_date(day), [event])
+    days = {
+        as_date(day): [("ann", "ab"[number % 2], "purchase", 1.0, 2.5, "Bonn")]
+        for number, day in enumerate(DAYS)
+    }
+    write_days(warehouse, days)
     return warehouse
 
 
@@ -65,6 +67,7 @@ def logged(result: dg.ExecuteInProcessResult, text: str) -> bool:
     return any(text in str(event) for event in result.all_events)
 
 
+@pytest.mark.slow
 def test_a_range_of_days_has_tiles_and_features(world: Warehouse, settings: Settings) -> None:
     result = make([*TILE_ASSETS, *FEATURE_ASSETS], settings, DAYS[3], DAYS[-1])
     assert result.success
@@ -104,6 +107,7 @@ def test_a_correction_is_in_the_next_nights_features(world: Warehouse, settings:
     assert world.value("select count(*) from features.user_activity where user_id = 'bob'") == 1
 
 
+@pytest.mark.slow
 def test_features_without_tiles_are_computed_from_raw_tables(
     world: Warehouse, settings: Settings
 ) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -29,6 +28,7 @@ from batch_predictions.warehouse.integrity import find_damaged
 from batch_predictions_tests.worlds.direct_sql import direct_sql
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 from batch_predictions_tests.worlds.sales import write_items, write_promotions
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 FIRST = dt.date(2024, 1, 25)
 """The days from here include the ends of two months, and a leap day."""
@@ -96,30 +96,30 @@ def day_at(number: int) -> dt.date:
     return FIRST + dt.timedelta(days=number)
 
 
-def write_day(warehouse: Warehouse, day: dt.date, events: Sequence[tuple[Any, ...]]) -> None:
-    """Replaces a day of raw.interactions."""
+Events = Sequence[tuple[Any, ...]]
+
+
+def write_days(warehouse: Warehouse, days: Mapping[dt.date, Events]) -> None:
+    """Replaces days of raw.interactions."""
     rows = [
         {
             **dict(zip(EVENT_COLUMNS, event, strict=True)),
+            "date": day,
             "event_id": f"e{number}",
             "occurred_at": dt.datetime.combine(day, dt.time(hour=number)) if number % 3 else None,
         }
+        for day, events in days.items()
         for number, event in enumerate(events)
     ]
-    warehouse.replace_partition(
-        INTERACTIONS, day.isoformat(), pa.Table.from_pylist(rows, EVENT_SCHEMA)
-    )
+    write_rows(warehouse, INTERACTIONS, rows, *days)
+
+
+def write_day(warehouse: Warehouse, day: dt.date, events: Events) -> None:
+    """Replaces a day of raw.interactions."""
+    write_days(warehouse, {day: events})
 
 
 EVENT_COLUMNS = ("user_id", "item_id", "event_type", "quantity", "amount", "location")
-EVENT_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("user_id", "item_id", "event_type", "location")),
-        *((name, pa.float64()) for name in ("quantity", "amount")),
-        ("event_id", pa.string()),
-        ("occurred_at", pa.timestamp("us")),
-    ]
-)
 
 
 def open_world(home: Path) -> Warehouse:
@@ -192,6 +192,7 @@ def rows_of(
     return sorted(tuple(sorted((name, repr(v)) for name, v in row.items())) for row in rows)
 
 
+@pytest.mark.slow
 @budget(max_examples=6, deadline=None, suppress_health_check=ONE_FIXTURE_FOR_ALL)
 @given(
     history=st.lists(
@@ -205,8 +206,7 @@ def test_features_from_tiles_have_the_rows_of_direct_sql(
     steps: list[tuple[str, int, Any]],
 ) -> None:
     warehouse = open_world(tmp_path_factory.mktemp("home"))
-    for number, events in history:
-        write_day(warehouse, day_at(number), events)
+    write_days(warehouse, {day_at(number): events for number, events in history})
     for kind, number, value in [*steps, ("night", DAYS - 1, 0)]:
         day = day_at(number)
         if kind == "day":
@@ -226,15 +226,14 @@ def test_features_from_tiles_have_the_rows_of_direct_sql(
 def world(tmp_path: Path) -> Warehouse:
     """A world with purchases on every day."""
     warehouse = open_world(tmp_path / "home")
-    for number in range(DAYS):
-        write_day(
-            warehouse,
-            day_at(number),
-            [
-                ("ann", "abcd"[number % 4], "purchase", 1.0, 2.0, "Bonn"),
-                ("bob", "a", "view", None, None, None),
-            ],
-        )
+    days = {
+        day_at(number): [
+            ("ann", "abcd"[number % 4], "purchase", 1.0, 2.0, "Bonn"),
+            ("bob", "a", "view", None, None, None),
+        ]
+        for number in range(DAYS)
+    }
+    write_days(warehouse, days)
     return warehouse
 
 
@@ -305,13 +304,16 @@ def test_another_catalogue_makes_the_sales_of_its_items_again(world: Warehouse) 
     assert_equal_rows(world, day_at(DAYS - 1), bound)
 
 
+@pytest.mark.slow
 def test_lines_leave_the_history_and_change_the_cap_of_older_days(warehouse: Warehouse) -> None:
     """Large lines make the typical line, and with it the cap of others, smaller when they leave."""
+    days = {}
     for number in range(DAYS):
         quantity = 4.0 if number < 12 else 1.0
         extra = [("bob", "a", "purchase", 9.0, 9.0, None)] if number == 20 else []
         event = ("ann", "a", "purchase", quantity, 2.0, "Bonn")
-        write_day(warehouse, day_at(number), [event, *extra])
+        days[day_at(number)] = [event, *extra]
+    write_days(warehouse, days)
     bound = {**BOUND, "history_days": 20, "churn_history_days": 9}
     units = []
     for number in (18, 20, 21, 26, 36, 42):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import duckdb
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch_predictions.inference.partition_loading import joined_key
+from batch_predictions.warehouse.shared_database import open_cursor
 
 VALUES = st.one_of(st.none(), st.text(r"a |\N", max_size=4))
 
@@ -14,7 +14,7 @@ VALUES = st.one_of(st.none(), st.text(r"a |\N", max_size=4))
 def join(*values: str | None) -> str:
     """The text of a key."""
     names = [f"c{n}" for n in range(len(values))]
-    with duckdb.connect() as db:
+    with open_cursor() as db:
         columns = ", ".join(f"${name}::VARCHAR as {name}" for name in names)
         row = db.execute(
             f"select {joined_key(names)} from (select {columns})",

@@ -42,10 +42,7 @@ def test_the_larger_size_of_shards_applies(
     assert staging_spec(doubles, DAY, ServingModel("m-1"), settings).shard_rows == shard_rows
 
 
-def test_workers_are_given_the_loaded_plugins(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(discovery, "_plugins", {})
+def test_workers_are_given_the_loaded_plugins(settings: Settings) -> None:
     discovery.load_plugins(["batch_predictions_tests.worlds.plugin_generator"])
     spec = staging_spec(doubles, DAY, ServingModel("m-1"), settings)
     assert spec.plugins == ("batch_predictions_tests.worlds.plugin_generator",)

@@ -30,10 +30,7 @@ def test_a_worker_imports_a_scorer_by_name(stage: Staging, scorer: type[Doubling
     assert load_scorer_class(stage.manifest(2, scorer=scorer)) is scorer
 
 
-def test_the_plugins_of_the_manifest_are_loaded_before_the_scorer(
-    stage: Staging, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(discovery, "_plugins", {})
+def test_the_plugins_of_the_manifest_are_loaded_before_the_scorer(stage: Staging) -> None:
     # The registry caches its generators by the loaded plugins.
     assert "plugin_als" not in generators()
     load_scorer_class(stage.manifest(2, plugins=(PLUGIN,)))

@@ -18,16 +18,10 @@ from batch_predictions.models.model_store import (
     ModelStore,
     Verdict,
 )
-from batch_predictions.settings import Settings
 
 # Three Sundays.
 FIRST, SECOND, THIRD = dt.date(2024, 3, 3), dt.date(2024, 3, 10), dt.date(2024, 3, 17)
 WEEK = dt.date(2024, 3, 11)
-
-
-@pytest.fixture
-def models(settings: Settings) -> ModelStore:
-    return ModelStore.of(settings)
 
 
 def files(text: str) -> Callable[[Path], None]:

@@ -146,6 +146,7 @@ def receiver() -> Iterator[tuple[str, list[dict[str, Any]], threading.Event]]:
     server.shutdown()
 
 
+@pytest.mark.slow
 def test_the_command_sends_to_a_web_hook_until_it_is_ended(
     tmp_path: Path, receiver: tuple[str, list[dict[str, Any]], threading.Event]
 ) -> None:

@@ -30,6 +30,8 @@ from batch_predictions_tests.worlds.retail_fixtures import (
     write_shop,
 )
 
+pytestmark = pytest.mark.slow
+
 # A Sunday, long past: the newest complete day does not depend on today.
 LAST = dt.date(2024, 3, 17)
 

@@ -21,6 +21,8 @@ from batch_predictions_tests.worlds.users_package import (
     write_package,
 )
 
+pytestmark = pytest.mark.slow
+
 LAST = dt.date(2024, 9, 1)
 """A Sunday."""
 

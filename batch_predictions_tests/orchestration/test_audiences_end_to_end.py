@@ -22,6 +22,8 @@ from batch_predictions_tests.worlds.customers import interactions, visits
 from batch_predictions_tests.worlds.paths import CONTRACT
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
 
+pytestmark = pytest.mark.slow
+
 DAY, NEXT_DAY = "2024-02-25", "2024-02-26"
 CAMPAIGN_DAYS = ("--starts", "2024-02-20", "--ends", "2024-03-31")
 

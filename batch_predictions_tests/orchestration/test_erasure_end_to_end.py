@@ -25,6 +25,8 @@ from batch_predictions_tests.worlds.retail_fixtures import (
     write_shop,
 )
 
+pytestmark = pytest.mark.slow
+
 LAST = dt.date(2024, 3, 17)
 """A Sunday: its run trains, too."""
 USER, REVIEW = "customer-77fae1", "review-of-77fae1"

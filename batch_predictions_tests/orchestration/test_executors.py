@@ -197,6 +197,7 @@ with dg.execute_job(
 """
 
 
+@pytest.mark.slow
 def test_steps_that_run_as_ray_jobs_write_the_same_rows(job_server: str, tmp_path: Path) -> None:
     last = dt.date(2024, 3, 17)
     write_shop(tmp_path / "source", days=35, last=last)

@@ -18,7 +18,7 @@ from batch_predictions_tests.worlds.tiny_home import TinyHome
 from batch_predictions_tests.worlds.tiny_platform import DAILY, WEEKLY, faults, write_day
 from batch_predictions_tests.worlds.tiny_platform import tiny_platform as tiny_platform
 
-pytestmark = pytest.mark.usefixtures("tiny_platform")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_platform")]
 MONDAY = dt.date(2024, 3, 4)
 FIRST_TRAINING = "tiny: not trained through 2024-03-10 yet"
 

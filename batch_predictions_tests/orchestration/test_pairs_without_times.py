@@ -9,9 +9,12 @@ from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
+import pytest
 
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json
+
+pytestmark = pytest.mark.slow
 
 USERS, ITEMS, PAIRS = 300, 400, 6_000
 

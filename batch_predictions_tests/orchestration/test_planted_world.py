@@ -19,6 +19,8 @@ import pytest
 
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json
 
+pytestmark = pytest.mark.slow
+
 SUNDAY, MONDAY = dt.date(2024, 3, 17), dt.date(2024, 3, 18)
 DAYS, USERS, ITEMS, TASTES = 28, 240, 100, 4
 AGES = (22, 30, 50, 70)

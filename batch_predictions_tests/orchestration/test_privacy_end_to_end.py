@@ -22,6 +22,8 @@ import pytest
 
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command
 
+pytestmark = pytest.mark.slow
+
 LAST = dt.date(2024, 3, 17)
 DAYS, USERS, ITEMS = 22, 12, 8
 SECONDS_TO_START = 300.0

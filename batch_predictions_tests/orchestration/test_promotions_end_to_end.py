@@ -13,6 +13,8 @@ import pytest
 
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json, write_shop
 
+pytestmark = pytest.mark.slow
+
 LAST = dt.date(2024, 3, 17)
 HEADER = "item_id,location,starts_on,ends_on,display\n"
 LIST_JOBS = """

@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, write_shop
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "s3cr3t/ü%@:w?#x"
 WRONG = "wr0ng/ü%@:w?#x"
 PLANTED = ("s3cr3t", "wr0ng", "%40%3Aw", "@:w", "ü%")

@@ -14,6 +14,8 @@ from batch_predictions_tests.worlds.paths import CONTRACT
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
 from batch_predictions_tests.worlds.reviews import CHANGED_ITEM, GERMAN_TEXT, write_reviews
 
+pytestmark = pytest.mark.slow
+
 LAST_DAY = "2024-02-18"
 LAST_WEEK = "2024-02-12"
 

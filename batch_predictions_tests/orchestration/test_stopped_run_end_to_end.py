@@ -21,6 +21,8 @@ from batch_predictions.serving.lookup import Lookup
 from batch_predictions_tests.worlds.home_processes import processes_left, unfinished_runs
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json, write_shop
 
+pytestmark = pytest.mark.slow
+
 LAST = dt.date(2024, 3, 17)
 """A Sunday: its run trains, too."""
 STOPS = {"in_process": 5, "multiprocess": 2}

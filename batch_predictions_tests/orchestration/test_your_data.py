@@ -23,6 +23,8 @@ from batch_predictions_tests.worlds.exports import (
 )
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "your_data.md"
 DECIDED = {"A shop's orders": {"timezone": "America/New_York"}}
 """What the reader adds to the settings that `init --check` writes."""

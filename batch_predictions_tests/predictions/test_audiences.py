@@ -38,6 +38,8 @@ from batch_predictions_tests.worlds.customers import (
 )
 from batch_predictions_tests.worlds.home import features_asset, model_asset
 
+pytestmark = pytest.mark.slow
+
 WEEK, NEXT_DAY = "2024-05-20", "2024-05-27"
 CAMPAIGN_START, CAMPAIGN_END = dt.date(2024, 5, 20), dt.date(2024, 6, 30)
 

@@ -20,6 +20,8 @@ from batch_predictions_tests.worlds.serving import (
 )
 from batch_predictions_tests.worlds.small_home import write_small_home
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import datetime as dt, sys
 from pathlib import Path

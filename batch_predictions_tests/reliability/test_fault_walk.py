@@ -9,6 +9,8 @@ import pytest
 from batch_predictions_tests.worlds.benchmark_scripts import import_benchmark
 from batch_predictions_tests.worlds.small_home import write_small_home
 
+pytestmark = pytest.mark.slow
+
 CASES = [
     ("state.yaml unreadable", "doctor", True),
     ("settings are no YAML", "lookup", True),

@@ -15,6 +15,8 @@ from batch_predictions_tests.worlds.benchmark_scripts import script_environment
 from batch_predictions_tests.worlds.serving import current_release_id
 from batch_predictions_tests.worlds.small_home import write_small_home
 
+pytestmark = pytest.mark.slow
+
 MOUNT = 'mount -t tmpfs -o size=64m tmpfs "$0" && exec "$@"'
 WRITE = """
 import json, os, shutil, sys

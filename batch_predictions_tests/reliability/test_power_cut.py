@@ -13,10 +13,13 @@ import pytest
 from batch_predictions_tests.worlds.benchmark_scripts import import_benchmark, script_environment
 from batch_predictions_tests.worlds.small_home import write_small_home
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or shutil.which("gcc") is None,
-    reason="file operations are recorded by a library that gcc compiles, on Linux",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux") or shutil.which("gcc") is None,
+        reason="file operations are recorded by a library that gcc compiles, on Linux",
+    ),
+]
 
 
 @pytest.fixture

@@ -7,8 +7,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from batch_predictions_tests.worlds.benchmark_scripts import BENCHMARKS
 from batch_predictions_tests.worlds.postgres import POSTGRES
+
+pytestmark = pytest.mark.slow
 
 
 def test_no_lookup_fails_or_is_mixed_while_releases_are_swapped() -> None:

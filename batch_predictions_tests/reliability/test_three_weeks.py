@@ -9,6 +9,8 @@ import pytest
 
 from batch_predictions_tests.worlds.benchmark_scripts import import_benchmark
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_shop_writes_equal_days_and_a_wrong_join_changes_users_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -7,14 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.serving import ServingWorld, open_world
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServingWorld]:
+@pytest.fixture
+def world(database_url: str | None, tmp_path: Path) -> Iterator[ServingWorld]:
     """An empty world for each test."""
-    url = empty_postgres() if request.param == "postgres" else None
-    empty_world = open_world(tmp_path / "home", url)
+    empty_world = open_world(tmp_path / "home", database_url)
     yield empty_world
     empty_world.store.close()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingWorld]:
+    """A home with a release, in SQLite; tests only read."""
+    world = open_world(tmp_path_factory.mktemp("released") / "home")
+    world.release()
+    yield world
+    world.store.close()

@@ -215,7 +215,9 @@ KINDS = [
     unreadable("repeated column name", "user_id,user_id,item_id\n", "user_id twice"),
     unreadable("column without a name", "user_id,,item_id\n", "without a name"),
     unreadable("UTF-16", HEADER.encode("utf-16"), "UTF-8"),
-    unreadable("quote that is not closed", HEADER + 'u,"i,2024-01-03,1\nu,i,,1\n', "quote is open"),
+    unreadable(
+        "quote that is not closed", HEADER + 'u,"i,2024-01-03,1\nu,i,,1\n', "line 2: a quote"
+    ),
     unreadable("mixed line ends", HEADER + "u,i,2024-01-02,1\r\nu,j,2024-01-02,1\n", "CR LF"),
     unreadable("CR alone at the ends of lines", "user_id,item_id\ru,i\rv,i\r", "CR alone"),
     unreadable(
@@ -231,7 +233,12 @@ KINDS = [
         "user_id,item_id,__path\n",
         "has a column __path",
     ),
-    unreadable("damaged Parquet file", b"PAR1 no", "cannot be read", name="interactions.parquet"),
+    unreadable(
+        "damaged Parquet file",
+        b"PAR1 no",
+        "interactions.parquet.*cannot be read",
+        name="interactions.parquet",
+    ),
     unreadable(
         "Parquet page that does not decompress",
         damaged_page(),

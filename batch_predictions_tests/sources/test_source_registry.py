@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.source_registry import build_source, source_kinds
-from batch_predictions.tables import discovery
+from batch_predictions_tests.worlds.plugin_packages import load_package
 
 ADAPTER = """
 from batch_predictions.sources.files.file_source import FileSource
@@ -26,11 +25,7 @@ class TinySource(FileSource):
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Loads a plugin module with the text that the test's parameter has."""
-    (tmp_path / "tiny_adapter.py").write_text(request.param)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(discovery, "_plugins", {})
-    monkeypatch.delitem(sys.modules, "tiny_adapter", raising=False)
-    discovery.load_plugins(["tiny_adapter"])
+    load_package(tmp_path, monkeypatch, "shop", {"tiny_adapter": request.param})
 
 
 def test_the_error_of_an_unknown_kind_lists_the_kinds() -> None:

@@ -38,7 +38,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (folder / "_private.py").write_text("raise RuntimeError", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(discovery, "_plugins", {})
     yield "shop_package"
     TABLES.pop("raw.shop_visits", None)
     for name in [name for name in sys.modules if name.split(".")[0] == "shop_package"]:

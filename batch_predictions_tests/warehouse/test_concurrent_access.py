@@ -79,6 +79,7 @@ class SegmentReader(threading.Thread):
             self.reads.release()
 
 
+@pytest.mark.slow
 def test_a_reader_sees_old_or_new_rows_while_writers_are_killed(warehouse: Warehouse) -> None:
     warehouse.replace_partition(
         USER_SEGMENTS,

@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
 from batch_predictions.core.home import State, write_state
-from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
-from batch_predictions.models.model_store import ModelStore
 from batch_predictions.predictions.churn import churn_scores
 from batch_predictions.predictions.promotions import promotion_audience
 from batch_predictions.predictions.retention import retention_audience
@@ -20,11 +17,11 @@ from batch_predictions.tables import (
     INTERACTIONS,
     ITEM_SCORES,
     RECOMMENDATIONS,
-    Table,
 )
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions_tests.worlds.customers import FIRST, arrow_schema
-from batch_predictions_tests.worlds.home import features_asset, prediction_asset
+from batch_predictions_tests.worlds.customers import FIRST
+from batch_predictions_tests.worlds.home import asset_resources, features_asset, prediction_asset
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 DAY = "2024-05-26"
 BUDGET = 25
@@ -62,12 +59,7 @@ class AudienceWorld:
         result = dg.materialize(
             list(assets),
             partition_key=day,
-            resources={
-                "settings": self.settings,
-                "warehouse": self.warehouse,
-                "models": ModelStore.of(self.settings),
-                "handles": JsonPathIOManager(home=str(self.settings.home)),
-            },
+            resources=asset_resources(self.settings),
             instance=dg.DagsterInstance.ephemeral(),
         )
         assert result.success
@@ -89,17 +81,14 @@ class AudienceWorld:
             for row in users
             for rank in range(1, 8)
         ]
-        self.write_rows(RECOMMENDATIONS, day, lists)
+        write_rows(self.warehouse, RECOMMENDATIONS, lists)
         names = {column.name for column in ITEM_SCORES.columns}
-        self.write_rows(ITEM_SCORES, day, [{name: row[name] for name in names} for row in lists])
+        scores = [{name: row[name] for name in names} for row in lists]
+        write_rows(self.warehouse, ITEM_SCORES, scores)
         for table in (INTERACTIONS, CAMPAIGN_EVENTS):
             if day not in self.warehouse.partitions(table):
-                self.write_rows(table, day, [])
+                write_rows(self.warehouse, table, [], as_date(day))
         self.materialize(*AUDIENCES, day=day)
-
-    def write_rows(self, table: Table, day: str, rows: list[dict[str, Any]]) -> None:
-        arrow_rows = pa.Table.from_pylist(rows, arrow_schema(table))
-        self.warehouse.replace_partition(table, day, arrow_rows)
 
     def rows(self, sql: str, day: str = DAY) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.warehouse.query(sql, {"day": as_date(day)}).to_pylist()

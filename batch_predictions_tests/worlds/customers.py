@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, PROMOTIONS, USERS, Table
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.table_rows import arrow_rows, write_rows
 
 FIRST = dt.date(2024, 1, 1)
 LAST = dt.date(2024, 6, 30)
@@ -40,7 +41,8 @@ def visits(customers: int = 300, seed: int = 1, days: int = 182) -> list[tuple[s
 
 def interactions(rows: list[tuple[str, int]], spend: float = 10.0) -> pa.Table:
     """Rows of raw.interactions: each visit buys one of two items of the user."""
-    return pa.Table.from_pylist(
+    return arrow_rows(
+        INTERACTIONS,
         [
             {
                 "date": FIRST + dt.timedelta(days=day),
@@ -55,7 +57,6 @@ def interactions(rows: list[tuple[str, int]], spend: float = 10.0) -> pa.Table:
             }
             for user, day in rows
         ],
-        arrow_schema(INTERACTIONS),
     )
 
 
@@ -73,28 +74,4 @@ def write_raw_rows(
     warehouse: Warehouse, table: Table, rows: pa.Table | list[dict[str, Any]]
 ) -> None:
     """Replaces rows of a raw table; of a daily table the days with rows, and LAST."""
-    if isinstance(rows, list):
-        rows = pa.Table.from_pylist(rows, arrow_schema(table))
-    if not table.partition:
-        warehouse.replace_partition(table, None, rows)
-        return
-    days = sorted({str(day) for day in rows["date"].to_pylist()} | {str(LAST)})
-    with warehouse.connect() as db:
-        db.register("arrow_rows", rows)
-        db.execute("create temp table new_rows as select * from arrow_rows")
-        warehouse.replace_partitions(table, days, "select * from temp.new_rows", db=db)
-
-
-def arrow_schema(table: Table) -> pa.Schema:
-    """Arrow types of a declared table."""
-    types = {
-        "VARCHAR": pa.string(),
-        "DOUBLE": pa.float64(),
-        "BIGINT": pa.int64(),
-        "BOOLEAN": pa.bool_(),
-        "DATE": pa.date32(),
-        "TIMESTAMP": pa.timestamp("us"),
-        "VARCHAR[]": pa.list_(pa.string()),
-        "MAP(VARCHAR, VARCHAR)": pa.map_(pa.string(), pa.string()),
-    }
-    return pa.schema([(column.name, types[column.type]) for column in table.columns])
+    write_rows(warehouse, table, rows, LAST)

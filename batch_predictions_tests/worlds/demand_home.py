@@ -11,12 +11,11 @@ import dagster as dg
 import numpy as np
 
 from batch_predictions.core.home import State, write_state
-from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
-from batch_predictions.models.model_store import ModelStore
 from batch_predictions.predictions.demand import demand_forecasts
 from batch_predictions.predictions.replenishment import replenishment_orders
 from batch_predictions.settings import DemandSettings, Settings
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds import home as worlds_home
 from batch_predictions_tests.worlds.home import features_asset, model_asset, prediction_asset
 from batch_predictions_tests.worlds.sales import (
     write_items,
@@ -99,13 +98,7 @@ def _sales() -> list[dict[str, Any]]:
 
 def materialize(settings: Settings, assets: Sequence[dg.AssetsDefinition], key: str) -> None:
     """Materializes one partition of assets."""
-    resources = {
-        "settings": settings,
-        "warehouse": Warehouse.of(settings),
-        "models": ModelStore.of(settings),
-        "handles": JsonPathIOManager(home=str(settings.home)),
-    }
-    assert dg.materialize(list(assets), partition_key=key, resources=resources).success
+    assert worlds_home.materialize(assets, settings, key).success
 
 
 def predict_day(settings: Settings, day: dt.date) -> None:

@@ -30,7 +30,6 @@ def load_package(
     for name, text in modules.items():
         (path / f"{name}.py").write_text(text, "utf-8")
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(discovery, "_plugins", {})
     for name in (package, *(f"{package}.{module}" for module in modules)):
         monkeypatch.delitem(sys.modules, name, raising=False)
     discovery.load_plugins([package])

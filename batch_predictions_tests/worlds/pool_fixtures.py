@@ -155,3 +155,8 @@ def read_results(path: Path) -> pa.Table:
 def count_results(path: Path) -> int:
     """The number of shards that have a result."""
     return sum(result_path(path, shard).exists() for shard in StagingManifest.read(path).shards)
+
+
+def doubles(users: int) -> list[int]:
+    """The expected result of `stage_users`."""
+    return [2 * user for user in range(users)]

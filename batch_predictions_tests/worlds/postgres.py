@@ -34,3 +34,10 @@ def empty_postgres() -> str:
         db.exec_driver_sql(f"create database {name}")
     engine.dispose()
     return sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+BACKENDS = (
+    pytest.param(lambda: None, id="sqlite"),
+    pytest.param(empty_postgres, id="postgres", marks=pytest.mark.slow),
+)
+"""Functions that give the URL of an empty database; SQLite's has its usual place in a home."""

@@ -6,11 +6,10 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-
 from batch_predictions.tables import INTERACTIONS, INVENTORY, ITEMS, PROMOTION_CALENDAR
 from batch_predictions.tables.partitions import week_of
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 Sale = Mapping[str, Any]
 """day and item; optionally quantity (1), amount (null), location (null), event_type (purchase)."""
@@ -28,40 +27,15 @@ def write_sales(warehouse: Warehouse, sales: Sequence[Sale]) -> None:
             "quantity": sale.get("quantity", 1.0),
             "amount": sale.get("amount"),
             "location": sale.get("location"),
-            "occurred_at": None,
         }
         for number, sale in enumerate(sales)
     ]
-    schema = pa.schema(
-        [
-            ("date", pa.date32()),
-            *((name, pa.string()) for name in ("event_id", "user_id", "item_id", "event_type")),
-            ("quantity", pa.float64()),
-            ("amount", pa.float64()),
-            ("location", pa.string()),
-            ("occurred_at", pa.timestamp("us")),
-        ]
-    )
-    days = sorted({sale["day"].isoformat() for sale in sales})
-    with warehouse.connect() as db:
-        db.register("sales_rows", pa.Table.from_pylist(rows, schema))
-        if days:
-            warehouse.replace_partitions(INTERACTIONS, days, "select * from sales_rows", db=db)
+    write_rows(warehouse, INTERACTIONS, rows)
 
 
 def write_items(warehouse: Warehouse, *items: Mapping[str, Any]) -> None:
     """Writes raw.items: item_id; optionally category, subcategory and attributes."""
-    names = ("item_id", "title", "category", "subcategory", "brand")
-    schema = pa.schema(
-        [
-            *((name, pa.string()) for name in names),
-            ("price", pa.float64()),
-            ("available", pa.bool_()),
-            ("attributes", pa.map_(pa.string(), pa.string())),
-        ]
-    )
-    rows = [{**item, "attributes": list(item.get("attributes", {}).items())} for item in items]
-    warehouse.replace_partition(ITEMS, None, pa.Table.from_pylist(rows, schema))
+    write_rows(warehouse, ITEMS, items)
 
 
 def write_promotions(
@@ -71,20 +45,11 @@ def write_promotions(
 
     A promotion has item, starts and ends; optionally location (all), display and mailer.
     """
-    schema = pa.schema(
-        [
-            ("item_id", pa.string()),
-            ("location", pa.string()),
-            ("starts_on", pa.date32()),
-            ("ends_on", pa.date32()),
-            ("display", pa.string()),
-            ("mailer", pa.string()),
-        ]
-    )
     for week in weeks:
         assert week == week_of(week)
         rows = [
             {
+                "week": week,
                 "item_id": promotion["item"],
                 "location": promotion.get("location", "all"),
                 "starts_on": promotion["starts"],
@@ -95,23 +60,14 @@ def write_promotions(
             for promotion in promotions
             if promotion["starts"] <= week + dt.timedelta(days=6) and promotion["ends"] >= week
         ]
-        table = pa.Table.from_pylist(rows, schema)
-        warehouse.replace_partition(PROMOTION_CALENDAR, week.isoformat(), table)
+        write_rows(warehouse, PROMOTION_CALENDAR, rows, week)
 
 
 def write_stock_counts(warehouse: Warehouse, day: dt.date, *counts: Mapping[str, Any]) -> None:
     """Writes a day of raw.inventory: item and on_hand; optionally on_order, location (all)."""
-    schema = pa.schema(
-        [
-            ("item_id", pa.string()),
-            ("location", pa.string()),
-            ("on_hand", pa.float64()),
-            ("on_order", pa.float64()),
-            ("simulated", pa.bool_()),
-        ]
-    )
     rows = [
         {
+            "date": day,
             "simulated": False,
             "item_id": count["item"],
             "location": count.get("location", "all"),
@@ -120,5 +76,4 @@ def write_stock_counts(warehouse: Warehouse, day: dt.date, *counts: Mapping[str,
         }
         for count in counts
     ]
-    table = pa.Table.from_pylist(rows, schema)
-    warehouse.replace_partition(INVENTORY, day.isoformat(), table)
+    write_rows(warehouse, INVENTORY, rows, day)

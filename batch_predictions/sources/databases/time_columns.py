@@ -7,9 +7,10 @@ was read, by the same rules as for files. It selects all rows of its days.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -217,7 +218,7 @@ def _sqlite_utc(value: str) -> str:
 
 def _sqlite_offset(timezone: str, first: dt.date, last: dt.date) -> str:
     """SQL of the offset from UTC as a modifier of SQLite; `?` stands for the time in UTC."""
-    changes = list(_offset_changes(timezone, first - 2 * DAY, last + 2 * DAY))
+    changes = _offset_changes(timezone, first - 2 * DAY, last + 2 * DAY)
     if len(changes) == 1:
         return f"'{changes[0][1]} seconds'"
     cases = "".join(
@@ -227,9 +228,8 @@ def _sqlite_offset(timezone: str, first: dt.date, last: dt.date) -> str:
     return f"case {cases}else '{changes[-1][1]} seconds' end"
 
 
-def _offset_changes(
-    timezone: str, first: dt.date, last: dt.date
-) -> Iterator[tuple[dt.datetime, int]]:
+@functools.lru_cache(maxsize=256)
+def _offset_changes(timezone: str, first: dt.date, last: dt.date) -> list[tuple[dt.datetime, int]]:
     """Times in UTC from which an offset in seconds holds; the first is the start of `first`."""
     zone = ZoneInfo(timezone)
 
@@ -240,7 +240,7 @@ def _offset_changes(
 
     time = dt.datetime.combine(first, dt.time(), dt.UTC)
     end = dt.datetime.combine(last, dt.time(), dt.UTC)
-    yield time, offset(time)
+    changes = [(time, offset(time))]
     while time < end:
         later = time + DAY
         if offset(later) != offset(time):
@@ -249,8 +249,9 @@ def _offset_changes(
                 middle = low + (high - low) / 2
                 middle = middle.replace(microsecond=0)
                 low, high = (middle, high) if offset(middle) == offset(low) else (low, middle)
-            yield high, offset(later)
+            changes.append((high, offset(later)))
         time = later
+    return changes
 
 
 def _utc_start(day: dt.date, timezone: str) -> dt.datetime:

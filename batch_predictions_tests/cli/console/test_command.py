@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from batch_predictions.cli import command_line as cli_app
 from batch_predictions.cli.command_line import make_app
 from batch_predictions.cli.console.command import CommandGroup, build_app, command
-from batch_predictions.tables import discovery
 
 
 @command("lookup gift", order=2)
@@ -60,7 +59,6 @@ def test_every_command_explains_itself() -> None:
 def test_plugins_are_imported_only_where_a_command_may_be_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discovery, "_plugins", {})
     monkeypatch.syspath_prepend(str(tmp_path))
     Path("batch_predictions.yaml").write_text("plugins: [gift_commands]\n")
     (tmp_path / "gift_commands.py").write_text(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,15 +19,10 @@ from typer.testing import CliRunner
 
 from batch_predictions.cli.command_line import make_app
 from batch_predictions.cli.console import dagster_processes
+from batch_predictions_tests.worlds.dagster_pages import free_port
 from batch_predictions_tests.worlds.retail_fixtures import environment, write_shop
 
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+pytestmark = pytest.mark.slow
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

@@ -19,19 +19,13 @@ from batch_predictions.evaluation.drift.bins import count_rows, make_bins
 from batch_predictions.evaluation.drift.compute import compute_drift
 from batch_predictions.evaluation.drift.histograms import compute_histograms
 from batch_predictions.models.model_store import ModelStore
-from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES, HISTOGRAMS, USER_SEGMENTS
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 SUNDAY, DAY = dt.date(2024, 3, 3), dt.date(2024, 3, 6)
 PROBABILITY = [column for column in CHURN_SCORES.columns if column.name == "churn_probability"]
 AGE = [column for column in USER_SEGMENTS.columns if column.name == "age_bracket"]
-
-
-@pytest.fixture
-def models(settings: Settings) -> ModelStore:
-    """The home's models: none."""
-    return ModelStore.of(settings)
 
 
 def write(warehouse: Warehouse, day: dt.date, values: Sequence[float | None]) -> None:
@@ -119,12 +113,8 @@ def test_quantiles_are_computed_of_so_many_columns_as_fit(
 
 def write_segments(warehouse: Warehouse, day: dt.date, ages: Sequence[str | None]) -> None:
     """User segments of users u0, u1 and so on."""
-    empty = {column.name: None for column in USER_SEGMENTS.columns if column.name != "date"}
-    rows = [{**empty, "user_id": f"u{n}", "age_bracket": age} for n, age in enumerate(ages)]
-    types = [(name, pa.string()) for name in empty]
-    warehouse.replace_partition(
-        USER_SEGMENTS, day.isoformat(), pa.Table.from_pylist(rows, pa.schema(types))
-    )
+    rows = [{"date": day, "user_id": f"u{n}", "age_bracket": age} for n, age in enumerate(ages)]
+    write_rows(warehouse, USER_SEGMENTS, rows, day)
 
 
 def test_text_is_counted_by_its_values(warehouse: Warehouse, models: ModelStore) -> None:

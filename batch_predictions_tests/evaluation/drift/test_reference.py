@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-import pytest
-
 from batch_predictions.evaluation.drift.columns import drift_tables
 from batch_predictions.evaluation.drift.reference import model_by_table, reference_days
 from batch_predictions.models.model_store import ModelStore
-from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.decisions import decide
 
 SUNDAY = dt.date(2024, 3, 3)
@@ -18,12 +15,6 @@ CHURN, ACTIVITY, ORDERS = (
     "features.user_activity",
     "predictions.replenishment_orders",
 )
-
-
-@pytest.fixture
-def models(settings: Settings) -> ModelStore:
-    """The home's models: none."""
-    return ModelStore.of(settings)
 
 
 def test_without_a_training_it_is_the_last_sunday_before_the_day(models: ModelStore) -> None:

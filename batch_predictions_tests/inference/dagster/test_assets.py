@@ -37,6 +37,7 @@ from batch_predictions.tables import (
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import PARTITIONS, materialize, prediction_asset
 from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 # --- the whole declaration ----------------------------------------------------------------------
 
@@ -109,6 +110,7 @@ def warehouse(settings: Settings, warehouse: Warehouse) -> Warehouse:
 def _events(warehouse: Warehouse, day: str, *counts: tuple[str, int]) -> None:
     rows = [
         {
+            "date": dt.date.fromisoformat(day),
             "event_id": f"{day}-{user}-{n}",
             "user_id": user,
             "item_id": "i",
@@ -121,7 +123,7 @@ def _events(warehouse: Warehouse, day: str, *counts: tuple[str, int]) -> None:
         for user, count in counts
         for n in range(count)
     ]
-    warehouse.replace_partition(INTERACTIONS, day, pa.Table.from_pylist(rows))
+    write_rows(warehouse, INTERACTIONS, rows, dt.date.fromisoformat(day))
 
 
 def _materialize(
@@ -191,6 +193,7 @@ def test_metrics_of_a_scorer_are_logged_and_shown(
     assert "nothing to score" in log
 
 
+@pytest.mark.slow
 def test_a_range_of_days_is_one_run_with_the_rows_of_single_days(
     settings: Settings, warehouse: Warehouse
 ) -> None:
@@ -328,6 +331,7 @@ def test_the_table_goes_into_the_next_release(settings: Settings, warehouse: War
     assert row["twice"] == 8
 
 
+@pytest.mark.slow
 def test_a_run_after_a_killed_one_scores_the_missing_shards(
     settings: Settings, warehouse: Warehouse, tmp_path: Path
 ) -> None:

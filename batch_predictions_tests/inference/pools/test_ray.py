@@ -18,15 +18,17 @@ from batch_predictions.inference.pools.ray_resources import (
     instances_per_node,
 )
 from batch_predictions.settings import InferenceSettings
-from batch_predictions.tables import discovery
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.pool_fixtures import (
     GeneratorScorer,
     count_results,
+    doubles,
     read_results,
     stage_users,
 )
+
+pytestmark = pytest.mark.slow
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 
@@ -60,11 +62,6 @@ def ray_settings(**settings: Any) -> InferenceSettings:
     return InferenceSettings(engine="ray", device="cpu", **settings)
 
 
-def doubles(users: int) -> list[int]:
-    """The expected result of `stage_users`."""
-    return [2 * user for user in range(users)]
-
-
 def test_the_rows_are_those_of_the_local_engine(cluster: Any, warehouse: Warehouse):
     path = stage_users(warehouse)
     summary = score(path, ray_settings())
@@ -73,10 +70,7 @@ def test_the_rows_are_those_of_the_local_engine(cluster: Any, warehouse: Warehou
     assert score(path, ray_settings()).scored_rows == 0
 
 
-def test_actors_load_the_plugins_of_the_manifest(
-    cluster: Any, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(discovery, "_plugins", {})
+def test_actors_load_the_plugins_of_the_manifest(cluster: Any, warehouse: Warehouse):
     plugin = "batch_predictions_tests.worlds.plugin_generator"
     path = stage_users(warehouse, scorer=GeneratorScorer, plugins=(plugin,), generator="plugin_als")
     assert score(path, ray_settings()).retries == 0

@@ -19,7 +19,6 @@ from batch_predictions.inference.pools import kind as kinds
 from batch_predictions.inference.pools.engine import ScoringError, score
 from batch_predictions.inference.staging_manifest import StagingManifest
 from batch_predictions.settings import InferenceSettings
-from batch_predictions.tables import discovery
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.pool_fixtures import (
@@ -28,20 +27,16 @@ from batch_predictions_tests.worlds.pool_fixtures import (
     PartlyPythonScorer,
     ProcessScorer,
     count_results,
+    doubles,
     read_results,
     stage_users,
 )
 
-SCORERS = [FailingScorer, ProcessScorer]
+SCORERS = [FailingScorer, pytest.param(ProcessScorer, marks=pytest.mark.slow)]
 
 
 def pool_settings(workers: int = 2) -> InferenceSettings:
     return InferenceSettings(workers=workers, device="cpu")
-
-
-def doubles(users: int) -> list[int]:
-    """The expected result of `stage_users`."""
-    return [2 * user for user in range(users)]
 
 
 def test_every_row_is_scored_and_a_second_run_scores_nothing(warehouse: Warehouse):
@@ -92,6 +87,7 @@ def test_a_shard_that_fails_three_times_is_named_and_the_others_are_kept(
     assert read_results(path)["twice"].to_pylist() == doubles(40)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_shard_scored_again(
     warehouse: Warehouse, tmp_path: Path
 ):
@@ -104,6 +100,7 @@ def test_a_killed_worker_is_replaced_and_its_shard_scored_again(
     assert read_results(path)["twice"].to_pylist() == doubles(40)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_it_writes_leaves_no_result(warehouse: Warehouse, tmp_path: Path):
     (counter := tmp_path / "counter").mkdir()
     path = stage_users(
@@ -140,6 +137,7 @@ def test_two_simultaneous_runs_of_a_partition_give_the_results_of_one(warehouse:
     assert score(path, pool_settings()).scored_rows == 0
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_every_worker_fails_the_step(warehouse: Warehouse, tmp_path: Path):
     (counter := tmp_path / "counter").mkdir()
     path = stage_users(
@@ -176,6 +174,7 @@ score(Path(sys.argv[1]), InferenceSettings(workers=2, device="cpu"))
 """
 
 
+@pytest.mark.slow
 def test_a_run_after_a_killed_one_scores_the_missing_shards(warehouse: Warehouse):
     """Stored results are used again, and the rows equal those of an undisturbed run."""
     path = stage_users(warehouse, users=200)
@@ -211,6 +210,7 @@ except Stopped as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("sends", [os.kill, os.killpg])
 def test_no_worker_process_outlives_a_signal(
@@ -243,11 +243,9 @@ def test_no_worker_process_outlives_a_signal(
             os.kill(int(worker.name), 0)
 
 
-def test_worker_processes_load_the_plugins_of_the_manifest(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.mark.slow
+def test_worker_processes_load_the_plugins_of_the_manifest(warehouse: Warehouse):
     """Worker processes are spawned, so that they start without the plugins of this process."""
-    monkeypatch.setattr(discovery, "_plugins", {})
     plugin = "batch_predictions_tests.worlds.plugin_generator"
     path = stage_users(warehouse, scorer=GeneratorScorer, plugins=(plugin,), generator="plugin_als")
     assert score(path, pool_settings()).retries == 0
@@ -280,6 +278,7 @@ score(Path(sys.argv[1]), InferenceSettings(workers=2, device="cpu", worker_kind=
 """
 
 
+@pytest.mark.slow
 def test_worker_processes_do_not_run_the_script_that_scores(warehouse: Warehouse, tmp_path: Path):
     """Which `multiprocessing` would do, and fail where the script does not guard against it."""
     script = tmp_path / "materialize.py"
@@ -298,10 +297,10 @@ def test_worker_processes_do_not_run_the_script_that_scores(warehouse: Warehouse
 @pytest.mark.parametrize(
     ("setting", "users", "kind"),
     [
-        ("auto", 40, "processes"),
+        pytest.param("auto", 40, "processes", marks=pytest.mark.slow),
         ("auto", 39, "threads"),
         ("threads", 40, "threads"),
-        ("processes", 10, "processes"),
+        pytest.param("processes", 10, "processes", marks=pytest.mark.slow),
     ],
 )
 def test_instances_are_processes_where_their_rows_repay_it(

@@ -74,7 +74,7 @@ def assert_equal_scores(lists: TopK, expected: Positions, queries: Floats, targe
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 40),
     m=st.integers(1, 5000),

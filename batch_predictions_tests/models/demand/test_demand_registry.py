@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBD
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
 from batch_predictions.tables import discovery
 from batch_predictions_tests.worlds.demand import daily_panel
+from batch_predictions_tests.worlds.plugin_packages import load_package
 
 PLUGIN = '''
 """A forecaster of a user's package."""
@@ -55,15 +55,7 @@ last_value = ForecasterVariant("last_value", "recent_mean", RecentMeanParams(win
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A package with a forecaster and a variant of it, loaded as a plugin."""
-    package = tmp_path / "shop_forecasters"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "recent_mean.py").write_text(PLUGIN)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(discovery, "_plugins", {})
-    for name in ("shop_forecasters", "shop_forecasters.recent_mean"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    discovery.load_plugins(["shop_forecasters"])
+    load_package(tmp_path, monkeypatch, "shop_forecasters", {"recent_mean": PLUGIN})
     return "shop_forecasters"
 
 

@@ -149,6 +149,7 @@ def test_the_mean_of_the_same_phase_is_that_of_the_targets_weekday() -> None:
     np.testing.assert_allclose(matrix.features[0, 0, :, column], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lightgbm", "gru"])
 def test_a_global_model_learns_the_lift_of_a_promotion(name: str) -> None:
     panel = promotion_panel(n=60, days=300)

@@ -220,6 +220,7 @@ def test_hidden_users_and_rows_after_the_cut_are_not_used(
     assert all(first != second for first, second in zip(before[1:], after[1:], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_fallback_beats_popularity_for_new_users_of_movielens():
     if not MOVIELENS.is_dir():

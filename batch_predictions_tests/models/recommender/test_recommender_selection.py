@@ -331,6 +331,7 @@ def test_no_interactions_are_an_error():
         select(cyclic_tastes(), date(2019, 1, 1), trainer(False))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not ML.exists(), reason="MovieLens 100K is missing")
 def test_movielens_reaches_the_known_figures():

@@ -212,6 +212,7 @@ def test_calibration_does_not_change_the_classes_that_the_baseline_predicts() ->
     assert log_loss(unadjusted.astype(np.float32), labels) < log_loss(scores, labels)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not there")
 def test_samples_of_public_reviews_have_whole_groups_and_the_class_shares(

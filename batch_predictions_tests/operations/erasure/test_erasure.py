@@ -366,6 +366,7 @@ def run_until(number: int, home: Path) -> None:
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_an_erasure_that_is_killed_is_continued(template: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])

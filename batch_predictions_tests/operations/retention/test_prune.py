@@ -150,6 +150,7 @@ def dg_run_id() -> str:
     return "11111111-1111-4111-8111-111111111111"
 
 
+@pytest.mark.slow
 def test_nights_add_equal_numbers_of_events_and_files(
     shop: RecordedAssets, settings: Settings
 ) -> None:
@@ -174,6 +175,7 @@ def test_nights_add_equal_numbers_of_events_and_files(
     assert len(shop.recorded()) == 7 and databases(settings) == set()
 
 
+@pytest.mark.slow
 def test_the_command_removes_old_runs(
     shop: RecordedAssets, settings: Settings, tmp_path: Path
 ) -> None:
@@ -195,6 +197,7 @@ def test_the_command_removes_old_runs(
     assert databases(settings) == set()
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_leaves_no_write_ahead_log(
     shop: RecordedAssets, settings: Settings, tmp_path: Path
 ) -> None:

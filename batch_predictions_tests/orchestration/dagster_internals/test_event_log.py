@@ -25,7 +25,7 @@ from batch_predictions_tests.worlds.recorded_assets import DAYS, ITEMS, Recorded
 MATERIALIZATION = dg.DagsterEventType.ASSET_MATERIALIZATION
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def instance(
     request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dg.DagsterInstance]:

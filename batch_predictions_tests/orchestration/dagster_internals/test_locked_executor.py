@@ -79,7 +79,9 @@ def execute(
         return result.success, log
 
 
-@pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
+@pytest.mark.parametrize(
+    "executor", ["in_process", pytest.param("multiprocess", marks=pytest.mark.slow)]
+)
 def test_a_run_has_a_record_and_a_share_of_the_lock(
     tmp_path: Path, instance: dg.DagsterInstance, executor: str
 ) -> None:
@@ -134,6 +136,7 @@ def test_a_run_is_canceled_by_a_signal_of_which_a_library_made_an_error(
     assert finished == {"fail", "later_0"}, "later_1 was executed"
 
 
+@pytest.mark.slow
 def test_a_run_whose_process_was_killed_is_found_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import configparser
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,6 @@ PAGES = ("/explorer", "/explorer/users/u1", "/explorer/items/a1", "/explorer/sea
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingWorld]:
-    """A home with a release; tests only read."""
-    world = open_world(tmp_path_factory.mktemp("explorer") / "home")
-    world.release()
-    yield world
-    world.store.close()
-
-
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key of two scopes in the environment."""
@@ -43,7 +33,9 @@ def basic(password: str, name: str = "anybody") -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("keys")
-def test_a_browser_is_asked_for_a_key_and_sends_it_as_a_password(shop: ServingWorld) -> None:
+def test_a_browser_is_asked_for_a_key_and_sends_it_as_a_password(
+    shop: ServingWorld,
+) -> None:
     with running_service(shop.settings) as client:
         for path in PAGES:
             reply = client.get(path, BROWSER)
@@ -105,7 +97,9 @@ def test_a_page_of_another_site_cannot_read_it(shop: ServingWorld) -> None:
 
 def test_it_can_be_switched_off(shop: ServingWorld) -> None:
     settings = Settings(
-        home=shop.settings.home, serving=shop.settings.serving, http=HttpSettings(explorer=False)
+        home=shop.settings.home,
+        serving=shop.settings.serving,
+        http=HttpSettings(explorer=False),
     )
     with running_service(settings) as client:
         for path in (*PAGES, "/explorer/explorer.css"):

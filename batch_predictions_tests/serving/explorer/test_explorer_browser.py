@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from batch_predictions_tests.worlds.dagster_pages import CHROMIUM
 from batch_predictions_tests.worlds.http_service import Client, publish_all, running_service
 from batch_predictions_tests.worlds.serving import open_world
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
 SECONDS = 120
 
 

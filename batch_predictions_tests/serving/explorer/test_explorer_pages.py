@@ -25,18 +25,18 @@ from batch_predictions_tests.worlds.http_service import (
     publish_all,
     running_service,
 )
-from batch_predictions_tests.worlds.postgres import empty_postgres
+from batch_predictions_tests.worlds.postgres import BACKENDS
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
 HOSTILE = "<script>alert('x')</script>\"&"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=BACKENDS)
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServingWorld]:
     """A release of every table; tests only read."""
-    url = empty_postgres() if request.param == "postgres" else None
+    url = request.param()
     shop = open_world(tmp_path_factory.mktemp("explorer") / "home", url)
     publish_all(shop)
     yield shop

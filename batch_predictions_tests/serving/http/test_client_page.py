@@ -114,6 +114,7 @@ def test_calls_of_python_run(client: Client) -> None:
         assert is_answer(run([sys.executable, "-c", "PROGRAM"], client, program))
 
 
+@pytest.mark.slow
 def test_calls_of_javascript_run(client: Client) -> None:
     node = shutil.which("node")
     if not node:
@@ -126,6 +127,7 @@ def test_calls_of_javascript_run(client: Client) -> None:
         assert is_answer(run(command, client, program))
 
 
+@pytest.mark.slow
 def test_a_call_of_php_runs(client: Client, tmp_path: Path) -> None:
     php = shutil.which("php")
     if not php or "curl" not in subprocess.run([php, "-m"], capture_output=True, text=True).stdout:
@@ -136,6 +138,7 @@ def test_a_call_of_php_runs(client: Client, tmp_path: Path) -> None:
         assert is_answer(run([php, str(file)], client, program))
 
 
+@pytest.mark.slow
 def test_a_call_of_java_runs(client: Client, tmp_path: Path) -> None:
     if not shutil.which("javac"):
         pytest.skip("a JDK is not installed")

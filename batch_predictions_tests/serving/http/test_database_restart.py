@@ -18,6 +18,8 @@ from batch_predictions_tests.worlds.http_service import Client, Reply, serve_pro
 from batch_predictions_tests.worlds.own_postgres import own_postgres
 from batch_predictions_tests.worlds.serving import open_world
 
+pytestmark = pytest.mark.slow
+
 ENOUGH = 15
 """Answers of each thread before the server dies, and again after it is back."""
 

@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from batch_predictions.core.home import write_state
 from batch_predictions.evaluation.assets import realized_metrics_asset
@@ -16,6 +17,8 @@ from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import PARTITIONS, STATE, materialize, raw_asset
 from batch_predictions_tests.worlds.http_service import Client, running_service
 from batch_predictions_tests.worlds.serving import DAY, open_world
+
+pytestmark = pytest.mark.slow
 
 USERS = 40
 SHOWN = DAY + dt.timedelta(days=1)

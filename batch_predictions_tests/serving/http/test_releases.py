@@ -68,6 +68,7 @@ def check_until(client: Client, stop: threading.Event, problems: list[str], seen
         problems += [p for answer in answers if "items" in answer and (p := problem_with(answer))]
 
 
+@pytest.mark.slow
 def test_swaps_fail_and_mix_nothing(world: ServingWorld) -> None:
     world.predict(DAY, "v0x", users=6)
     world.publish(DAY)

@@ -22,7 +22,7 @@ from batch_predictions_tests.worlds.http_service import (
     publish_all,
     running_service,
 )
-from batch_predictions_tests.worlds.postgres import empty_postgres
+from batch_predictions_tests.worlds.postgres import BACKENDS
 from batch_predictions_tests.worlds.serving import DAY, open_world
 
 GIFTS = Table(
@@ -52,12 +52,12 @@ ENVELOPE = {
 }
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=BACKENDS)
 def client(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Client]:
     """A service of every table, with one of a plugin; tests only read."""
-    url = empty_postgres() if request.param == "postgres" else None
+    url = request.param()
     declare(GIFTS)
     world = open_world(tmp_path_factory.mktemp("http") / "home", url)
     world.warehouse.replace_partition(

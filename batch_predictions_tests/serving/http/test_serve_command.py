@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,16 +18,9 @@ from batch_predictions_tests.worlds.http_service import serve_process
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.serving import ServingWorld, open_world
 
+pytestmark = pytest.mark.slow
+
 KEY = "read-0123456789abcdef0"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingWorld]:
-    """A home with a release; tests only read."""
-    world = open_world(tmp_path_factory.mktemp("http") / "home")
-    world.release()
-    yield world
-    world.store.close()
 
 
 def refusal(home: Path, *arguments: str, **variables: str) -> str:

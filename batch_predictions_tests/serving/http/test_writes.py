@@ -26,7 +26,6 @@ from batch_predictions.settings import HttpSettings, IdRule, ServingSettings, Se
 from batch_predictions.sources.posted_rows.posted_schema import POSTED_EVENTS, posted_url
 from batch_predictions.sources.posted_rows.reader import PostedRows
 from batch_predictions_tests.worlds.http_service import Client, running_service, serve_process
-from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
 READ, WRITE = "read-0123456789abcdef0", "write-0123456789abcdef"
@@ -243,16 +242,16 @@ def test_ids_are_written_as_the_source_writes_them(tmp_path: Path) -> None:
     assert stored_events(settings)[0]["user_id"] == "U1"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, str | None]]:
+@pytest.fixture
+def place(database_url: str | None, tmp_path: Path) -> Iterator[tuple[Path, str | None]]:
     """A home with a release, and the URL of its store if it is PostgreSQL."""
-    url = empty_postgres() if request.param == "postgres" else None
-    world = open_world(tmp_path / "home", url)
+    world = open_world(tmp_path / "home", database_url)
     world.release()
-    yield world.settings.home, url
+    yield world.settings.home, database_url
     world.store.close()
 
 
+@pytest.mark.slow
 def test_what_was_answered_before_a_kill_is_there_once(place: tuple[Path, str | None]) -> None:
     """Clients of two workers send each event twice, and again if they got no answer."""
     home, url = place

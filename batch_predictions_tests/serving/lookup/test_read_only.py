@@ -120,6 +120,7 @@ def test_a_user_who_may_not_read_is_told_what_is_needed(shop: ServingWorld) -> N
         as_another_user(model_version, shop.settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_a_read_only_mount_is_enough(shop: ServingWorld, arguments: list[str]) -> None:
     home = shop.settings.home
@@ -128,6 +129,7 @@ def test_a_read_only_mount_is_enough(shop: ServingWorld, arguments: list[str]) -
     assert process.stdout == invoke(shop.settings, arguments)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffixes", [("",), ("", "-wal"), ("", "-wal", "-shm")])
 def test_a_copy_on_a_read_only_mount_is_enough(
     shop: ServingWorld, tmp_path: Path, suffixes: tuple[str, ...]

@@ -28,6 +28,7 @@ from batch_predictions.settings import ServingSettings, Settings
 from batch_predictions.tables import ITEM_SENTIMENTS, REVIEW_SENTIMENTS, REVIEWS, Table, columns
 from batch_predictions.tables.release_tables import REVIEW_QUOTES, USER_HISTORY
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, count_rows, current_release_id
+from batch_predictions_tests.worlds.table_rows import write_rows
 from batch_predictions_tests.worlds.user_events import HISTORY, Event, ago, write_events
 
 WEEK = "2024-02-26"
@@ -38,17 +39,19 @@ ALL = dataclasses.replace(HISTORY, quotes="all")
 def write_reviews(world: ServingWorld, texts: dict[str, str | None], simulated: bool) -> None:
     """Reviews of item a1 by user u2, all of them examples of its sentiment."""
     rows = [
-        {"review_id": name, "user_id": "u2", "item_id": "a1", "rating": 4.0, "text": text}
+        {
+            "date": DAY,
+            "review_id": name,
+            "user_id": "u2",
+            "item_id": "a1",
+            "rating": 4.0,
+            "text": text,
+            "simulated": simulated,
+        }
         for name, text in texts.items()
     ]
-    names = ("review_id", "user_id", "item_id", "text", "label", "language")
-    schema = pa.schema(
-        [(name, pa.string()) for name in names]
-        + [("rating", pa.float64()), ("written_at", pa.timestamp("us")), ("simulated", pa.bool_())]
-    )
-    table = pa.Table.from_pylist([{**row, "simulated": simulated} for row in rows], schema)
+    write_rows(world.warehouse, REVIEWS, rows, DAY)
     replace = world.warehouse.replace_partition
-    replace(REVIEWS, DAY.isoformat(), table)
     replace(
         ITEM_SENTIMENTS,
         WEEK,

@@ -12,6 +12,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.release.publisher_liveness import is_dead, register_publisher
@@ -19,6 +21,8 @@ from batch_predictions.serving.release.release_records import releases
 from batch_predictions.serving.store.store import CURRENT, RELEASES, store_url
 from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.serving import DAY, TABLES, ServingWorld, open_world
+
+pytestmark = pytest.mark.slow
 
 KILLS = 8
 USERS = 400

@@ -9,6 +9,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.context_tables import ContextChoice
 from batch_predictions.serving.store.store import Store
@@ -16,6 +18,8 @@ from batch_predictions.tables import INTERACTIONS
 from batch_predictions.tables.release_tables import USER_HISTORY
 from batch_predictions_tests.worlds.kills import states_of
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
+
+pytestmark = pytest.mark.slow
 
 HISTORY = ContextChoice(history_items=2, history_days=1, event_types=("view",))
 DAYS = 3

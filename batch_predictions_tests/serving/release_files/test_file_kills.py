@@ -18,6 +18,8 @@ from batch_predictions.serving.store.store import store_url
 from batch_predictions_tests.worlds.kills import kill_at
 from batch_predictions_tests.worlds.serving import DAY, open_world
 
+pytestmark = pytest.mark.slow
+
 DAYS = 3
 
 

@@ -151,6 +151,7 @@ def test_readiness_and_metrics_say_what_is_refused(shop: ServingWorld, tmp_path:
     world.store.close()
 
 
+@pytest.mark.slow
 def test_the_command_serves_files_with_workers(shop: ServingWorld, tmp_path: Path) -> None:
     folder = str(shop.settings.home.parent / "files")
     arguments = ["--release-dir", folder, "--copy-to", str(tmp_path / "copies"), "--workers", "2"]

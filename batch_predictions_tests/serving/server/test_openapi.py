@@ -132,6 +132,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     world.store.close()
 
 
+@pytest.mark.slow
 def test_generated_requests_meet_no_fault_and_the_answers_are_as_described(url: str) -> None:
     """Requests that schemathesis makes of the description, valid and invalid ones."""
     schemathesis = pytest.importorskip("schemathesis", reason="extra dev")

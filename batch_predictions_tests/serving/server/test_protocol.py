@@ -16,21 +16,12 @@ from batch_predictions.serving.server import protocol as protocol_module
 from batch_predictions.serving.server.protocol import MAX_HEAD_BYTES, MIN_WATCH_BYTES, PIECE_BYTES
 from batch_predictions_tests.worlds.http_connection import Connection
 from batch_predictions_tests.worlds.http_service import Client, running_service, serve_process
-from batch_predictions_tests.worlds.serving import ServingWorld, open_world
+from batch_predictions_tests.worlds.serving import ServingWorld
 
 HOST = b"Host: localhost\r\n"
 GET = b"GET /v1/recommendations/u1 HTTP/1.1\r\n" + HOST + b"\r\n"
 BATCH = b"POST /v1/recommendations:batch HTTP/1.1\r\nContent-Type: application/json\r\n" + HOST
 OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEA\r\n"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingWorld]:
-    """A home with a release; tests only read."""
-    world = open_world(tmp_path_factory.mktemp("http") / "home")
-    world.release()
-    yield world
-    world.store.close()
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +129,8 @@ def test_a_head_of_nearly_64_kb_is_answered(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [b"\x16\x03\x01 TLS", b"CONNECT shop.example:443 HTTP/1.1\r\n" + HOST + b"\r\n"]
+    "request_",
+    [b"\x16\x03\x01 TLS", b"CONNECT shop.example:443 HTTP/1.1\r\n" + HOST + b"\r\n"],
 )
 def test_what_is_no_request_for_the_service_ends_the_connection(
     client: Client, request_: bytes

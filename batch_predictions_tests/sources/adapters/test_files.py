@@ -24,23 +24,9 @@ VALID_ROW = "u1,i1,2024-01-02,1.5\n"
     [
         pytest.param("u2,i2,2024-01-03,abc\n", "amount 'abc' is not a number", id="wrong type"),
         pytest.param("NaN,i2,2024-01-03,1\n", "user_id is empty", id="NaN id"),
-        pytest.param(",i2,2024-01-03,1\n", "user_id is empty", id="empty id"),
         pytest.param("u2,,2024-01-03,1\n", "item_id is empty", id="empty item"),
-        pytest.param("u2,i2,1970-01-01,1\n", "before 1990-01-01", id="1970"),
-        pytest.param("u2,i2,0,1\n", "before 1990-01-01", id="unix zero"),
-        pytest.param("u2,i2,2999-01-01,1\n", "after 2099", id="2999"),
-        pytest.param("u2,i2,2023-12-31,1\n", "first day of this home", id="before the home"),
-        pytest.param("u2,i2,yesterday,1\n", "'yesterday' is not a time", id="unreadable date"),
-        pytest.param("u2,i2,2024-02-30,1\n", "is not a time", id="no such day"),
-        pytest.param("u2,i2,03/01/2024,1\n", "is not a time", id="mixed date formats"),
-        pytest.param("u2,i2,,1\n", "occurred_at is empty", id="no date"),
-        pytest.param("u2,i2,infinity,1\n", "is not a time", id="infinite date"),
-        pytest.param("u2,i2,2024-01-03,inf\n", "is not finite", id="infinite amount"),
-        pytest.param('u2,i2,2024-01-03,"1,50"\n', "is not a number", id="decimal comma"),
         pytest.param("u2,i2\n", "line 3 has fewer fields", id="too few fields"),
-        pytest.param("u2,i2,2024-01-03,1,9\n", "line 3 has more fields", id="too many fields"),
         pytest.param(b"u2,caf\xe9,2024-01-03,1\n", "line 3 is not UTF-8", id="bad encoding"),
-        pytest.param('u2,"i"2,2024-01-03,1\n', "closing quote", id="stray quote"),
     ],
 )
 def test_an_invalid_row_is_quarantined_with_its_reason(
@@ -66,25 +52,10 @@ def test_an_invalid_row_is_quarantined_with_its_reason(
     [
         pytest.param("who,item_id\nu,i\n", {}, "no column for user_id; its columns", id="missing"),
         pytest.param("who,item_id\n", {}, "source.columns.interactions.user_id", id="remedy"),
-        pytest.param("", {}, "is empty", id="empty file"),
         pytest.param(VALID_ROW, {"interactions": {"user": "x"}}, "no column of", id="unknown key"),
         pytest.param(VALID_ROW, {"sales": {"user_id": "x"}}, "no raw table", id="unknown table"),
-        pytest.param(
-            HEADER, {"interactions": {"user_id": "kunde"}}, "no column 'kunde'", id="mapped away"
-        ),
-        pytest.param("user_id,user_id,item_id\n", {}, "user_id twice", id="double column"),
-        pytest.param("user,customer,item_id\n", {}, "could each be user_id", id="ambiguous"),
-        pytest.param("user_id,,item_id\n", {}, "without a name", id="nameless column"),
-        pytest.param(HEADER.encode("utf-16"), {}, "UTF-8", id="utf-16"),
-        pytest.param(
-            HEADER + 'u2,"i2,2024-01-03,1\nu3,i3,2024-01-03,1\n', {}, "line 2: a quote is opened",
-            id="open quote",
-        ),
-        pytest.param(
-            HEADER + "u1,i1,2024-01-02,1\r\nu1,i2,2024-01-02,1\n", {}, "CR LF", id="line ends"
-        ),
     ],
-)  # fmt: skip
+)
 def test_an_unreadable_file_is_refused(
     tmp_path: Path, content: str | bytes, columns: dict[str, dict[str, str]], message: str
 ) -> None:

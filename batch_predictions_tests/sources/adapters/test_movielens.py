@@ -19,6 +19,7 @@ def movielens_folder(tmp_path: Path) -> SourceFolder:
     return SourceFolder(tmp_path, kind="movielens")
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not MOVIELENS.is_dir(), reason="no MovieLens data beside the checkout")
 def test_the_published_100k_data(tmp_path: Path) -> None:

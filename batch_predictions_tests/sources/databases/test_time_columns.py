@@ -6,7 +6,6 @@ import datetime as dt
 import sqlite3
 from zoneinfo import ZoneInfo
 
-import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from batch_predictions.sources.databases.time_columns import (
     SqliteTimeColumn,
     TypedTimeColumn,
 )
+from batch_predictions.warehouse.shared_database import open_cursor
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Asia/Kathmandu"]
 zones = st.sampled_from([*ZONES, "Pacific/Kiritimati", "Pacific/Apia", "Australia/Lord_Howe"])
@@ -53,7 +53,7 @@ def test_a_typed_condition_selects_a_row_on_its_day_only(
         column.outside(day - 2 * DAY, day - DAY),
         column.outside(day - 2 * DAY, day + 2 * DAY),
     ]
-    with duckdb.connect() as db:
+    with open_cursor() as db:
         selected = db.execute(
             f"select {', '.join(f'({condition})' for condition in conditions)} "
             f"from (select {values[kind]} as c)"

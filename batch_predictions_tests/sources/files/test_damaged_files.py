@@ -68,7 +68,8 @@ def parse(content: bytes) -> list[list[str]]:
     return [record for record in csv.reader(text) if record][1:]
 
 
-@pytest.mark.parametrize("seed", range(100))
+# With these seeds every damage occurs, with and without gzip.
+@pytest.mark.parametrize("seed", range(282, 312))
 def test_rows_equal_those_of_another_parser_or_the_ingest_stops(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     kind, content = damage(write_csv(rng, rng.randrange(20, 60)), rng)

@@ -184,6 +184,7 @@ FILES = st.dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=ONE_FIXTURE_FOR_ALL)
 @given(versions=st.lists(FILES, min_size=1, max_size=3))
 def test_ingests_of_due_days_equal_an_ingest_of_all_days(

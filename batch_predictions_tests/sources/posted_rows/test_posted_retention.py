@@ -29,18 +29,16 @@ from batch_predictions_tests.sources.posted_rows.test_posted_rows import (
     LAST,
     PostedWorld,
 )
-from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.source_folders import total_counts
 
 KEPT_DAYS = 5
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PostedWorld]:
+@pytest.fixture
+def world(database_url: str | None, tmp_path: Path) -> Iterator[PostedWorld]:
     """A home whose events are received on 9 January 2024; chunks of two rows are removed."""
-    url = empty_postgres() if request.param == "postgres" else None
     with mock.patch.object(posted_pruning, "CHUNK_ROWS", 2):
-        posted = PostedWorld(tmp_path, url)
+        posted = PostedWorld(tmp_path, database_url)
         write_state(posted.settings.home, posted.state)
         yield posted
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from batch_predictions.sources.posted_rows.posted_schema import (
 )
 from batch_predictions.sources.posted_rows.reader import PostedRows, PostedRowsError
 from batch_predictions.tables import FEEDBACK, USERS
-from batch_predictions_tests.worlds.postgres import empty_postgres, require_psycopg
+from batch_predictions_tests.worlds.postgres import require_psycopg
 from batch_predictions_tests.worlds.source_folders import (
     FIRST_DAY,
     HEADER,
@@ -87,10 +86,9 @@ class PostedWorld(SourceFolder):
         return {str(path): path.read_bytes() for path in files}
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PostedWorld]:
-    url = empty_postgres() if request.param == "postgres" else None
-    yield PostedWorld(tmp_path, url)
+@pytest.fixture
+def world(database_url: str | None, tmp_path: Path) -> PostedWorld:
+    return PostedWorld(tmp_path, database_url)
 
 
 def test_events_are_of_the_business_day_in_which_they_occurred(world: PostedWorld) -> None:

@@ -14,6 +14,7 @@ from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.validation.number_formats import NumberFormat
 from batch_predictions.tables import ITEMS
+from batch_predictions.warehouse.shared_database import open_cursor
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, total_counts
 
 EXAMPLES = ("1.234,56", "1 234,56", "1,234.56", "1'234.56", "1234,56", "1234.56", "1 234.56")
@@ -22,7 +23,7 @@ EXAMPLES = ("1.234,56", "1 234,56", "1,234.56", "1'234.56", "1234,56", "1234.56"
 def read_number(example: str, text: str) -> str | None:
     """A text as a number of a format."""
     sql = NumberFormat.parse("setting", example).value_sql("text")
-    with duckdb.connect() as db:
+    with open_cursor() as db:
         [(number,)] = db.execute(f"select {sql} from (select $1 as text)", [text]).fetchall()
     return None if number is None else str(number)
 

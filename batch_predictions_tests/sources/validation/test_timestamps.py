@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-import duckdb
 import pytest
 
 from batch_predictions.sources.validation.timestamps import day_sql, timestamp_sql
+from batch_predictions.warehouse.shared_database import open_cursor
 
 ZONE = "America/New_York"
 
@@ -15,8 +15,7 @@ ZONE = "America/New_York"
 def parse(text: str) -> tuple[dt.datetime | None, dt.date | None]:
     """The timestamp in UTC and the business day of a text."""
     timestamp, day = timestamp_sql("v", "VARCHAR"), day_sql("v", "VARCHAR", ZONE)
-    with duckdb.connect() as db:
-        db.execute("set timezone = 'UTC'")
+    with open_cursor() as db:
         row = db.execute(f"select {timestamp}, {day} from (select ? as v)", [text]).fetchone()
     assert row is not None
     return row[0], row[1]

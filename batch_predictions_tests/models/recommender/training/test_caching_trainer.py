@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -98,13 +99,21 @@ class Week:
         return [sum(line.startswith(start) for line in self.lines) for start in starts]
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    """What the training through a Sunday keeps."""
-    first = Week(tmp_path / "first")
-    first.train(SUNDAY, tmp_path / "cache")
+@pytest.fixture(scope="module")
+def first_week(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the training through a Sunday, and what it keeps."""
+    folder = tmp_path_factory.mktemp("first_week")
+    first = Week(folder / "first")
+    first.train(SUNDAY, folder / "cache")
     # Two windows each have 100 users: evaluated, hold-out, and two for serving, one of them known.
     assert first.made() == [4, 2]
+    return folder
+
+
+@pytest.fixture
+def cache(first_week: Path, tmp_path: Path) -> Path:
+    """What the training through a Sunday keeps; each test has a copy."""
+    shutil.copytree(first_week, tmp_path, dirs_exist_ok=True)
     return tmp_path / "cache"
 
 

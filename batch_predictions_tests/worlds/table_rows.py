@@ -1,0 +1,48 @@
+"""Writes rows into declared tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from batch_predictions.tables import Table
+from batch_predictions.warehouse import Warehouse
+
+_ARROW_TYPES = {
+    "VARCHAR": pa.string(),
+    "DOUBLE": pa.float64(),
+    "BIGINT": pa.int64(),
+    "BOOLEAN": pa.bool_(),
+    "DATE": pa.date32(),
+    "TIMESTAMP": pa.timestamp("us"),
+    "VARCHAR[]": pa.list_(pa.string()),
+    "MAP(VARCHAR, VARCHAR)": pa.map_(pa.string(), pa.string()),
+}
+
+
+def arrow_rows(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows of a declared table; columns that are not said are null."""
+    schema = pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in table.columns])
+    return pa.Table.from_pylist([dict(row) for row in rows], schema)
+
+
+def write_rows(
+    warehouse: Warehouse,
+    table: Table,
+    rows: pa.Table | Iterable[Mapping[str, Any]],
+    *partitions: dt.date,
+) -> None:
+    """Replaces a table's partitions that have rows, and further ones, which may be empty."""
+    rows = rows if isinstance(rows, pa.Table) else arrow_rows(table, rows)
+    if not table.partition:
+        warehouse.replace_partition(table, None, rows)
+        return
+    keys = sorted({*rows[table.partition].to_pylist(), *partitions})
+    with warehouse.connect() as db:
+        db.register("written_rows", rows)
+        warehouse.replace_partitions(
+            table, [str(key) for key in keys], "select * from written_rows", db=db
+        )
