@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.evaluation.purchases import REACTION_SUMS, REACTIONS, cluster_sums
+from batch_predictions.evaluation.outcomes import (
+    REACTION_SUMS,
+    REACTIONS,
+    cluster_sums,
+)
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
 from batch_predictions.models.common.bootstrap import Row
 from batch_predictions.models.common.proportions import clustered_proportion, proportion

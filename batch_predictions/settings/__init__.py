@@ -5,16 +5,16 @@ between levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictio
 `batch_predictions.yaml` in the working directory, the defaults.
 """
 
-from batch_predictions.settings.alerts_settings import (
+from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
+from batch_predictions.settings.demand_settings import DemandSettings
+from batch_predictions.settings.http_settings import HttpSettings
+from batch_predictions.settings.loading import FILE_NAME, Settings, home_folder
+from batch_predictions.settings.operations_settings import (
     AlertsSettings,
     ChecksSettings,
     CostsSettings,
     TrainingSettings,
 )
-from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
-from batch_predictions.settings.demand_settings import DemandSettings
-from batch_predictions.settings.http_settings import HttpSettings
-from batch_predictions.settings.loading import FILE_NAME, Settings, home_folder
 from batch_predictions.settings.platform_settings import (
     DuckDBSettings,
     ExecutionSettings,

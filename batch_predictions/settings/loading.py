@@ -15,15 +15,15 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from batch_predictions.core.redaction import configure, has_secret, is_secret_name, redact
-from batch_predictions.settings.alerts_settings import (
+from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
+from batch_predictions.settings.demand_settings import DemandSettings
+from batch_predictions.settings.http_settings import HttpSettings
+from batch_predictions.settings.operations_settings import (
     AlertsSettings,
     ChecksSettings,
     CostsSettings,
     TrainingSettings,
 )
-from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
-from batch_predictions.settings.demand_settings import DemandSettings
-from batch_predictions.settings.http_settings import HttpSettings
 from batch_predictions.settings.platform_settings import (
     DuckDBSettings,
     ExecutionSettings,
