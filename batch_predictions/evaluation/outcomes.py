@@ -1,8 +1,7 @@
-"""Purchases after a day, for metrics of churn and retention.
+"""Reads what happened after a day, which predictions are compared with.
 
-Units that were sold of demand series, to compare forecasts and orders with.
-
-Sums of shown items and reactions over users, for shares whose units are not independent.
+Purchases for metrics of churn and retention; units sold for forecasts and orders; sums of shown
+items and reactions over users, for shares whose units are not independent.
 """
 
 from __future__ import annotations

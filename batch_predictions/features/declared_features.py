@@ -1,7 +1,4 @@
-"""The platform's own feature tables.
-
-Plots of a day's features, for the assets' metadata.
-"""
+"""The platform's own feature tables, with the plots of a day for the assets' metadata."""
 
 from __future__ import annotations
 

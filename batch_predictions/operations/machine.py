@@ -2,7 +2,7 @@
 
 For people who ask why something is slow or does not start; each finding says what to do.
 
-The disk of a home, and what the home takes of it.
+It also measures what a home takes of its disk.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The summary that a run prints, and that a run with nothing to do repeats.
 
-The summary of a demo run: tables and rows, some lookups, and the next commands.
+That of a demo run has tables and rows, some lookups, and the next commands.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The jobs that schedules start and `batch-predictions run` executes, one per partitioning.
 
-The assets of each job that the source has data for.
+`JobAssets` has the assets of each job that the source has data for.
 """
 
 from __future__ import annotations

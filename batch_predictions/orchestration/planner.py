@@ -3,7 +3,7 @@
 Each job is planned when the one before has ended, from what the home has then, so that a night
 that was interrupted goes on where it was, and a command does what a night would do.
 
-Some of the tables and models of a run, with what they need.
+A run may be planned for some of the tables and models, with what they need.
 """
 
 from __future__ import annotations

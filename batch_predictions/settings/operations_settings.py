@@ -1,11 +1,4 @@
-"""Settings of alerts, and of the conditions in which a home needs attention.
-
-Settings of the check that warns when a day of a table is unusual.
-
-Settings of prices, by which `evaluation.costs` is computed.
-
-Settings of how often models are trained.
-"""
+"""Settings of operations: alerts, checks of unusual days, prices, and how often models are trained."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The base of every section of the settings.
+"""The base of every section of the settings, and the error of a wrong one.
 
-The error of a wrong setting.
-
-Variables of the environment that have settings, and those that go to other machines.
+Here are also the variables of the environment that have settings, and those that go to other
+machines.
 """
 
 from __future__ import annotations

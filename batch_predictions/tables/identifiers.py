@@ -1,6 +1,6 @@
 """Which columns may identify a user or an item, or have a text of a user: previews mask them.
 
-What an id may be: texts that every store can hold and index.
+An id is a text that every store can hold and index.
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 A read of `/data/we[i]rd/x.parquet` reads `/data/weird/x.parquet`, and with `allow_empty` no
 rows at all. COPY and ATTACH take a path as it is: those are quoted only.
 
-Identifiers, values and dates as SQL text.
-
-For what cannot be bound: queries that are embedded in others, paths of COPY, views.
+Identifiers, values and dates are SQL text for what cannot be bound: queries that are embedded in
+others, paths of COPY, views.
 """
 
 from __future__ import annotations

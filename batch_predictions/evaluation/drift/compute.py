@@ -1,8 +1,7 @@
 """The rows of `evaluation.drift` of a day, from its histograms.
 
-Selects the tables and columns whose drift is measured.
-
-Selects the day to compare a table with: the last one of its model's newest training.
+It selects the tables and columns whose drift is measured, and the day that a table is compared
+with: the last one of its model's newest training.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Writes tiles, as far as their fingerprints say that they must be made again.
 
-Checks that the tiles that a query reads were made from the raw days as they are now.
-
-Removes tiles that only a backfill of old days would read; it makes them again.
+It also checks that the tiles that a query reads were made from the raw days as they are now, and
+removes tiles that only a backfill of old days would read, which makes them again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Metadata that leads from a prediction to the training of the model that made it.
 
-Lineage of a prediction's columns: the columns that they are computed from.
+It also leads from a prediction's columns to the columns that they are computed from.
 """
 
 from __future__ import annotations

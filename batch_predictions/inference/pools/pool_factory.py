@@ -1,6 +1,6 @@
 """Builds the pool that settings and scorer require.
 
-Decides whether instances of a scorer on one machine are threads or processes.
+It decides whether instances of a scorer on one machine are threads or processes.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ With items sorted by norm, Cauchy-Schwarz ends a user's search early. A random r
 every vector evenly over its coordinates, so that eight bits lose little. A block has a bound of its
 rounding error, from which the search decides which items may enter the k best.
 
-Array types and block sizes of the top-k, and norms that are upper bounds.
+Here are also the array types and block sizes of the top-k, and norms that are upper bounds.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ customer was drawn. All candidates are evaluated on the same samples, so that th
 paired. A customer with rows of several days is drawn with all of them. Customers with equal
 probabilities count half against each other (AUC) or in proportion (lift).
 
-Reliability diagram and gain curve of churn probabilities.
+A reliability diagram and a gain curve show them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The churn model that serves: an estimator with its calibration, stored in open formats.
 
-Fits declared churn estimators by name.
-
-Calibrates scores to probabilities, on a later cut-off than those of fitting.
+Estimators are fitted by their declared names; their scores are calibrated to probabilities on a
+later cut-off than those of fitting.
 """
 
 from __future__ import annotations

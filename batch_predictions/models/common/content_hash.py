@@ -1,6 +1,6 @@
-"""A hash of arrays, tables and plain values, by their content.
+"""Hashes of arrays, tables and plain values, and of the code that trains models.
 
-A hash of the code that trains models, so that a cache never answers for another version.
+With both, a cache never answers for another content or another version.
 """
 
 from __future__ import annotations

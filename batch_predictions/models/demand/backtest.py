@@ -1,8 +1,7 @@
 """Backtests: forecasts of several methods at past origins, with the values observed since.
 
-Metrics of candidates over the origins of a backtest.
-
-Plots of a demand training: error by step of the horizon, and coverage of the intervals.
+Here are also the metrics of candidates over the origins, and the plots of a training: error by step
+of the horizon, and coverage of the intervals.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The stored demand model of one level: a forecaster with the calibration of its quantiles.
 
-Chooses the best candidate of each series by its errors at past origins.
+The best candidate of each series is chosen by its errors at past origins.
 """
 
 from __future__ import annotations

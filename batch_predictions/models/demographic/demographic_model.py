@@ -4,7 +4,7 @@ A list is the recency-weighted popularity of the day, times the uplift of the co
 promotions where they are known, times the segment's adjustment: `CountAdjustment`,
 `RidgeAdjustment`, or none. Training chooses.
 
-Segment counts, shrunk to the shares of the parent segment.
+`CountAdjustment` shrinks segment counts to the shares of the parent segment.
 """
 
 from __future__ import annotations

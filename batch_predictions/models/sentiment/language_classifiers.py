@@ -5,7 +5,7 @@ are enough labelled reviews (`sentiment.min_language_reviews`); otherwise a mult
 scores it, where one is set and won; otherwise its reviews are not scored. A text whose language is
 not known is scored by the classifier of the main language.
 
-Selects a classifier for each language of the reviews.
+A training selects each of them.
 """
 
 from __future__ import annotations

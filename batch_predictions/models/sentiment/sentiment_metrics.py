@@ -1,8 +1,7 @@
 """Accuracy and F1, with bootstrap intervals over clusters: single reviews or whole products.
 
-Calibration of a classifier's probabilities by maximum likelihood, with few parameters.
-
-One temperature (Guo et al. 2017), or Platt scaling (Platt 1999): a temperature and an intercept for
+A classifier's probabilities are calibrated by maximum likelihood, with few parameters: one
+temperature (Guo et al. 2017), or Platt scaling (Platt 1999): a temperature and an intercept for
 each class.
 """
 

@@ -8,9 +8,8 @@ macro-F1 is significantly higher than that of the baseline: the 95 % interval of
 difference is above 0. The best that passes serves, else the baseline. What serves is fitted on all
 reviews.
 
-The models that are compared, by the number of labelled texts.
-
-The setting `sentiment.candidates` replaces them; docs/sentiment.md has the figures behind them.
+The models that are compared depend on the number of labelled texts. The setting
+`sentiment.candidates` replaces them; docs/sentiment.md has the figures behind them.
 """
 
 from __future__ import annotations

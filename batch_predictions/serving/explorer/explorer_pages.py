@@ -1,6 +1,6 @@
 """`/explorer`: pages to look predictions up, of the same snapshot and rules as `/v1`.
 
-`/explorer/campaigns` and `/explorer/retention`: audiences, page by page.
+`/explorer/campaigns` and `/explorer/retention` show audiences, page by page.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Renders templates as answers that run no script and load nothing from elsewhere.
 
-Explains predictions in words for people who have not read the documentation.
-
-Problems of the explorer's addresses as pages, and not as JSON.
+It explains predictions in words for people who have not read the documentation, and answers
+problems of the explorer's addresses as pages, and not as JSON.
 """
 
 from __future__ import annotations

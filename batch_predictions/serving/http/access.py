@@ -1,6 +1,6 @@
 """Who may call: API keys by scope, and the names under which an open service answers.
 
-Limits of requests per client: token buckets.
+Requests of a client are limited by token buckets.
 """
 
 from __future__ import annotations

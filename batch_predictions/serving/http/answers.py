@@ -1,6 +1,6 @@
 """Answers of the routes: what all of them have, entity tags, caching.
 
-Conditional requests: whether a client has the answer already (RFC 9110, If-None-Match).
+A client that has the answer already gets 304 (RFC 9110, If-None-Match).
 """
 
 from __future__ import annotations

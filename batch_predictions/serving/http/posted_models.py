@@ -1,6 +1,6 @@
 """Models of what clients post, and of the answers. Keys that are documented here stay.
 
-Examples of what clients post, for the OpenAPI description.
+Examples are for the OpenAPI description.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Models of rows for OpenAPI, made of the declared tables: types and descriptions of columns.
 
-Models of the context of predictions: users' attributes and histories, quotes of reviews.
+The context of predictions has models too: users' attributes and histories, quotes of reviews.
 """
 
 from __future__ import annotations

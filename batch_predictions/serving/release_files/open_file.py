@@ -1,6 +1,6 @@
-"""A release file that is open for reading.
+"""Release files that are open for reading.
 
-Copies of release files on the local disk of a serving machine, which its workers share.
+They are read from copies on the local disk of a serving machine, which its workers share.
 """
 
 from __future__ import annotations

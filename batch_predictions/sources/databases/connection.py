@@ -1,6 +1,6 @@
 """The contract of connections to a database: one read-only transaction that sees one snapshot.
 
-URLs of databases as sources; their passwords are in no message.
+Passwords in URLs of databases are in no message.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """SQL dialects of databases: names, literals of times, and the business day of a time.
 
-The tables, views and queries of a database that raw tables are read from.
+Here are also the tables, views and queries of a database that raw tables are read from.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Events that applications have posted, as the source of raw.feedback.
-
-Sign-ups that applications have posted, as rows of raw.users.
-"""
+"""Events that applications have posted, as the source of raw.feedback, and sign-ups, as raw.users."""
 
 from __future__ import annotations
 

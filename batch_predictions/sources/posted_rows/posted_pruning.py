@@ -3,7 +3,7 @@
 What was removed is counted in `posted_pruned`, in the transaction that removes it, so that the
 state of a day (`PostedRows.event_state`) is the same before and after: its ingest is not due again.
 
-Removes posted rows that the warehouse has had for as long as the settings keep them.
+The settings say for how long the warehouse must have had them.
 """
 
 from __future__ import annotations

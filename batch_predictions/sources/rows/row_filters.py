@@ -1,6 +1,6 @@
 """Conditions on the rows of files, from the setting `source.where`.
 
-SQL of the columns of raw tables from the matched columns of a source.
+Here is also the SQL of the columns of raw tables from the matched columns of a source.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ own subqueries, no catalogue of DuckDB. A condition names columns of its row: it
 that no function of tables can stand in it. Both call only functions that DuckDB declares to be
 consistent, which read no setting, secret or clock, so that a second run gives the same rows.
 
-DuckDB in memory, for queries over rows of a source.
+DuckDB is in memory here.
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 A row names its week by any day of the week, or by its first and last day. A promotion of several
 weeks has one row for each of them.
 
-The day of rows that have none of their own: the newest of their file.
-
-A day far after the others, such as one of 2062, is not it: the rows would wait for that day.
+Rows that have no day of their own have the newest of their file. A day far after the others, such
+as one of 2062, is not it: the rows would wait for that day.
 """
 
 from __future__ import annotations

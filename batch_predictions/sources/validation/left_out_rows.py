@@ -1,6 +1,6 @@
 """Leaves out rows by `source.where`, and repeats of overlapping files by `source.deduplicate`.
 
-Reasons of refused rows, grouped: without their values and row numbers.
+Reasons of refused rows are grouped without their values and row numbers.
 """
 
 from __future__ import annotations

@@ -4,15 +4,14 @@
 - A time with an offset (`-05:00`, ` -0500`), or a TIMESTAMP WITH TIME ZONE, is converted to the
   source's time zone.
 - A time without an offset is UTC; an offset beyond 14 hours is not read.
-- Dates and times may have English month names; see `month_names`.
+- Dates and times may have English month names.
 - A number is Unix time in seconds, milliseconds, microseconds or nanoseconds, decided by its size;
   a number of eight digits such as 20240131 is a date.
 
 In all functions, `value` is SQL of the value as read and `type_` is its DuckDB type.
 
-SQL of dates and times with English month names, such as `Jun 5, 2026` and RFC 2822.
-
-They are unambiguous, unlike `05/06/2026`. In all functions, `text` is SQL of the trimmed text.
+English month names, such as those of `Jun 5, 2026` and RFC 2822, are unambiguous, unlike
+`05/06/2026`. In their functions, `text` is SQL of the trimmed text.
 """
 
 from __future__ import annotations

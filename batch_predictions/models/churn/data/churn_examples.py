@@ -1,7 +1,5 @@
 """Customers as of past days with their outcomes: what churn models are fitted and tested on.
 
-The past days that a training uses as cut-offs.
-
 A cut-off is a past day on which customers are described by what was known then; their outcome is
 what they bought in the horizon after it.
 """

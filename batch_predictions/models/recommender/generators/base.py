@@ -1,6 +1,6 @@
 """A candidate generator, declared: which class, with which parameters, where it applies.
 
-The candidate generators: those declared in this folder, and those of plugins.
+The generators are those declared in this folder, and those of plugins.
 """
 
 from __future__ import annotations

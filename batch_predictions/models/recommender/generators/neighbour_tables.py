@@ -1,8 +1,7 @@
 """Tables of each item's nearest neighbours: computed in blocks, summed over histories.
 
-Item-to-item weights: which history item contributes most to a score.
-
-The base of recommenders that score items by a table of each item's nearest neighbours.
+Here are also item-to-item weights, which say which history item contributes most to a score, and
+the base of recommenders that score items by such a table.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Configuration of a two-stage recommender, and side information on users and items.
 
-Label windows: past hold-outs from which a ranker learns.
-
-A label window is a hold-out: candidates of its users come from generators fitted on the days
+A label window is a past hold-out from which a ranker learns: candidates of its users come from generators fitted on the days
 before it, and the items that they took in it are the labels. Where few users return, more
 windows are added, until there are enough users or history ends.
 """

@@ -1,8 +1,7 @@
 """Batches of texts of similar length, so that little of a batch is padding.
 
-Instructions that this machine's processor supports.
-
-Log-probabilities, class shares, and the coefficients of a logistic regression by class.
+Here is also what several models share: instructions that this machine's processor supports,
+log-probabilities, class shares, and the coefficients of a logistic regression by class.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rows of integers of different lengths, stored in two flat arrays: the token ids of texts.
 
-Types of the numpy arrays that the sentiment modules pass to each other.
+Here are also the types of the numpy arrays that the sentiment modules pass to each other.
 """
 
 from __future__ import annotations
