@@ -1,6 +1,7 @@
 """Result files: one Parquet file per shard with its hash, intact or scored again.
 
-Here is also the manifest of a staged partition: its shards, and all that a worker needs to score them.
+Here is also the manifest of a staged partition: its shards, and all that a worker needs to score
+them.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ Rows are deleted in chunks, so that no transaction locks the store for long. A r
 marked `removing`, so that the pointer cannot move to it; if the process is killed, the next publish
 completes the removal.
 
-A publisher, a process that builds a release, holds a lock as long as it builds: an advisory lock of the PostgreSQL server, or that of
-a record (`process_records`) beside the SQLite store. The server or the operating system releases it
-when the process dies, on whatever host and with whatever number; a build without the lock is dead.
+A publisher, a process that builds a release, holds a lock as long as it builds: an advisory lock of
+the PostgreSQL server, or that of a record (`process_records`) beside the SQLite store. The server
+or the operating system releases it when the process dies, on whatever host and with whatever
+number; a build without the lock is dead.
 """
 
 from __future__ import annotations

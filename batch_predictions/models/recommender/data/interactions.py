@@ -3,7 +3,7 @@
 Rows are sorted by (user, item, date) when they are read, so that sums, and with them models, do not
 depend on the order in which a database returned the rows.
 
-`Sequences` has users' items in the order of time.
+`item_sequences` has users' items in the order of time.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ lists of equal lengths, a row may have lists `targets`, `is_seen`, `timestamps` 
 null list says that all is as usual: all events are of a target type, all items are seen, no time of
 day and no rating is known.
 
-`IdLookup` finds positions of ids among those of a model, again and again: `pyarrow.compute.index_in` hashes all of the model's ids again for every array that is looked up.
+`IdLookup` finds positions of ids among those of a model, again and again:
+`pyarrow.compute.index_in` hashes all of the model's ids again for every array that is looked up.
 """
 
 from __future__ import annotations

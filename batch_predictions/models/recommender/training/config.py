@@ -1,8 +1,8 @@
 """Configuration of a two-stage recommender, and side information on users and items.
 
-A label window is a past hold-out from which a ranker learns: candidates of its users come from generators fitted on the days
-before it, and the items that they took in it are the labels. Where few users return, more
-windows are added, until there are enough users or history ends.
+A label window is a past hold-out from which a ranker learns: candidates of its users come from
+generators fitted on the days before it, and the items that they took in it are the labels. Where
+few users return, more windows are added, until there are enough users or history ends.
 """
 
 from __future__ import annotations
