@@ -1,4 +1,4 @@
-"""Settings of operations: alerts, checks of unusual days, prices, and how often models are trained."""
+"""Settings of operations: alerts, checks of unusual days, prices, the cadence of trainings."""
 
 from __future__ import annotations
 

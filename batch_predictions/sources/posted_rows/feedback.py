@@ -1,4 +1,4 @@
-"""Events that applications have posted, as the source of raw.feedback, and sign-ups, as raw.users."""
+"""Events and sign-ups that applications have posted, as sources of raw.feedback and raw.users."""
 
 from __future__ import annotations
 
