@@ -95,10 +95,8 @@ def predict(
     """
     from complete_journey_home import FIRST
 
-    from batch_predictions.models.churn.churn_model import ChurnModel
-    from batch_predictions.models.churn.churn_training import EstimatorTrainer
-    from batch_predictions.models.churn.data.churn_examples import Examples
-    from batch_predictions.models.churn.data.churn_windows import training_windows
+    from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
+    from batch_predictions.models.churn.data.churn_examples import Examples, training_windows
     from batch_predictions.models.churn.estimators.churn_registry import estimator_specs
 
     windows = training_windows(

@@ -30,7 +30,7 @@ from common import log, machine, print_json
 from kills import stage_of
 from shop_home import Answers, ShopHome, make_shop
 
-from batch_predictions.serving.release.publisher_liveness import register_publisher
+from batch_predictions.serving.release.release_pruning import register_publisher
 from batch_predictions.serving.store.store import Store
 from batch_predictions.warehouse.partition_files import scratch_dir
 
@@ -159,7 +159,7 @@ def _of_the_ui() -> None:
 _IS_DEAD = """
 import sys
 from batch_predictions.serving.store.store import Store
-from batch_predictions.serving.release.publisher_liveness import is_dead
+from batch_predictions.serving.release.release_pruning import is_dead
 store = Store(sys.argv[1])
 with store.write() as db:
     print(is_dead(store, db, sys.argv[2]))

@@ -14,7 +14,7 @@ from batch_predictions.models.demand.data.calendar import country_holidays, holi
 from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.sources.adapters.complete_journey import PACKAGE, CompleteJourneySource
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY, FIRST_WEEK, LAST_DAY
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_literal
 
 MAX_LINE_UNITS = 24
 """Units of one line are capped: more of them are wholesale purchases or errors."""

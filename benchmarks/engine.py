@@ -210,7 +210,7 @@ def _count_results(path: Path) -> int:
 
 def _hash(path: Path) -> str:
     """Hash of the bytes of all results, in the order of the shards."""
-    from batch_predictions.inference.staging_manifest import StagingManifest, result_path
+    from batch_predictions.inference.results import StagingManifest, result_path
 
     digest = hashlib.sha256()
     for shard in StagingManifest.read(path).shards:
@@ -220,7 +220,7 @@ def _hash(path: Path) -> str:
 
 def _kill_and_resume(path: Path) -> dict[str, Any]:
     """Kills a run at half of the shards; counts what the next run scores, and compares bytes."""
-    from batch_predictions.inference.staging_manifest import StagingManifest
+    from batch_predictions.inference.results import StagingManifest
 
     shards = len(StagingManifest.read(path).shards)
     if _count_results(path) < shards:  # An earlier run was interrupted.

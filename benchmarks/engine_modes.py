@@ -24,8 +24,8 @@ def measure(mode: str, path: Path) -> dict[str, float]:
     import torch
 
     from batch_predictions.inference.pools.engine import score
+    from batch_predictions.inference.results import StagingManifest, result_path
     from batch_predictions.inference.shards import Worker
-    from batch_predictions.inference.staging_manifest import StagingManifest, result_path
     from batch_predictions.settings import InferenceSettings
 
     # The same for all modes: a second BLAS thread would make the bare loop cost more than the

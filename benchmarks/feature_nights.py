@@ -216,7 +216,7 @@ def _measure_tiles(
     settings: Any, warehouse: Any, last: dt.date, values: dict[str, Any]
 ) -> dict[str, float]:
     from batch_predictions.features.sql.queries import user_item_history
-    from batch_predictions.features.tiles.readiness import outdated_tiles
+    from batch_predictions.features.tiles.building import outdated_tiles
     from batch_predictions.warehouse.schema_sql import tables_in
 
     for path in (warehouse.folder / "tiles").glob(f"*/date={last}"):

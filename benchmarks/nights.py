@@ -91,7 +91,7 @@ def make_older(home: Path, days: int) -> None:
 
 def make_partitions_older(home: Path, day: dt.date, table_days: int) -> None:
     """Lets partitions of old days have been written long enough ago to be removed."""
-    from batch_predictions.features.tiles.tile_retention import KEEP_DAYS
+    from batch_predictions.features.tiles.building import KEEP_DAYS
     from batch_predictions.operations.retention.partition_retention import MIN_AGE_SECONDS
 
     written = time.time() - MIN_AGE_SECONDS - 86_400

@@ -114,7 +114,7 @@ def time_instances(manifest_path: Path, repeats: int) -> dict[str, Any]:
     """Users a second of wall time by one instance, by two threads and by two processes."""
     from batch_predictions.inference.pools.processes import ProcessPool
     from batch_predictions.inference.pools.threads import ThreadPool
-    from batch_predictions.inference.staging_manifest import StagingManifest, result_path
+    from batch_predictions.inference.results import StagingManifest, result_path
 
     manifest = StagingManifest.read(manifest_path)
     shards = [shard.name for shard in manifest.shards]

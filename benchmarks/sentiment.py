@@ -28,7 +28,6 @@ from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.fold_cache import FoldCache, hash_inputs
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.sentiment_registry import validate_names
-from batch_predictions.models.sentiment.sentiment_candidates import NET_DEFAULT, candidates_by_size
 from batch_predictions.models.sentiment.sentiment_metrics import (
     ACCURACY,
     MACRO_F1,
@@ -36,11 +35,12 @@ from batch_predictions.models.sentiment.sentiment_metrics import (
 )
 from batch_predictions.models.sentiment.sentiment_selection import (
     FOLDS,
+    NET_DEFAULT,
+    candidates_by_size,
     choose_best,
     compare_on_folds,
 )
 from batch_predictions.models.sentiment.sentiment_training import BASELINE, ClassifierTrainer
-from batch_predictions.models.sentiment.text.arrays import Floats
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import (
     Labels,
@@ -50,6 +50,7 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     number_distinct,
     stratified_folds,
 )
+from batch_predictions.models.sentiment.text.ragged import Floats
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 

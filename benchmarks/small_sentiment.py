@@ -31,10 +31,10 @@ from small_reviews import HALVES, SETS, draw_sample, read_set, take_half
 from batch_predictions.models.common.bootstrap import percentile_interval, resample_counts
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.sentiment_candidates import LINEAR_CANDIDATES
 from batch_predictions.models.sentiment.sentiment_metrics import f1_by_class
 from batch_predictions.models.sentiment.sentiment_selection import (
     FOLDS,
+    LINEAR_CANDIDATES,
     ClassifierComparison,
     choose_best,
     choose_significant,

@@ -134,7 +134,7 @@ class Stages:
         from batch_predictions.inference.partition_loading import load_partition
         from batch_predictions.inference.partition_staging import sql_parameters, stage_partition
         from batch_predictions.inference.pools import engine
-        from batch_predictions.inference.staging_manifest import StagingManifest
+        from batch_predictions.inference.results import StagingManifest
         from batch_predictions.inference.validation import validate
         from batch_predictions.models.model_store import ModelStore
         from batch_predictions.warehouse import Warehouse

@@ -6,7 +6,10 @@ import datetime as dt
 
 import numpy as np
 
-from batch_predictions.evaluation.purchases import PURCHASE_DAYS, purchase_parameters
+from batch_predictions.evaluation.outcomes import (
+    PURCHASE_DAYS,
+    purchase_parameters,
+)
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
 from batch_predictions.models.churn.churn_metrics import PairedComparison
 from batch_predictions.models.common.bootstrap import Row

@@ -5,7 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from batch_predictions.evaluation.reaction_sums import REACTION_SUMS, REACTIONS, cluster_sums
+from batch_predictions.evaluation.outcomes import (
+    REACTION_SUMS,
+    REACTIONS,
+    cluster_sums,
+)
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
 from batch_predictions.models.common.bootstrap import Interval, Row
 from batch_predictions.models.common.proportions import (

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.evaluation.reaction_sums import REACTION_SUMS, REACTIONS, cluster_sums
+from batch_predictions.evaluation.outcomes import (
+    REACTION_SUMS,
+    REACTIONS,
+    cluster_sums,
+)
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
 from batch_predictions.models.common.bootstrap import Row
 from batch_predictions.models.common.proportions import clustered_proportion, proportion
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, FEEDBACK, RECOMMENDATIONS, Table
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.sql_literals import date_list, days_condition
+from batch_predictions.warehouse.path_sql import date_list, days_condition
 
 MODEL = "recommender"
 _RELEASE_DAY = "try_cast(left(release_id, 10) as DATE)"

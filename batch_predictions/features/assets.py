@@ -8,7 +8,7 @@ import dagster as dg
 
 from batch_predictions.features.asset_arguments import asset_arguments
 from batch_predictions.features.base import FeatureTable
-from batch_predictions.features.tiles.readiness import outdated_tiles, tile_problems
+from batch_predictions.features.tiles.building import outdated_tiles, tile_problems
 from batch_predictions.settings import Settings
 from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
 from batch_predictions.tables import TABLES

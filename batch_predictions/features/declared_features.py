@@ -1,8 +1,10 @@
-"""The platform's own feature tables."""
+"""The platform's own feature tables, with the plots of a day for the assets' metadata."""
 
 from __future__ import annotations
 
-from batch_predictions.features import feature_plots
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from batch_predictions.features.base import FeatureTable
 from batch_predictions.features.sql import demand_sql
 from batch_predictions.tables import (
@@ -13,12 +15,103 @@ from batch_predictions.tables import (
     USER_ACTIVITY,
     USER_SEGMENTS,
 )
+from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.reporting import item_labels, new_axes
 
-user_activity = FeatureTable(USER_ACTIVITY, plot=feature_plots.PLOTS[USER_ACTIVITY.name])
-item_activity = FeatureTable(ITEM_ACTIVITY, plot=feature_plots.PLOTS[ITEM_ACTIVITY.name])
-user_segments = FeatureTable(USER_SEGMENTS, plot=feature_plots.PLOTS[USER_SEGMENTS.name])
-item_state = FeatureTable(ITEM_STATE, plot=feature_plots.PLOTS[ITEM_STATE.name])
-churn_features = FeatureTable(CHURN_FEATURES, plot=feature_plots.PLOTS[CHURN_FEATURES.name])
-demand_series = FeatureTable(
-    DEMAND, parameters=demand_sql.parameters, plot=feature_plots.PLOTS[DEMAND.name]
-)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Plot = Callable[[Warehouse, str], "Figure | None"]
+
+
+def _bars(title: str, sql: str, xlabel: str, ylabel: str) -> Plot:
+    """Bars of a query's columns: label and height, or an item's title, its id and height."""
+
+    def draw(warehouse: Warehouse, day: str) -> Figure | None:
+        rows = warehouse.query(sql, {"date": as_date(day)})
+        if not rows.num_rows:
+            return None
+        figure, ax = new_axes(f"{title}, {day}")
+        *names, heights = (column.to_pylist() for column in rows.columns)
+        labels = [str(label) for label in names[-1]]
+        if len(names) == 2:
+            labels = item_labels(list(zip(*names, strict=True)))
+        # Two items may have one title: bars of equal labels would be drawn as one.
+        ax.bar(range(len(labels)), heights, color="#4c78a8")
+        ax.set_xticks(range(len(labels)), labels)
+        ax.set_xlabel(xlabel, fontsize=9)
+        ax.set_ylabel(ylabel, fontsize=9)
+        if max(map(len, labels)) > 8:
+            ax.tick_params(axis="x", rotation=30)
+            for label in ax.get_xticklabels():
+                label.set_ha("right")
+        return figure
+
+    return draw
+
+
+PLOTS: dict[str, Plot] = {
+    "user_activity": _bars(
+        "Users by days since their newest interaction",
+        """select case when days_inactive < 1 then '0' when days_inactive < 3 then '1-2'
+        when days_inactive < 7 then '3-6' when days_inactive < 14 then '7-13'
+        when days_inactive < 28 then '14-27' when days_inactive < 84 then '28-83'
+        else '84+' end as days, count(*) as users
+        from features.user_activity where date = $date group by 1 order by min(days_inactive)""",
+        "days inactive",
+        "users",
+    ),
+    "item_activity": _bars(
+        "Items with most interactions in the last 28 days",
+        """select s.title, a.item_id, a.events_28d
+        from features.item_activity a join features.item_state s
+        on s.item_id = a.item_id and s.date = $date
+        where a.date = $date order by a.events_28d desc, a.item_id limit 12""",
+        "",
+        "interactions",
+    ),
+    "user_segments": _bars(
+        "Users by age bracket",
+        """select age_bracket, count(*) as users from features.user_segments
+        where date = $date group by 1 order by age_bracket = 'unknown', age_bracket <> 'under 19',
+        age_bracket""",
+        "age bracket",
+        "users",
+    ),
+    "item_state": _bars(
+        "Available items by category",
+        """select category, count(*) as items from features.item_state
+        where date = $date and available group by 1 order by 2 desc, 1 limit 12""",
+        "",
+        "items",
+    ),
+    "churn_features": _bars(
+        "Active customers by days inactive relative to their mean gap",
+        """select case when overdue is null then 'one visit' when overdue < 0.5 then 'under 0.5'
+        when overdue < 1 then '0.5 to 1' when overdue < 2 then '1 to 2'
+        when overdue < 4 then '2 to 4' else '4 and more' end as overdue_bin, count(*) as customers
+        from features.churn_features where date = $date group by 1
+        order by min(coalesce(overdue, 1e9))""",
+        "days inactive / mean gap between visits",
+        "customers",
+    ),
+    "demand": _bars(
+        "Units of the last 28 days, by days before",
+        """with days as (
+            select unnest(units[-28:]) as units, unnest(range(28)) as position
+            from features.demand where date = $date and level <> 'category' and len(units) >= 28
+        )
+        select 27 - position as days_ago, sum(units) as units
+        from days group by 1 order by 1 desc""",
+        "days before",
+        "units",
+    ),
+}
+
+
+user_activity = FeatureTable(USER_ACTIVITY, plot=PLOTS[USER_ACTIVITY.name])
+item_activity = FeatureTable(ITEM_ACTIVITY, plot=PLOTS[ITEM_ACTIVITY.name])
+user_segments = FeatureTable(USER_SEGMENTS, plot=PLOTS[USER_SEGMENTS.name])
+item_state = FeatureTable(ITEM_STATE, plot=PLOTS[ITEM_STATE.name])
+churn_features = FeatureTable(CHURN_FEATURES, plot=PLOTS[CHURN_FEATURES.name])
+demand_series = FeatureTable(DEMAND, parameters=demand_sql.parameters, plot=PLOTS[DEMAND.name])

@@ -6,8 +6,7 @@ import dagster as dg
 from batch_predictions.features.asset_arguments import asset_arguments
 from batch_predictions.features.sql.demand_sql import parameters
 from batch_predictions.features.tiles.base import Tile
-from batch_predictions.features.tiles.building import write_tile
-from batch_predictions.features.tiles.readiness import tile_problems
+from batch_predictions.features.tiles.building import tile_problems, write_tile
 from batch_predictions.features.tiles.tile_fingerprints import RawDays
 from batch_predictions.settings import Settings
 from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions

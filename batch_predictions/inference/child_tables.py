@@ -14,12 +14,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.inference.results import StagingManifest
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging_manifest import StagingManifest
 from batch_predictions.tables import Column, Table
-from batch_predictions.warehouse.path_sql import quote_files
+from batch_predictions.warehouse.path_sql import quote_files, quote_literal
 from batch_predictions.warehouse.schema_sql import WarehouseError, fixed_columns, typed_rows
-from batch_predictions.warehouse.sql_literals import quote_literal
 
 ChildTables = Mapping[str, Table]
 """Child tables by the column of the scorer's rows that holds their rows."""

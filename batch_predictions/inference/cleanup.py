@@ -12,8 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from batch_predictions.inference.results import result_files
-from batch_predictions.inference.staging_manifest import MANIFEST, StagingManifest
+from batch_predictions.inference.results import MANIFEST, StagingManifest, result_files
 
 DAY_SECONDS = 86_400
 HANDLES = ".handles"

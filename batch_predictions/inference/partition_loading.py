@@ -8,9 +8,8 @@ from pathlib import Path
 
 from batch_predictions.inference.child_tables import rows_query
 from batch_predictions.inference.result_queries import results_query
-from batch_predictions.inference.results import result_files
+from batch_predictions.inference.results import StagingManifest, result_files
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging_manifest import StagingManifest
 from batch_predictions.tables import EXCLUSIONS, Table
 from batch_predictions.warehouse import Warehouse, WriteResult
 

@@ -14,9 +14,8 @@ from batch_predictions.inference.child_tables import (
     rows_query,
     validate_columns,
 )
-from batch_predictions.inference.results import result_files
+from batch_predictions.inference.results import StagingManifest, result_files
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging_manifest import StagingManifest
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.path_sql import quote_files

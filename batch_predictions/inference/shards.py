@@ -16,9 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.inference.device import set_current_device
-from batch_predictions.inference.results import write_result
+from batch_predictions.inference.results import Shard, StagingManifest, result_path, write_result
 from batch_predictions.inference.scorer import EXCLUDED, Scorer, ScorerContext
-from batch_predictions.inference.staging_manifest import Shard, StagingManifest, result_path
 from batch_predictions.tables.discovery import load_plugins
 
 

@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 from batch_predictions.core.durability import rename_if_absent, write_and_fsync
 from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.core.redaction import mask
+from batch_predictions.inference.results import MANIFEST, Shard, StagingManifest
 from batch_predictions.inference.scorer import Scorer, scorer_name
-from batch_predictions.inference.staging_manifest import MANIFEST, Shard, StagingManifest
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.settings.checks_settings import ChecksSettings
+from batch_predictions.settings.operations_settings import ChecksSettings
 from batch_predictions.tables import EXCLUSIONS, Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.partition_profiles import read_profile

@@ -12,9 +12,8 @@ import duckdb
 from batch_predictions.core.redaction import shows_identifiers
 from batch_predictions.inference.child_tables import ChildTables, integrity_queries
 from batch_predictions.inference.result_queries import result_views
-from batch_predictions.inference.results import damaged_results
+from batch_predictions.inference.results import StagingManifest, damaged_results
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging_manifest import StagingManifest
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.schema_sql import WarehouseError, used_parameters

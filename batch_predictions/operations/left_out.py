@@ -17,7 +17,7 @@ from batch_predictions.sources.posted_rows.feedback import FeedbackSource
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.sources.source_registry import current_date, event_types
 from batch_predictions.sources.validation.event_types import EventTypes
-from batch_predictions.sources.validation.reasons import general_reason_sql
+from batch_predictions.sources.validation.left_out_rows import general_reason_sql
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS, QUARANTINE, TABLES, Table
 from batch_predictions.tables.partitions import latest_ended_week
 from batch_predictions.warehouse import Warehouse

@@ -1,6 +1,8 @@
 """Examines whether a machine suffices for a home: Python, cores, memory, disk, GPU, daemon.
 
 For people who ask why something is slow or does not start; each finding says what to do.
+
+It also measures what a home takes of its disk.
 """
 
 from __future__ import annotations
@@ -12,19 +14,46 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 from batch_predictions.core.home import State
 from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.core.process_records import running_processes
 from batch_predictions.core.redaction import redact
 from batch_predictions.inference.device import choose_device, instance_count
-from batch_predictions.operations.disk_usage import disk_of
 from batch_predictions.operations.records import RunRecords
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
 from batch_predictions.sources.source_registry import current_date, source_of
+
+
+class DiskUsage(NamedTuple):
+    """Bytes of a disk."""
+
+    total: int
+    used: int
+    free: int
+
+
+def disk_of(home: Path) -> DiskUsage:
+    """Total, used and free bytes of the disk that a home is on, or would be."""
+    home = home.absolute()
+    existing = next(path for path in (home, *home.parents) if path.exists())
+    return DiskUsage(*shutil.disk_usage(existing))
+
+
+def file_sizes(folder: str) -> Iterator[int]:
+    """Bytes of every file below a folder, in which a run may replace files meanwhile."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                yield Path(root, name).lstat().st_size
+            except FileNotFoundError:
+                # A run replaced it meanwhile.
+                continue
+
 
 MIN_MEMORY_GIB = 4.0
 """The demo's trainings take 2.1 GiB; with less than this, other programs leave too little."""

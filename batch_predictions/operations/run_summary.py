@@ -1,15 +1,24 @@
-"""The summary that a run prints, and that a run with nothing to do repeats."""
+"""The summary that a run prints, and that a run with nothing to do repeats.
+
+That of a demo run has tables and rows, some lookups, and the next commands.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from batch_predictions.serving.lookup import Lookup, demand_lookup
+from batch_predictions.serving.lookup.audience_lookup import retention
+from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment, sentiment_lines
+from batch_predictions.serving.release.sign_ups import add_sign_ups
+from batch_predictions.serving.store.store import Store
+from batch_predictions.settings import Settings
 from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES
 from batch_predictions.tables.partitions import latest_ended_week
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse import Warehouse, as_date
 
 EVENT_TABLES = (INTERACTIONS.name, REVIEWS.name)
 
@@ -97,3 +106,140 @@ def count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) -> 
                 )
             )
     return counts
+
+
+SIMULATED_USER = {"user_id": "simulated-sign-up", "age_bracket": "35-44"}
+
+
+def simulate_sign_up(settings: Settings) -> None:
+    """Adds one new user, marked as simulated, to the release that is served."""
+    with Store.of(settings) as store:
+        add_sign_ups(store, [SIMULATED_USER], simulated=True)
+
+
+def as_text(settings: Settings, summary: Summary, *, with_lookups: bool) -> str:
+    """The summary as lines of text.
+
+    Args:
+        settings: of the home.
+        summary: of the run.
+        with_lookups: add some lookups, which show ids of users and items.
+    """
+    lookups = _lookup_lines(settings, summary) if with_lookups else iter(())
+    parts = [_work_lines(summary), lookups, _next_lines(settings, summary)]
+    return "\n".join(line for lines in parts for line in lines)
+
+
+def _work_lines(summary: Summary) -> Iterator[str]:
+    yield f"Done in {summary.seconds:.0f} s. Home: {summary.home}"
+    yield ""
+    for line in summary.repaired:
+        yield f"  repaired     {line}"
+    if summary.ingested:
+        span = f"{summary.ingested[0]} to {summary.ingested[-1]}"
+        yield f"  ingested     {len(summary.ingested)} days of new or changed rows, {span}"
+    else:
+        yield "  ingested     nothing: the source has not changed"
+    for decision in summary.trained:
+        model, through = decision["model"], decision["effective_from"]
+        yield f"  trained      {model} through {through}: {decision['decision']}"
+        yield f"               {decision['why']}"
+    if not summary.trained:
+        yield "  trained      nothing: all models are up to date"
+    span = summary.last_day
+    if summary.first_day != summary.last_day:
+        span = f"{summary.first_day} to {summary.last_day}"
+    yield f"  predicted    {span}"
+    for table, rows in summary.rows.items():
+        yield f"               {rows:>9,} rows of {table} as of {summary.last_day}"
+    yield f"  released     {summary.release_id or 'nothing'}"
+    for name, reason in summary.failed.items():
+        yield f"  failed       {name}: {reason}"
+    for line in summary.skipped:
+        yield f"  skipped      {line}"
+    for line in summary.left_out:
+        yield f"  left out     {line}"
+    for table, keys in summary.stale.items():
+        days = keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
+        yield f"  stale        {table} {days}: made from rows that were corrected since"
+    if summary.stale:
+        first = min(key for keys in summary.stale.values() for key in keys)
+        yield f"               `batch-predictions run --from {first}` makes them again"
+
+
+def _lookup_lines(settings: Settings, summary: Summary) -> Iterator[str]:
+    """Lookups of every use case that has rows."""
+    if not summary.release_id:
+        return
+    yield ""
+    yield "Lookups:"
+    with Lookup(settings) as lookup:
+        if summary.rows.get("demographic_recommendations"):
+            yield from _recommendation_lines(settings, summary, lookup)
+        yield from _sentiment_lines(settings, summary, lookup)
+        if summary.rows.get("retention_audience"):
+            first = retention(lookup, 1)["rows"][0]
+            yield "  batch-predictions lookup retention"
+            yield f"    1. {first['user_id']}: {first['reason']}"
+        if summary.rows.get("replenishment_orders"):
+            yield from _demand_lines(lookup)
+
+
+def _recommendation_lines(settings: Settings, summary: Summary, lookup: Lookup) -> Iterator[str]:
+    """A user with recommendations, one known by age only, and an unknown one."""
+    user = Warehouse.of(settings).value(
+        """select user_id from predictions.recommendations where date = $date::DATE
+        order by user_id limit 1""",
+        {"date": summary.last_day},
+    )
+    bracket = SIMULATED_USER["age_bracket"]
+    examples: list[tuple[str, dict[str, Any]]] = [
+        (f"new-user --age-bracket {bracket}", {"user_id": "new-user", "age_bracket": bracket}),
+        ("unknown-user", {"user_id": "unknown-user"}),
+    ]
+    if user:
+        examples.insert(0, (str(user), {"user_id": user}))
+    for arguments, query in examples:
+        answer = lookup.recommendations(**query, k=3)
+        items = ", ".join(str(item["title"] or item["item_id"]) for item in answer["items"])
+        yield f"  batch-predictions lookup recommendations {arguments}"
+        yield f"    {answer['source']}: {items}"
+
+
+def _sentiment_lines(settings: Settings, summary: Summary, lookup: Lookup) -> Iterator[str]:
+    """The item with the most reviews, one whose sentiment changed first."""
+    item = Warehouse.of(settings).value(
+        """select item_id from predictions.item_sentiments where week = $week
+        order by changed desc, reviews desc, item_id limit 1""",
+        {"week": latest_ended_week(as_date(summary.last_day))},
+    )
+    if item:
+        yield f"  batch-predictions lookup sentiment {item}"
+        yield from (f"    {line}" for line in sentiment_lines(item_sentiment(lookup, item)))
+
+
+def _demand_lines(lookup: Lookup) -> Iterator[str]:
+    """The item of the largest order, or of the highest stock level where stock is not known."""
+    item = demand_lookup.orders(lookup, limit=1)["orders"][0]["item_id"]
+    yield f"  batch-predictions lookup forecast {item}"
+    lines = list(demand_lookup.forecast_lines(demand_lookup.forecast(lookup, item)))
+    yield from (f"    {line}" for line in lines[:4])
+    yield f"  batch-predictions lookup orders {item}"
+    yield from (
+        f"    {line}" for line in demand_lookup.order_lines(demand_lookup.orders(lookup, item))
+    )
+
+
+def _next_lines(settings: Settings, summary: Summary) -> Iterator[str]:
+    database = f"{settings.home}/warehouse.duckdb"
+    table = "recommendations" if summary.rows.get("recommendations") else "item_sentiments"
+    yield ""
+    yield "Next:"
+    yield "  batch-predictions models metrics           metrics of models and baselines"
+    yield "  batch-predictions ui                       the asset graph, schedules and plots"
+    if summary.release_id:
+        yield "  batch-predictions serve                    lookups over HTTP, and an explorer:"
+        yield "                                             http://127.0.0.1:8080/explorer"
+    yield f"  duckdb -readonly {database} \\"
+    yield f'      "from predictions.{table} limit 20"'
+    yield "  batch-predictions init                     settings for tables of your own"

@@ -12,7 +12,7 @@ from typing import Any
 
 from batch_predictions.core.home import State, read_state
 from batch_predictions.models.model_store import ModelStore
-from batch_predictions.operations.disk_usage import disk_of, file_sizes
+from batch_predictions.operations.machine import disk_of, file_sizes
 from batch_predictions.operations.records import (
     DEAD,
     CheckState,

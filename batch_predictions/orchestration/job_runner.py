@@ -21,8 +21,7 @@ from batch_predictions.orchestration import dagster_internals
 from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration.dead_runs import owner
 from batch_predictions.orchestration.failures import Failure, failures_of
-from batch_predictions.orchestration.job_assets import JobAssets
-from batch_predictions.orchestration.jobs import JobSpec
+from batch_predictions.orchestration.jobs import JobAssets, JobSpec
 from batch_predictions.orchestration.progress import LOGGER, ProgressBar
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table

@@ -2,35 +2,81 @@
 
 Each job is planned when the one before has ended, from what the home has then, so that a night
 that was interrupted goes on where it was, and a command does what a night would do.
+
+A run may be planned for some of the tables and models, with what they need.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import dagster as dg
 
 from batch_predictions.core.home import State, read_state
+from batch_predictions.inference.base import asset_key_of
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training import Training, trainings
 from batch_predictions.orchestration import jobs
-from batch_predictions.orchestration.job_assets import JobAssets
+from batch_predictions.orchestration.jobs import NIGHTLY, WEEKLY_TRAINING, JobAssets
 from batch_predictions.orchestration.nights import PlannedRun
 from batch_predictions.orchestration.run_process import prepare_process
-from batch_predictions.orchestration.run_selection import select_assets
 from batch_predictions.planning.repair import begin_repair, read_repair
 from batch_predictions.planning.run_plan import RunPlan, days_due, plan_run, training_due
 from batch_predictions.planning.unchanged import are_weeks_unchanged, is_night_unchanged
-from batch_predictions.settings import Settings
+from batch_predictions.settings import Settings, SettingsError
 from batch_predictions.sources.base import Source
 from batch_predictions.sources.home_state import initialise_home
 from batch_predictions.sources.source_registry import source_of
-from batch_predictions.tables import EVENT_TABLES, TABLES
+from batch_predictions.tables import (
+    DEMOGRAPHIC_RECOMMENDATIONS,
+    EVENT_TABLES,
+    RECOMMENDATIONS,
+    TABLES,
+)
 from batch_predictions.tables.partitions import days_between
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.reporting import CADENCE
+
+MADE_GROUPS = tuple(
+    group
+    for group in (*WEEKLY_TRAINING.groups, *NIGHTLY.groups)
+    if group not in ("sources", "serving")
+)
+"""Groups whose assets can be selected; sources are ingested and a release is made in any case."""
+
+
+def select_assets(graph: dg.BaseAssetGraph, names: Iterable[str]) -> frozenset[dg.AssetKey]:
+    """Resolves names to assets, with all that they need; recommendations need the fallback.
+
+    Args:
+        graph: the asset graph.
+        names: of tables or models, such as `churn_scores`, `predictions.churn_scores` or
+            `models/churn`; of a name without schema all that have it.
+
+    Raises:
+        SettingsError: there is no such table or model; the message lists them.
+    """
+    groups = dg.AssetSelection.groups(*MADE_GROUPS)
+    known = groups.resolve(graph)
+    chosen: set[dg.AssetKey] = set()
+    for name in names:
+        path = name.replace("/", ".").split(".")
+        keys = {key for key in known if [*key.path][-len(path) :] == path}
+        if not keys:
+            shown = ", ".join(sorted({key.path[-1] for key in known if key.path[0] in _SHOWN}))
+            raise SettingsError(f"--only {name}: there is no such table or model: {shown}")
+        chosen |= keys
+    if asset_key_of(RECOMMENDATIONS) in chosen:
+        # Without the fallback, the release would have no list for users who are new.
+        chosen.add(asset_key_of(DEMOGRAPHIC_RECOMMENDATIONS))
+    needed = dg.AssetSelection.assets(*chosen).upstream() & groups
+    return frozenset(needed.resolve(graph))
+
+
+_SHOWN = ("predictions", "models")
+
 
 MAX_GAP_DAYS = 7
 """Partitions further apart are materialized by runs of their own."""

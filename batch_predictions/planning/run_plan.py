@@ -15,8 +15,10 @@ from batch_predictions.planning.training_cadence import reason_to_train
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW_TABLES, Source, SourceError
 from batch_predictions.sources.ingest import days_to_ingest
-from batch_predictions.sources.posted_rows.feedback import feedback_days_due
-from batch_predictions.sources.posted_rows.posted_users import posted_users_fingerprint
+from batch_predictions.sources.posted_rows.feedback import (
+    feedback_days_due,
+    posted_users_fingerprint,
+)
 from batch_predictions.sources.source_registry import current_date
 from batch_predictions.tables import FEEDBACK, USERS, Table
 from batch_predictions.tables.partitions import (

@@ -18,9 +18,9 @@ from batch_predictions.models.sentiment.item_aggregates import (
     wilson_interval,
 )
 from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
-from batch_predictions.models.sentiment.text.arrays import Doubles
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import CLASSES
+from batch_predictions.models.sentiment.text.ragged import Doubles
 from batch_predictions.predictions import sentiment_plots as plots
 from batch_predictions.predictions.review_sentiments import UNTRAINED
 from batch_predictions.settings import Settings

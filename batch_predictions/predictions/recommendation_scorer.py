@@ -15,11 +15,10 @@ from batch_predictions.inference.topk import Index
 from batch_predictions.models.recommender.base import LinearRecommender, Ranking, Recommender
 from batch_predictions.models.recommender.business_rules import Rules
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import encode_ids, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
-from batch_predictions.models.recommender.data.staged_histories import read_histories
+from batch_predictions.models.recommender.data.staged_histories import IdLookup, read_histories
 from batch_predictions.models.recommender.explanations import explain_lists
 from batch_predictions.models.recommender.ranker.two_stage import TwoStageRecommender
 from batch_predictions.models.recommender.recommender_registry import is_linear, is_two_stage, load

@@ -21,7 +21,7 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions.tables.audience_tables import RETENTION_LIST
-from batch_predictions.tables.ids import id_problem, visible_text
+from batch_predictions.tables.identifiers import id_problem, visible_text
 from batch_predictions.warehouse import Warehouse
 
 AD_HOC = "ad_hoc"

@@ -5,14 +5,16 @@ between levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictio
 `batch_predictions.yaml` in the working directory, the defaults.
 """
 
-from batch_predictions.settings.alerts_settings import AlertsSettings
 from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
-from batch_predictions.settings.checks_settings import ChecksSettings
-from batch_predictions.settings.costs_settings import CostsSettings
 from batch_predictions.settings.demand_settings import DemandSettings
-from batch_predictions.settings.environment import PREFIX, shareable_variables
 from batch_predictions.settings.http_settings import HttpSettings
 from batch_predictions.settings.loading import FILE_NAME, Settings, home_folder
+from batch_predictions.settings.operations_settings import (
+    AlertsSettings,
+    ChecksSettings,
+    CostsSettings,
+    TrainingSettings,
+)
 from batch_predictions.settings.platform_settings import (
     DuckDBSettings,
     ExecutionSettings,
@@ -27,8 +29,8 @@ from batch_predictions.settings.recommendations_settings import (
     RecommendationsSettings,
     RecommenderSettings,
 )
+from batch_predictions.settings.section import PREFIX, SettingsError, shareable_variables
 from batch_predictions.settings.sentiment_settings import SentimentSettings
-from batch_predictions.settings.settings_error import SettingsError
 from batch_predictions.settings.source_settings import (
     DeduplicateRule,
     EventTypeSettings,
@@ -37,7 +39,6 @@ from batch_predictions.settings.source_settings import (
     SourceSettings,
 )
 from batch_predictions.settings.template import as_yaml
-from batch_predictions.settings.training_settings import TrainingSettings
 
 __all__ = [
     "FILE_NAME",

@@ -15,13 +15,15 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from batch_predictions.core.redaction import configure, has_secret, is_secret_name, redact
-from batch_predictions.settings.alerts_settings import AlertsSettings
 from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
-from batch_predictions.settings.checks_settings import ChecksSettings
-from batch_predictions.settings.costs_settings import CostsSettings
 from batch_predictions.settings.demand_settings import DemandSettings
-from batch_predictions.settings.environment import PREFIX, require_withheld
 from batch_predictions.settings.http_settings import HttpSettings
+from batch_predictions.settings.operations_settings import (
+    AlertsSettings,
+    ChecksSettings,
+    CostsSettings,
+    TrainingSettings,
+)
 from batch_predictions.settings.platform_settings import (
     DuckDBSettings,
     ExecutionSettings,
@@ -35,10 +37,9 @@ from batch_predictions.settings.recommendations_settings import (
     RecommendationsSettings,
     RecommenderSettings,
 )
+from batch_predictions.settings.section import PREFIX, SettingsError, require_withheld
 from batch_predictions.settings.sentiment_settings import SentimentSettings
-from batch_predictions.settings.settings_error import SettingsError
 from batch_predictions.settings.source_settings import SourceSettings
-from batch_predictions.settings.training_settings import TrainingSettings
 from batch_predictions.settings.yaml_file import StrictYamlSource
 
 FILE_NAME = "batch_predictions.yaml"

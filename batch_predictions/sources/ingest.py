@@ -14,9 +14,9 @@ from batch_predictions.core.home import State
 from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source, SourceError
 from batch_predictions.sources.comparison import changed_partitions
 from batch_predictions.sources.manual_rows import with_manual_rows
-from batch_predictions.sources.posted_rows.feedback import validate_feedback
-from batch_predictions.sources.posted_rows.posted_users import (
+from batch_predictions.sources.posted_rows.feedback import (
     posted_users_fingerprint,
+    validate_feedback,
     with_posted_users,
 )
 from batch_predictions.sources.rows.ingest_log import (
@@ -24,11 +24,11 @@ from batch_predictions.sources.rows.ingest_log import (
     read_ingest_log,
     update_ingest_log,
 )
-from batch_predictions.sources.rows.memory_database import as_source_errors
+from batch_predictions.sources.rows.sandbox import as_source_errors
 from batch_predictions.sources.validation.row_checks import RowCounts, ValidatedRows, validate_rows
 from batch_predictions.tables import FEEDBACK, QUARANTINE, USERS, Table
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date, scratch_dir
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_literal
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,12 @@ from batch_predictions.core.durability import fsync_folder
 from batch_predictions.sources.rows.ingest_log import update_ingest_log
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.path_sql import quote_files, quote_pattern
-from batch_predictions.warehouse.sql_literals import days_condition, quote_literal
+from batch_predictions.warehouse.path_sql import (
+    days_condition,
+    quote_files,
+    quote_literal,
+    quote_pattern,
+)
 
 
 def add_manual_rows(warehouse: Warehouse, table: Table, name: str, rows: pa.Table) -> int:

@@ -17,7 +17,7 @@ from batch_predictions.core.durability import atomic_write
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.partition_files import scratch_dir
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_literal
 
 if TYPE_CHECKING:
     import pyarrow as pa

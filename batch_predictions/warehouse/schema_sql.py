@@ -13,9 +13,8 @@ from duckdb import DuckDBPyConnection
 
 from batch_predictions.core.redaction import mask
 from batch_predictions.tables import TABLES, Table
-from batch_predictions.warehouse.path_sql import quote_files, quote_pattern
+from batch_predictions.warehouse.path_sql import quote_files, quote_literal, quote_pattern
 from batch_predictions.warehouse.shared_database import open_cursor
-from batch_predictions.warehouse.sql_literals import quote_literal
 
 # Types that are cast to a declared type without loss, as regular expressions.
 _WIDENS: dict[str, str] = {

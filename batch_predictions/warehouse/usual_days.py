@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from batch_predictions.settings.checks_settings import ChecksSettings
+from batch_predictions.settings.operations_settings import ChecksSettings
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.partition_profiles import (
     ColumnProfile,

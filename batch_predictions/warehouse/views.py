@@ -12,8 +12,8 @@ from duckdb import connect as open_database
 
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse.partition_files import scratch_dir
+from batch_predictions.warehouse.path_sql import quote_literal
 from batch_predictions.warehouse.schema_sql import file_pattern, view_sql
-from batch_predictions.warehouse.sql_literals import quote_literal
 
 _complete: dict[Path, tuple[int, ...]] = {}
 """The state in which a file of views was last seen to be complete."""

@@ -38,7 +38,7 @@ from batch_predictions.core.redaction import mask
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import partition_files
-from batch_predictions.warehouse.path_sql import escape_pattern
+from batch_predictions.warehouse.path_sql import escape_pattern, quote_literal
 from batch_predictions.warehouse.schema_sql import (
     WarehouseError,
     check_partition_column,
@@ -53,7 +53,6 @@ from batch_predictions.warehouse.shared_database import (
     open_cursor,
     open_database,
 )
-from batch_predictions.warehouse.sql_literals import quote_literal
 from batch_predictions.warehouse.views import attach_copy, ensure_views
 
 if TYPE_CHECKING:

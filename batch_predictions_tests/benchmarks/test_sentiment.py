@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.cli.commands.benchmark_command import load_benchmark
-from batch_predictions.models.sentiment.sentiment_candidates import LINEAR_CANDIDATES
+from batch_predictions.models.sentiment.sentiment_selection import LINEAR_CANDIDATES
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 measure = load_benchmark("sentiment").measure

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from batch_predictions.core.relative_paths import validate_relative_path
-from batch_predictions.inference.staging_manifest import Shard
+from batch_predictions.inference.results import Shard
 from batch_predictions.models.model_store import Decision
 
 OUTSIDE = ["../a", "a/../../b", "/tmp/a", "", ".", "..", "a/..", "./a", "a//b", "a\0b"]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from batch_predictions.features.feature_plots import PLOTS
+from batch_predictions.features.declared_features import PLOTS
 from batch_predictions.features.sql.queries import parameters, sql
 from batch_predictions.features.tile_assets import tile_asset
 from batch_predictions.features.tiles.base import TILES

@@ -13,7 +13,7 @@ from batch_predictions.features.base import FeatureTable
 from batch_predictions.features.sql.demand_sql import parameters
 from batch_predictions.features.tile_assets import tile_asset
 from batch_predictions.features.tiles.base import TILES
-from batch_predictions.features.tiles.readiness import tile_problems
+from batch_predictions.features.tiles.building import tile_problems
 from batch_predictions.settings import Settings
 from batch_predictions.tables import INTERACTIONS, TABLES, USER_ACTIVITY, USER_ITEMS, USER_TOTALS
 from batch_predictions.warehouse import Warehouse, as_date

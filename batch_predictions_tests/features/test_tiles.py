@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 
 from batch_predictions.features.sql.queries import sql, user_item_days, user_item_history
 from batch_predictions.features.tiles.base import TILES
-from batch_predictions.features.tiles.building import is_current, write_tile
+from batch_predictions.features.tiles.building import is_current, remove_old_tiles, write_tile
 from batch_predictions.features.tiles.tile_fingerprints import RawDays, last_month_end, month_end
-from batch_predictions.features.tiles.tile_retention import remove_old_tiles
 from batch_predictions.settings import Settings
 from batch_predictions.sources.validation.event_types import DEFAULT_EVENTS, resolve_event_types
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, USER_TOTALS, USERS

@@ -13,8 +13,8 @@ import pytest
 
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.partition_loading import load_partition
+from batch_predictions.inference.results import StagingManifest, result_path
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging_manifest import StagingManifest, result_path
 from batch_predictions.inference.validation import (
     CHILD_ROWS_BELONG,
     KEYS_ACCOUNTED,

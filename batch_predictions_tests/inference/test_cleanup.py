@@ -11,8 +11,7 @@ import pytest
 
 from batch_predictions.inference.cleanup import HANDLES, remove_old_partitions
 from batch_predictions.inference.pools.engine import score
-from batch_predictions.inference.results import digest_path
-from batch_predictions.inference.staging_manifest import StagingManifest, result_path
+from batch_predictions.inference.results import StagingManifest, digest_path, result_path
 from batch_predictions.settings import InferenceSettings
 from batch_predictions_tests.worlds.engine import Staging
 

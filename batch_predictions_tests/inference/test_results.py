@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.pools.engine import score
-from batch_predictions.inference.results import digest_path
-from batch_predictions.inference.staging_manifest import StagingManifest, result_path
+from batch_predictions.inference.results import StagingManifest, digest_path, result_path
 from batch_predictions.inference.validation import validate
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse.schema_sql import WarehouseError

@@ -9,7 +9,7 @@ import pytest
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import scorer_name
 from batch_predictions.inference.shards import load_scorer_class
-from batch_predictions.models.recommender.generators.generator_registry import generators
+from batch_predictions.models.recommender.generators.base import generators
 from batch_predictions.settings import SettingsError
 from batch_predictions.tables import discovery
 from batch_predictions.tables.discovery import instances

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from batch_predictions.inference.results import StagingManifest, result_path
 from batch_predictions.inference.staging import StagingError
-from batch_predictions.inference.staging_manifest import StagingManifest, result_path
 from batch_predictions_tests.worlds.engine import (
     DAY,
     DoublingScorer,

@@ -11,8 +11,8 @@ import pytest
 
 from batch_predictions.inference.partition_loading import load_partition
 from batch_predictions.inference.pools.engine import score
+from batch_predictions.inference.results import StagingManifest, result_path
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging_manifest import StagingManifest, result_path
 from batch_predictions.inference.validation import KEYS_ACCOUNTED, Check, ValidationResult, validate
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS

@@ -11,8 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
-from batch_predictions.models.demographic.count_adjustment import NO_ADJUSTMENT, CountAdjustment
-from batch_predictions.models.demographic.demographic_model import DemographicModel
+from batch_predictions.models.demographic.demographic_model import (
+    NO_ADJUSTMENT,
+    CountAdjustment,
+    DemographicModel,
+)
 from batch_predictions.models.demographic.demographic_segments import (
     SegmentAdjustment,
     SegmentUsers,

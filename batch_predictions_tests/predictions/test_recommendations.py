@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, ScorerMetric, metrics_in
-from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS_SQL
-from batch_predictions.models.recommender.data.staged_histories import read_histories
+from batch_predictions.models.recommender.data.staged_histories import IdLookup, read_histories
 from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
 from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer

@@ -14,17 +14,16 @@ from batch_predictions.core.home import write_state
 from batch_predictions.features.sql.queries import parameters as feature_parameters
 from batch_predictions.features.sql.queries import sql
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS, ItemFeatures
-from batch_predictions.models.recommender.data.staged_histories import read_histories
+from batch_predictions.models.recommender.data.staged_histories import IdLookup, read_histories
 from batch_predictions.models.recommender.recommender_inputs import (
     _share_below,
     read_interactions,
     training_days,
     two_stage_config,
 )
-from batch_predictions.models.recommender.training.label_windows import label_windows
+from batch_predictions.models.recommender.training.config import label_windows
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.predictions.recommendations import parameters, recommendations
 from batch_predictions.settings import RecommenderSettings, Settings, SourceSettings

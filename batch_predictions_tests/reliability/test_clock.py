@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.serving.release.publisher_liveness import register_publisher
+from batch_predictions.serving.release.release_pruning import register_publisher
 from batch_predictions.warehouse.partition_files import scratch_dir
 from batch_predictions_tests.worlds.benchmark_scripts import import_benchmark, script_environment
 from batch_predictions_tests.worlds.serving import (
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 SCRIPT = """
 import datetime as dt, sys
 from pathlib import Path
-from batch_predictions.serving.release.publisher_liveness import is_dead
+from batch_predictions.serving.release.release_pruning import is_dead
 from batch_predictions_tests.worlds.small_home import write_small_home
 
 world = write_small_home(Path(sys.argv[1]), "new")

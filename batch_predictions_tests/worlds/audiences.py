@@ -12,12 +12,7 @@ from batch_predictions.predictions.churn import churn_scores
 from batch_predictions.predictions.promotions import promotion_audience
 from batch_predictions.predictions.retention import retention_audience
 from batch_predictions.settings import AudiencesSettings, Settings, SourceSettings
-from batch_predictions.tables import (
-    CAMPAIGN_EVENTS,
-    INTERACTIONS,
-    ITEM_SCORES,
-    RECOMMENDATIONS,
-)
+from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEM_SCORES, RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions_tests.worlds.customers import FIRST
 from batch_predictions_tests.worlds.home import asset_resources, features_asset, prediction_asset

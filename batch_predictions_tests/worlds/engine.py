@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.inference import staging
-from batch_predictions.inference.results import save_result
+from batch_predictions.inference.results import StagingManifest, result_path, save_result
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.staging import StagingSpec
-from batch_predictions.inference.staging_manifest import StagingManifest, result_path
 from batch_predictions.tables import Table, columns
 from batch_predictions.warehouse import Warehouse
 

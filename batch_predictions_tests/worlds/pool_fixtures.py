@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch_predictions.inference import results, staging
+from batch_predictions.inference.results import StagingManifest, result_path
 from batch_predictions.inference.scorer import Scorer, ScorerContext
 from batch_predictions.inference.staging import StagingSpec
-from batch_predictions.inference.staging_manifest import StagingManifest, result_path
-from batch_predictions.models.recommender.generators.generator_registry import generators
+from batch_predictions.models.recommender.generators.base import generators
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse
 

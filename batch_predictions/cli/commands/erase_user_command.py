@@ -45,7 +45,7 @@ def erase_user(
     from batch_predictions.serving.lookup.lookup_source import SourceIds
     from batch_predictions.settings import SettingsError
     from batch_predictions.tables.discovery import load_plugins
-    from batch_predictions.tables.ids import id_problem
+    from batch_predictions.tables.identifiers import id_problem
 
     settings = load_settings(home, context)
     normalised = user_id and SourceIds.of(settings).normalise("user_id", user_id.strip())

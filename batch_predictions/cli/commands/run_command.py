@@ -140,7 +140,7 @@ def _run(
             return
         from batch_predictions.definitions import defs
         from batch_predictions.operations.alerts import watch_after_run
-        from batch_predictions.operations.demo_summary import simulate_sign_up
+        from batch_predictions.operations.run_summary import simulate_sign_up
         from batch_predictions.orchestration.dagster_records import DagsterRecords
         from batch_predictions.orchestration.run import run as run_platform
 
@@ -208,7 +208,7 @@ def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:
 
 
 def _print_summary(settings: Settings, summary: Summary, as_json: bool, *, is_demo: bool) -> None:
-    from batch_predictions.operations.demo_summary import as_text
+    from batch_predictions.operations.run_summary import as_text
 
     if as_json:
         typer.echo(json.dumps(summary.as_dict(), default=str))

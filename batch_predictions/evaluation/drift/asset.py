@@ -5,8 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from batch_predictions.evaluation.daily_asset import daily_evaluation_asset
-from batch_predictions.evaluation.drift.columns import drift_tables
-from batch_predictions.evaluation.drift.compute import compute_drift
+from batch_predictions.evaluation.drift.compute import compute_drift, drift_tables
 from batch_predictions.evaluation.drift.drift_plots import plot_drift, plot_histograms
 from batch_predictions.evaluation.drift.histograms import compute_histograms
 from batch_predictions.models.model_store import ModelStore

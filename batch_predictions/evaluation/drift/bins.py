@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from batch_predictions.evaluation.drift.columns import is_category
+from batch_predictions.evaluation.drift.compute import is_category
 from batch_predictions.tables import Column, Table
 from batch_predictions.warehouse import Warehouse
 

@@ -1,4 +1,8 @@
-"""The rows of `evaluation.drift` of a day, from its histograms."""
+"""The rows of `evaluation.drift` of a day, from its histograms.
+
+It selects the tables and columns whose drift is measured, and the day that a table is compared
+with: the last one of its model's newest training.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.evaluation.drift.drift_statistics import compare_categories, compare_numbers
-from batch_predictions.tables import DRIFT, HISTOGRAMS
+from batch_predictions.inference.base import BatchPrediction
+from batch_predictions.models.model_store import ModelStore
+from batch_predictions.models.training import trainings
+from batch_predictions.tables import DRIFT, HISTOGRAMS, TABLES, Column, Table
+from batch_predictions.tables.discovery import instances
+from batch_predictions.tables.partitions import latest_ended_week, trained_through
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.arrow_rows import arrow_rows
 
@@ -63,3 +72,67 @@ def compare_histogram(histogram: Histogram) -> dict[str, float]:
 def has_categories(histogram: Histogram) -> bool:
     """Returns whether a histogram's column is text."""
     return any(row["category"] is not None for row in histogram)
+
+
+CATEGORIES = frozenset(
+    {"age_bracket", "gender", "label", "level", "reason", "segment_level", "sentiment", "source"}
+)
+"""Columns of text whose mix is compared."""
+_LEFT_OUT = {"rank", "date"}
+
+
+def drift_tables() -> list[Table]:
+    """Daily tables of features and predictions that have a column to compare, plugins' too."""
+    return [
+        table
+        for table in TABLES.values()
+        if table.schema in ("features", "predictions")
+        and table.partition == "date"
+        and table.is_periodic
+        and compared_columns(table)
+    ]
+
+
+def compared_columns(table: Table) -> list[Column]:
+    """Numbers and categories of a table that are no part of its key."""
+    return [
+        column
+        for column in table.columns
+        if column.name not in {*table.key, *_LEFT_OUT} and (is_category(column) or column.is_number)
+    ]
+
+
+def is_category(column: Column) -> bool:
+    """Returns whether a column has categories: text of few values."""
+    return column.name in CATEGORIES and not column.is_number
+
+
+def model_by_table() -> dict[str, str]:
+    """The model that makes each table of predictions, by the table's qualified name.
+
+    Tables that a rule makes are left out.
+    """
+    return {
+        table.qualified: prediction.model
+        for prediction in instances(BatchPrediction, "predictions/*.py")
+        if prediction.model
+        for table in (prediction.table, *prediction.child_tables.values())
+    }
+
+
+def reference_days(models: ModelStore, day: dt.date) -> dict[str, dt.date]:
+    """Returns, by table, the last day of the newest training that had ended before a day.
+
+    Of predictions that of their model; of features, and of what a rule makes, that of any model. Of
+    a home without one, the last day of the newest week that had ended.
+    """
+    newest = {
+        name: trained
+        for name in trainings()
+        if (trained := models.newest_training(name, day)) is not None
+    }
+    week = trained_through(latest_ended_week(day - dt.timedelta(days=1)))
+    of_any = max(newest.values(), default=week)
+    made_by = model_by_table()
+    names = [table.qualified for table in drift_tables()]
+    return {name: newest.get(made_by.get(name, ""), of_any) for name in names}

@@ -15,8 +15,12 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from batch_predictions.evaluation.drift.bins import MISSING, Bins, Counts, count_rows, make_bins
-from batch_predictions.evaluation.drift.columns import compared_columns, drift_tables, is_category
-from batch_predictions.evaluation.drift.reference import reference_days
+from batch_predictions.evaluation.drift.compute import (
+    compared_columns,
+    drift_tables,
+    is_category,
+    reference_days,
+)
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.tables import HISTOGRAMS, Column, Table
 from batch_predictions.warehouse import Warehouse

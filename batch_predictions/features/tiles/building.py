@@ -1,20 +1,30 @@
-"""Writes tiles, as far as their fingerprints say that they must be made again."""
+"""Writes tiles, as far as their fingerprints say that they must be made again.
+
+It also checks that the tiles that a query reads were made from the raw days as they are now, and
+removes tiles that only a backfill of old days would read, which makes them again.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from batch_predictions.features.sql.demand_sql import parameters
 from batch_predictions.features.tiles.base import TILES, Tile
 from batch_predictions.features.tiles.tile_fingerprints import (
     INPUTS,
     RawDays,
     TileSpan,
+    last_month_end,
+    month_end,
     written_fingerprint,
 )
+from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date
 
@@ -115,3 +125,88 @@ def is_current(raw_days: RawDays, tile: Tile, day: str) -> bool:
         written_fingerprint(warehouse, tile, span.last, {"span": span.name}) == fingerprint
         for span, fingerprint in raw_days.span_fingerprints(tile, day).items()
     )
+
+
+def outdated_tiles(
+    warehouse: Warehouse, settings: Settings, names: Iterable[str], days: Sequence[str]
+) -> dict[str, str]:
+    """Finds the first tile, by day, that is missing or was made from other rows or settings.
+
+    Args:
+        warehouse: with raw tables and tiles.
+        settings: those that the tiles' queries bind.
+        names: qualified names of the tables that a query reads.
+        days: as of which it reads them.
+    """
+    tiles = [TILES[name] for name in sorted(names) if name in TILES]
+    if not tiles or not days:
+        return {}
+    raw_days = RawDays(warehouse, parameters(warehouse, settings), as_date(max(days)))
+    outdated = {}
+    for day in days:
+        tile = next((tile for tile in tiles if not is_current(raw_days, tile, day)), None)
+        if tile is not None:
+            outdated[day] = tile.name.replace(".", "/")
+    return outdated
+
+
+def tile_problems(
+    warehouse: Warehouse, settings: Settings, names: Iterable[str], days: Sequence[str]
+) -> list[str]:
+    """Returns what to do about outdated tiles, one text for all days; empty if there are none.
+
+    Args:
+        warehouse: with raw tables and tiles.
+        settings: those that the tiles' queries bind.
+        names: qualified names of the tables that a query reads.
+        days: as of which it reads them, ISO dates.
+    """
+    outdated = outdated_tiles(warehouse, settings, names, days)
+    return [
+        f"{name} of {day} is missing, or was made from other rows or settings than those of now: "
+        "materialize it first, or use `batch-predictions run`"
+        for day, name in list(outdated.items())[:1]
+    ]
+
+
+KEEP_DAYS = 35
+"""Days of every tile that are kept: a late day of the month before needs no longer history."""
+MIN_AGE_SECONDS = 7 * 86_400
+"""A file that was written since may be of a backfill that is running."""
+
+
+def remove_old_tiles(warehouse: Warehouse, now: float) -> int:
+    """Removes spans of a day in months that ended, and old totals except those of months' ends.
+
+    Args:
+        warehouse: with the tiles.
+        now: seconds since the epoch.
+
+    Returns:
+        The number of files removed.
+    """
+    removed = 0
+    for tile in TILES.values():
+        for path in _surplus_files(warehouse, tile):
+            with suppress(FileNotFoundError):
+                if now - path.stat().st_mtime > MIN_AGE_SECONDS:
+                    path.unlink()
+                    removed += 1
+                    for folder in (path.parent, path.parent.parent):
+                        # Of a span of a month the other file stays.
+                        with suppress(OSError):
+                            folder.rmdir()
+    return removed
+
+
+def _surplus_files(warehouse: Warehouse, tile: Tile) -> Iterator[Path]:
+    keys = warehouse.partitions(tile.table)
+    if not keys:
+        return
+    oldest = as_date(keys[-1]) - dt.timedelta(days=KEEP_DAYS)
+    for key in keys:
+        day = as_date(key)
+        if tile.kind == "spans" and day <= last_month_end(oldest):
+            yield warehouse.path(tile.table, key, {"span": "day"})
+        elif tile.kind == "running" and day < oldest and day != month_end(day):
+            yield warehouse.path(tile.table, key)

@@ -11,8 +11,7 @@ import dagster as dg
 
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.model_links import model_links
-from batch_predictions.inference.results import mean_metrics
-from batch_predictions.inference.staging_manifest import StagingManifest
+from batch_predictions.inference.results import StagingManifest, mean_metrics
 from batch_predictions.inference.validation import KEYS_ACCOUNTED, Check, ValidationResult
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.settings import Settings

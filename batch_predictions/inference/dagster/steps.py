@@ -12,11 +12,12 @@ import dagster as dg
 import pyarrow.parquet as pq
 
 from batch_predictions.core.durability import atomic_write
-from batch_predictions.features.tiles.readiness import tile_problems
+from batch_predictions.features.tiles.building import tile_problems
 from batch_predictions.inference.base import BatchPrediction, asset_key_of
 from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.inference.dagster.check_results import PACE_FILE, check_result, load_metadata
 from batch_predictions.inference.dagster.io_manager import unfinished_runs
+from batch_predictions.inference.dagster.model_links import prediction_lineage
 from batch_predictions.inference.dagster.score_log import ProgressLogger, format_summary
 from batch_predictions.inference.partition_loading import LoadResult, load_partition
 from batch_predictions.inference.partition_staging import (
@@ -25,9 +26,7 @@ from batch_predictions.inference.partition_staging import (
     stage_partition,
 )
 from batch_predictions.inference.pools import engine
-from batch_predictions.inference.prediction_lineage import prediction_lineage
-from batch_predictions.inference.results import mean_metrics
-from batch_predictions.inference.staging_manifest import StagingManifest
+from batch_predictions.inference.results import StagingManifest, mean_metrics
 from batch_predictions.inference.usual_exclusions import unusual_exclusions
 from batch_predictions.inference.validation import ValidationResult, validate
 from batch_predictions.models.model_store import ModelError, ModelStore

@@ -17,9 +17,8 @@ from batch_predictions.core.redaction import shows_identifiers
 from batch_predictions.inference.cleanup import remove_stale_drafts
 from batch_predictions.inference.pools.base import ScoringError, ShardOutcome, WorkerPool
 from batch_predictions.inference.pools.pool_factory import make_pool
-from batch_predictions.inference.results import is_intact
+from batch_predictions.inference.results import Shard, StagingManifest, is_intact, result_path
 from batch_predictions.inference.shards import StageTimings
-from batch_predictions.inference.staging_manifest import Shard, StagingManifest, result_path
 from batch_predictions.settings import InferenceSettings
 
 __all__ = ["OnProgress", "OnStart", "ScoreSummary", "ScoringError", "score"]

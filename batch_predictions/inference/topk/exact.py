@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.inference.topk.array_types import (
+from batch_predictions.inference.topk.item_blocks import (
     BLOCK_ITEMS,
     BLOCK_USERS,
     Floats,
+    ItemBlocks,
     Positions,
     upper_norms,
 )
-from batch_predictions.inference.topk.item_blocks import ItemBlocks
 from batch_predictions.models.common.torch_threads import one_torch_thread
 
 if TYPE_CHECKING:

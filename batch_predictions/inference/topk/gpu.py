@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.inference.device import prefetching_uploader, with_oom_backoff
-from batch_predictions.inference.topk.array_types import Floats, Positions, upper_norms
+from batch_predictions.inference.topk.item_blocks import Floats, Positions, upper_norms
 
 if TYPE_CHECKING:
     import torch

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.inference.topk.array_types import Floats, Positions
 from batch_predictions.inference.topk.exact import search_exactly
 from batch_predictions.inference.topk.gpu import GPUCandidates
-from batch_predictions.inference.topk.item_blocks import ItemBlocks, Kind
+from batch_predictions.inference.topk.item_blocks import Floats, ItemBlocks, Kind, Positions
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

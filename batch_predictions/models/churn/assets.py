@@ -24,7 +24,7 @@ def train_churn(
         through: last day whose purchases are known to the training.
         progress: receives lines for the log.
     """
-    from batch_predictions.models.churn import churn_plots
+    from batch_predictions.models.churn import churn_metrics
     from batch_predictions.models.churn.churn_selection import ChurnTrainingConfig, select_churn
 
     config = settings.churn
@@ -58,7 +58,7 @@ def train_churn(
         plotted=AUC,
         figures={
             "calibration": lambda: (
-                churn_plots.plot_calibration(
+                churn_metrics.plot_calibration(
                     *outcomes, f"{selection.candidate} on the test customers"
                 )
                 if outcomes

@@ -11,12 +11,13 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from batch_predictions.models.churn.churn_calibration import Method
 from batch_predictions.models.churn.churn_metrics import AUC, ECE, LIFT, PairedComparison
-from batch_predictions.models.churn.churn_model import ChurnModel
-from batch_predictions.models.churn.churn_training import EstimatorTrainer
-from batch_predictions.models.churn.data.churn_examples import Examples
-from batch_predictions.models.churn.data.churn_windows import TrainingWindows, training_windows
+from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer, Method
+from batch_predictions.models.churn.data.churn_examples import (
+    Examples,
+    TrainingWindows,
+    training_windows,
+)
 from batch_predictions.models.churn.estimators.churn_registry import (
     baseline_names,
     candidate_names,

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batch_predictions.core.file_hashes import hash_files
-from batch_predictions.models.common.code_hash import code_hash
-from batch_predictions.models.common.content_hash import content_hash
+from batch_predictions.models.common.content_hash import code_hash, content_hash
 
 Entry = TypeVar("Entry")
 

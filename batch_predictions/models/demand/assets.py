@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from batch_predictions.core.home import read_state
 from batch_predictions.features.sql.demand_sql import parameters
 from batch_predictions.features.sql.queries import sql
-from batch_predictions.models.demand.backtest_plots import plot_coverage, plot_error_by_horizon
+from batch_predictions.models.demand.backtest import plot_coverage, plot_error_by_horizon
 from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.data.panel_builder import PanelSpec, history_lengths
 from batch_predictions.models.demand.demand_metrics import WAPE_SUM

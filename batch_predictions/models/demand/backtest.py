@@ -1,14 +1,26 @@
-"""Backtests: forecasts of several methods at past origins, with the values observed since."""
+"""Backtests: forecasts of several methods at past origins, with the values observed since.
+
+Here are also the metrics of candidates over the origins, and the plots of a training: error by step
+of the horizon, and coverage of the intervals.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from batch_predictions.models.common.bootstrap import Interval
+from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.base import Forecaster
+from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
 from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.warehouse.reporting import legend_outside, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -93,3 +105,124 @@ def run_backtest(
         naive_mae = np.nansum(np.abs(naive_errors), axis=1) / counts
     stacked = {name: np.stack(by_origin) for name, by_origin in forecasts.items()}
     return Backtest(tuple(origins), actual, stacked, naive_mse, naive_mae)
+
+
+CandidateMetrics: TypeAlias = Mapping[str, Mapping[str, Interval]]
+"""Value and interval by candidate and metric, both in their order in the tables."""
+
+WAPE_SUM_GAIN = "wape_sum_gain"
+"""WAPE of the sum of the baseline minus that of the candidate; positive values are better."""
+
+MIN_CALIBRATION_ORIGINS = 2
+"""Past origins that are needed to calibrate the quantiles of an origin."""
+
+
+def evaluate_candidates(backtest: Backtest, baseline: str, seed: int) -> CandidateMetrics:
+    """Computes every candidate's metrics with 95 % bootstrap intervals over series.
+
+    Args:
+        backtest: forecasts of all candidates, and observed values.
+        baseline: the candidate over which WAPE_SUM_GAIN is computed.
+        seed: of the bootstrap samples.
+    """
+    actual = backtest.actual
+    reference = demand_metrics.wape_sum(backtest.forecasts[baseline], actual)
+    metrics_of_candidate: dict[str, dict[str, Interval]] = {}
+    for name, forecast in backtest.forecasts.items():
+        wape_sum = demand_metrics.wape_sum(forecast, actual)
+        ratios = {
+            demand_metrics.WAPE: demand_metrics.wape(forecast, actual),
+            demand_metrics.WAPE_SUM: wape_sum,
+            demand_metrics.BIAS: demand_metrics.bias(forecast, actual),
+            demand_metrics.RMSSE: demand_metrics.rmsse(forecast, actual, backtest.naive_mse),
+            demand_metrics.MASE: demand_metrics.mase(forecast, actual, backtest.naive_mae),
+            **evaluate_quantiles(forecast, actual),
+        }
+        metrics_of_candidate[name] = {
+            **{metric: ratio.interval(seed) for metric, ratio in ratios.items()},
+            WAPE_SUM_GAIN: demand_metrics.difference(reference, wape_sum, seed),
+        }
+    return metrics_of_candidate
+
+
+def evaluate_quantiles(forecast: Doubles, actual: Doubles) -> dict[str, demand_metrics.RatioMetric]:
+    """Pinball loss and coverage, with the quantiles of an origin calibrated on earlier origins.
+
+    Empty where there are fewer than three origins.
+    """
+    n_origins = actual.shape[0]
+    if n_origins <= MIN_CALIBRATION_ORIGINS:
+        return {}
+    quantiles = np.stack(
+        [
+            ConformalCalibration.fit(forecast[:origin], actual[:origin]).quantiles(forecast[origin])
+            for origin in range(MIN_CALIBRATION_ORIGINS, n_origins)
+        ]
+    )
+    observed = actual[MIN_CALIBRATION_ORIGINS:]
+
+    def quantile(level: float) -> Doubles:
+        return quantiles[..., QUANTILE_LEVELS.index(level)]
+
+    return {
+        demand_metrics.PINBALL: demand_metrics.pinball(quantiles, observed, QUANTILE_LEVELS),
+        demand_metrics.COVERAGE_80: demand_metrics.coverage(quantile(0.1), quantile(0.9), observed),
+        demand_metrics.COVERAGE_90: demand_metrics.coverage(
+            quantile(0.05), quantile(0.95), observed
+        ),
+    }
+
+
+GREY = "#bab0ac"
+INTERVALS = ((0.50, 0.25, 0.75), (0.80, 0.10, 0.90), (0.90, 0.05, 0.95))
+"""Nominal coverage of each interval, and the levels of the quantiles at its ends."""
+
+
+def plot_error_by_horizon(backtest: Backtest) -> Figure | None:
+    """WAPE of every method for each day ahead, over all past origins; None without demand."""
+    actual = backtest.actual
+    is_known = np.isfinite(actual)
+    total = np.where(is_known, actual, 0.0).sum(axis=(0, 1))
+    if not (total > 0).any():
+        return None
+    figure, ax = new_axes(f"WAPE by day ahead, {len(backtest.origins)} past origins")
+    steps = np.arange(1, backtest.horizon + 1)
+    for number, (name, forecast) in enumerate(backtest.forecasts.items()):
+        errors = np.where(is_known, np.abs(forecast - actual), 0.0).sum(axis=(0, 1))
+        wape = np.divide(errors, total, out=np.full(len(total), np.nan), where=total > 0)
+        ax.plot(steps, wape, color=f"C{number}", linewidth=1.4, label=name)
+    ax.set_xlabel("days ahead", fontsize=9)
+    ax.set_ylabel("WAPE", fontsize=9)
+    legend_outside(ax)
+    return figure
+
+
+def plot_coverage(backtest: Backtest, candidate: str) -> Figure | None:
+    """Coverage of a candidate's intervals at the newest origin, calibrated on the earlier ones.
+
+    None where there is no earlier origin, or nothing was observed since the newest one.
+    """
+    forecasts = backtest.forecasts.get(candidate)
+    if forecasts is None or len(backtest.origins) < 2:
+        return None
+    calibration = ConformalCalibration.fit(forecasts[:-1], backtest.actual[:-1])
+    quantiles = calibration.quantiles(forecasts[-1], QUANTILE_LEVELS)
+    actual = backtest.actual[-1]
+    is_known = np.isfinite(actual)
+    if not is_known.any():
+        return None
+    figure, ax = new_axes(
+        f"Coverage at the newest origin, calibrated on the earlier ones ({candidate})"
+    )
+    steps = np.arange(1, backtest.horizon + 1)
+    for number, (nominal, *ends) in enumerate(INTERVALS):
+        lower, upper = (quantiles[:, :, QUANTILE_LEVELS.index(level)] for level in ends)
+        is_covered = is_known & (actual >= lower) & (actual <= upper)
+        share = is_covered.sum(axis=0) / np.maximum(is_known.sum(axis=0), 1)
+        ax.axhline(nominal, color=GREY, linewidth=1, linestyle="--")
+        ax.plot(steps, share, color=f"C{number}", marker="o", markersize=3, label=f"{nominal:.0%}")
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel("days ahead", fontsize=9)
+    ax.set_ylabel("share of actuals inside", fontsize=9)
+    ax.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure

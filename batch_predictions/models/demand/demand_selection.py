@@ -8,17 +8,22 @@ from functools import partial
 from typing import Any
 
 from batch_predictions.models.demand import demand_metrics, demand_registry
-from batch_predictions.models.demand.backtest import Backtest, backtest_origins, run_backtest
+from batch_predictions.models.demand.backtest import (
+    WAPE_SUM_GAIN,
+    Backtest,
+    CandidateMetrics,
+    backtest_origins,
+    evaluate_candidates,
+    run_backtest,
+)
 from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.champions import best_overall, forecast_by_champions
 from batch_predictions.models.demand.conformal import ConformalCalibration
 from batch_predictions.models.demand.data.panel import Integers, Panel
-from batch_predictions.models.demand.demand_evaluation import (
-    WAPE_SUM_GAIN,
-    CandidateMetrics,
-    evaluate_candidates,
+from batch_predictions.models.demand.demand_model import (
+    DemandModel,
+    best_overall,
+    forecast_by_champions,
 )
-from batch_predictions.models.demand.demand_model import DemandModel
 from batch_predictions.models.demand.forecasters.ensembles import (
     AverageForecaster,
     PerSeriesSelector,

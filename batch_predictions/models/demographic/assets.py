@@ -27,7 +27,7 @@ def train_demographic(
         through: last day that is known.
         progress: receives lines for the log.
     """
-    from batch_predictions.models.demographic.count_adjustment import CountAdjustment
+    from batch_predictions.models.demographic.demographic_model import CountAdjustment
     from batch_predictions.models.demographic.demographic_selection import (
         DemographicConfig,
         select_demographic,

@@ -31,12 +31,11 @@ from batch_predictions.models.common.bootstrap import (
     paired_difference,
 )
 from batch_predictions.models.common.ranking_metrics import NDCG, Doubles
-from batch_predictions.models.demographic.count_adjustment import CountAdjustment
 from batch_predictions.models.demographic.demographic_evaluation import (
     ColdStartEvaluation,
     UserMetrics,
 )
-from batch_predictions.models.demographic.demographic_model import DemographicModel
+from batch_predictions.models.demographic.demographic_model import CountAdjustment, DemographicModel
 from batch_predictions.models.demographic.demographic_segments import (
     SegmentAdjustment,
     encode_user_leaves,

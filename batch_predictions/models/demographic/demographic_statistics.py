@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.models.common.ranking_metrics import DEPTH, Doubles, Positions, top_k
-from batch_predictions.models.demographic.count_adjustment import CountAdjustment
+from batch_predictions.models.demographic.demographic_model import CountAdjustment
 from batch_predictions.models.demographic.demographic_segments import (
     Leaf,
     SegmentAdjustment,

@@ -17,18 +17,16 @@ import numpy.typing as npt
 
 from batch_predictions.models.common.ranking_metrics import Doubles
 from batch_predictions.models.demographic.demographic_evaluation import ColdStartEvaluation
-from batch_predictions.models.demographic.promotion_response import (
-    RESPONSE_WEEKS,
-    fit_responses,
-    promoted_shares,
-)
 from batch_predictions.models.demographic.promotion_uplift import (
     CHANGE_COLUMNS,
+    RESPONSE_WEEKS,
     Factors,
     PromotionChanges,
     PromotionUplift,
     PromotionWeeks,
     align_changes,
+    fit_responses,
+    promoted_shares,
     uplift_inputs,
 )
 

@@ -18,8 +18,8 @@ from batch_predictions.models.recommender.base import Positions, Ranking, Recomm
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.features.table import generator_columns
+from batch_predictions.models.recommender.generators.base import generators
 from batch_predictions.models.recommender.generators.candidate_generation import FittedGenerator
-from batch_predictions.models.recommender.generators.generator_registry import generators
 from batch_predictions.models.recommender.ranker.two_stage import (
     ExplainedRanking,
     TwoStageRecommender,

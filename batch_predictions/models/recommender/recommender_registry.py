@@ -6,10 +6,7 @@ from pathlib import Path
 
 from batch_predictions.models.recommender.base import LinearRecommender, Recommender
 from batch_predictions.models.recommender.data.recommender_manifest import read_manifest
-from batch_predictions.models.recommender.generators.generator_registry import (
-    load_generator,
-    recommender_classes,
-)
+from batch_predictions.models.recommender.generators.base import load_generator, recommender_classes
 from batch_predictions.models.recommender.ranker.two_stage import TwoStageRecommender
 
 

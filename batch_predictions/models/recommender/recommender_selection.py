@@ -20,16 +20,14 @@ from batch_predictions.models.recommender.combined_evaluation import (
     BLEND,
     TWO_STAGE,
     CombinedEvaluation,
-)
-from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.data.splits import Holdout, Split, hold_out
-from batch_predictions.models.recommender.decision_text import (
     Gains,
     explain_missing_users,
     explain_selection,
     mean_ndcg,
 )
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.data.splits import Holdout, Split, hold_out
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.generators.popularity import (
     Popularity,

@@ -110,7 +110,7 @@ def train_sentiment(
         through: last day whose reviews are known to the training.
         progress: receives lines for the log.
     """
-    from batch_predictions.models.sentiment.language_selection import select_by_language
+    from batch_predictions.models.sentiment.language_classifiers import select_by_language
 
     config = settings.sentiment
     reviews = labelled_reviews(warehouse, settings, through)

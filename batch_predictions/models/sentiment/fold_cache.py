@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.core.durability import atomic_write
-from batch_predictions.models.sentiment.text.arrays import Floats
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels, Reviews
+from batch_predictions.models.sentiment.text.ragged import Floats
 
 
 @dataclass(frozen=True)

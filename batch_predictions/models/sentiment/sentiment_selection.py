@@ -7,6 +7,9 @@ significant difference. Else the newest reviews are held out, and a candidate pa
 macro-F1 is significantly higher than that of the baseline: the 95 % interval of the paired
 difference is above 0. The best that passes serves, else the baseline. What serves is fitted on all
 reviews.
+
+The models that are compared depend on the number of labelled texts. The setting
+`sentiment.candidates` replaces them; docs/sentiment.md has the figures behind them.
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ from batch_predictions.models.common.promotion_gate import best_significant
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.sentiment_registry import validate_names
-from batch_predictions.models.sentiment.sentiment_candidates import candidates_by_size
 from batch_predictions.models.sentiment.sentiment_metrics import (
     MACRO_F1,
     EvaluatedClassifier,
@@ -38,6 +40,28 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     split_holdout,
     stratified_folds,
 )
+
+LINEAR_CANDIDATES = ("tfidf_lr", "average_char_lr")
+"""The parts of the average, nb_lr and char_lr, are no candidates: among more candidates the choice
+on few texts is less stable."""
+NET_CANDIDATES = ("tfidf_lr", "nb_lr", "cnn", "lstm", "average_cnn")
+ENCODER_AVERAGE = "average_encoder"
+"""Also compared on few texts where there is an encoder."""
+NET_DEFAULT = "average_cnn"
+"""What `benchmark sentiment` reports as the default where there are not few texts."""
+
+
+def candidates_by_size(is_small: bool, has_encoder: bool) -> tuple[str, ...]:
+    """Names of the models that are compared.
+
+    Args:
+        is_small: whether there are fewer texts than `sentiment.small_reviews`.
+        has_encoder: whether `sentiment.encoder` is set.
+    """
+    if not is_small:
+        return NET_CANDIDATES
+    return (*LINEAR_CANDIDATES, ENCODER_AVERAGE) if has_encoder else LINEAR_CANDIDATES
+
 
 UNTRAINED = "untrained"
 GAIN = f"{MACRO_F1}_gain"

@@ -18,12 +18,12 @@ import numpy as np
 
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining, SentimentModel
-from batch_predictions.models.sentiment.models.net_parameters import parameter_names
-from batch_predictions.models.sentiment.models.probabilities import (
+from batch_predictions.models.sentiment.models.batching import (
     class_shares,
     is_imbalanced,
     log_softmax,
 )
+from batch_predictions.models.sentiment.models.net_parameters import parameter_names
 from batch_predictions.models.sentiment.models.sentiment_registry import (
     averaged_name,
     build_model,
@@ -31,9 +31,9 @@ from batch_predictions.models.sentiment.models.sentiment_registry import (
     option_names,
     validate_names,
 )
-from batch_predictions.models.sentiment.text.arrays import Floats, Ints
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels, Reviews, ReviewSplit
+from batch_predictions.models.sentiment.text.ragged import Floats, Ints
 from batch_predictions.settings import SettingsError
 
 BASELINE, NB_LR = "tfidf_lr", "nb_lr"

@@ -15,8 +15,7 @@ from pydantic import ValidationError
 
 from batch_predictions.core.durability import fsync_folder
 from batch_predictions.core.erasures import ErasedUsers
-from batch_predictions.inference.results import digest_path
-from batch_predictions.inference.staging_manifest import MANIFEST, StagingManifest, result_path
+from batch_predictions.inference.results import MANIFEST, StagingManifest, digest_path, result_path
 
 _COPIES = ("source_cache", "source_queries", "training_cache")
 """Copies of what the source has, and what trainings keep: what needs them makes them again."""

@@ -15,7 +15,7 @@ from batch_predictions.sources.validation.erased_rows import mentions
 from batch_predictions.tables import EXCLUSIONS, ITEM_SENTIMENTS, QUARANTINE, REVIEWS, TABLES, Table
 from batch_predictions.tables.discovery import instances
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 
 @dataclass(frozen=True)

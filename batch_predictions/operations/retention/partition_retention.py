@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 
 from batch_predictions.features.tiles.base import TILES
-from batch_predictions.features.tiles.tile_retention import KEEP_DAYS as TILE_DAYS
+from batch_predictions.features.tiles.building import KEEP_DAYS as TILE_DAYS
 from batch_predictions.operations.records import RunRecords
 from batch_predictions.settings import Settings
 from batch_predictions.tables import HISTOGRAMS, ITEM_SCORES, TABLES, Table

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from batch_predictions.features.tiles.tile_retention import remove_old_tiles
+from batch_predictions.features.tiles.building import remove_old_tiles
 from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.records import RUNS_AT_ONCE, RunRecords
@@ -18,7 +18,7 @@ from batch_predictions.operations.retention.partition_retention import (
 from batch_predictions.serving.store.pointer import all_releases
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
-from batch_predictions.sources.posted_rows.posted_retention import remove_ingested_posted_rows
+from batch_predictions.sources.posted_rows.posted_pruning import remove_ingested_posted_rows
 from batch_predictions.warehouse import Warehouse
 
 

@@ -1,4 +1,8 @@
-"""Renders templates as answers that run no script and load nothing from elsewhere."""
+"""Renders templates as answers that run no script and load nothing from elsewhere.
+
+It explains predictions in words for people who have not read the documentation, and answers
+problems of the explorer's addresses as pages, and not as JSON.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,106 @@ import datetime as dt
 import functools
 import hashlib
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import orjson
 from starlette.responses import Response
 
-from batch_predictions.serving.explorer.wording import age_in_words
 from batch_predictions.serving.http.current_release import CurrentRelease
+from batch_predictions.serving.http.problems import CONTENT_TYPE
+from batch_predictions.serving.http.request_gate import App, Message, Receive, Scope, Send
 from batch_predictions.serving.http.service import PredictionService
 
 if TYPE_CHECKING:
     import jinja2
+
+LIKED = "because_you_liked:"
+_REASONS = {
+    "bought_before": "bought before",
+    "viewed_before": "looked at before, but did not take",
+    "popular_with_your_segment": "popular with people like them",
+    "popular": "popular with everybody",
+    "trending": "in demand lately",
+    "on_promotion": "on promotion the next day",
+}
+_ATTRIBUTES = {"age_bracket": "age bracket", "gender": "gender", "location": "location"}
+
+
+def liked_item(reason: str | None) -> str | None:
+    """The item that a reason names; None if it names none."""
+    return reason.removeprefix(LIKED) if reason and reason.startswith(LIKED) else None
+
+
+def explain_reason(reason: str | None, titles: Mapping[str, str]) -> str:
+    """Explains the reason of a recommendation in words; an unknown reason stays as it is.
+
+    Args:
+        reason: such as bought_before, or because_you_liked:ITEM; None: none is stored.
+        titles: titles by item.
+    """
+    item = liked_item(reason)
+    if item is not None:
+        return f"because they liked {titles.get(item, item)}"
+    return _REASONS.get(reason or "", reason or "")
+
+
+def explain_source(source: str, segment: Mapping[str, str] | None) -> str:
+    """Explains in a sentence how a list was made: personal, demographic or popular.
+
+    Args:
+        source: of the list.
+        segment: its level and values.
+    """
+    if source == "personal":
+        return "Ranked for this user, from what they have done so far."
+    if source == "demographic":
+        values = [
+            f"{_ATTRIBUTES.get(name, name)} {value}"
+            for name, value in (segment or {}).items()
+            if name != "level"
+        ]
+        return (
+            "The user has no list of their own and gets what is popular with people "
+            f"of {', '.join(values)}."
+        )
+    return (
+        "The user has no list of their own, and no segment is known for them: they get "
+        "what is popular with everybody."
+    )
+
+
+def explain_change(row: Mapping[str, object]) -> str:
+    """Says in words whether the change of an item's sentiment is significant."""
+    if row.get("changed"):
+        return "marked as changed"
+    return "too few reviews to test" if row.get("change_p") is None else "not significant"
+
+
+def age_in_words(seconds: float) -> str:
+    """An age such as `5 hours` or `3 days`."""
+    hours = seconds / 3600
+    if hours < 1:
+        return "less than an hour"
+    number, unit = (int(hours), "hour") if hours < 48 else (int(hours / 24), "day")
+    return f"{number} {unit}" + ("s" if number != 1 else "")
+
+
+def bar_lengths(scores: Sequence[float | None]) -> list[float]:
+    """Lengths of bars for scores, 0 to 100; the largest is 100.
+
+    Scores are compared with zero where none is negative, otherwise with the smallest.
+    """
+    numbers = [score for score in scores if score is not None]
+    if not numbers:
+        return [0.0] * len(scores)
+    low, high = min(0.0, *numbers), max(numbers)
+    if high <= low:
+        return [0.0] * len(scores)
+    return [0.0 if s is None else round(100 * (s - low) / (high - low), 1) for s in scores]
+
 
 FOLDER = Path(__file__).parent
 PREFIX = "/explorer"
@@ -124,3 +216,59 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return value.isoformat() if isinstance(value, dt.date) else str(value)
+
+
+_REPLACED = {b"content-type", b"content-length", *(name.encode() for name in HEADERS)}
+
+
+class ProblemPages:
+    """Turns answers of problem+json to the explorer's addresses into pages.
+
+    It is in front of the gate, so that what the gate refuses (a missing key, too many requests) is
+    a page too. Status and other headers stay.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request by the application behind it."""
+        if scope["type"] != "http" or not _is_explorer(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        start: Message | None = None
+        body = b""
+
+        async def send_page(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start" and _is_problem(message):
+                start = message
+                return
+            if start is None:
+                await send(message)
+                return
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                await _send(send, start, body)
+
+        await self._app(scope, receive, send_page)
+
+
+def _is_explorer(path: str) -> bool:
+    return path == PREFIX or path.startswith(f"{PREFIX}/")
+
+
+def _is_problem(message: Message) -> bool:
+    return (b"content-type", CONTENT_TYPE.encode()) in message["headers"]
+
+
+async def _send(send: Send, start: Message, body: bytes) -> None:
+    # An answer to HEAD has no body.
+    text = render("problem.html", problem=orjson.loads(body)).encode() if body else b""
+    headers = [(name, value) for name, value in start["headers"] if name not in _REPLACED]
+    headers += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+    headers.append((b"content-type", b"text/html; charset=utf-8"))
+    if text:
+        headers.append((b"content-length", b"%d" % len(text)))
+    await send({**start, "headers": headers})
+    await send({"type": "http.response.body", "body": text})

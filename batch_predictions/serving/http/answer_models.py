@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from batch_predictions.serving.http import answer_examples
-from batch_predictions.serving.http.context_models import Attributes, HistoryItem, Quote
 from batch_predictions.serving.http.query_parameters import Id, Text
 from batch_predictions.serving.http.recommendation_answers import (
     DEFAULT_K,
@@ -17,10 +16,13 @@ from batch_predictions.serving.http.recommendation_answers import (
 )
 from batch_predictions.serving.http.row_models import (
     AspectRow,
+    Attributes,
     CampaignRow,
     ForecastRow,
+    HistoryItem,
     LeadTimeRow,
     OrderRow,
+    Quote,
     RetentionRow,
     ReviewRow,
     SentimentRow,

@@ -1,7 +1,11 @@
-"""Answers of the routes: what all of them have, entity tags, caching."""
+"""Answers of the routes: what all of them have, entity tags, caching.
+
+A client that has the answer already gets 304 (RFC 9110, If-None-Match).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,9 +14,23 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from batch_predictions.serving.http.conditional import etag_matches, etag_of
 from batch_predictions.serving.http.current_release import CurrentRelease
 from batch_predictions.serving.http.recommendation_answers import make_recommendation_id
+
+
+def etag_of(content: bytes) -> bytes:
+    """The weak entity tag of an answer's text without its age.
+
+    It is weak since `age_seconds` differs between answers of one tag.
+    """
+    return f'W/"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'.encode()
+
+
+def etag_matches(wanted: bytes, etag: bytes) -> bool:
+    """Returns whether If-None-Match names a tag; weak and strong tags are compared alike."""
+    tags = [tag.strip().removeprefix(b"W/") for tag in wanted.split(b",")]
+    return b"*" in tags or etag.removeprefix(b"W/") in tags
+
 
 _TIMES_IN_UTC = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 

@@ -1,4 +1,7 @@
-"""Models of what clients post, and of the answers. Keys that are documented here stay."""
+"""Models of what clients post, and of the answers. Keys that are documented here stay.
+
+Examples are for the OpenAPI description.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,47 @@ from pydantic import (
     WrapValidator,
 )
 
-from batch_predictions.serving.http import posted_examples
 from batch_predictions.serving.http.answer_models import Source
 from batch_predictions.serving.http.query_parameters import Id, Text
+
+_LIST = {
+    "recommendation_id": "2026-11-25-e3e7d493-7d1e4a0f9c2b3d4e5f60718a",
+    "source": "personal",
+}
+EVENTS: dict[str, Any] = {
+    "events": [
+        {
+            "event_id": "7c1f0a52-1",
+            "event_type": "impression",
+            "user_id": "1",
+            "item_id": "856942",
+            "rank": 1,
+            **_LIST,
+        },
+        {
+            "event_id": "7c1f0a52-2",
+            "event_type": "click",
+            "user_id": "1",
+            "item_id": "856942",
+            "rank": 1,
+            **_LIST,
+        },
+    ]
+}
+EVENTS_ANSWER: dict[str, Any] = {
+    "accepted": 1,
+    "duplicates": 1,
+    "refused": [
+        {
+            "index": 2,
+            "event_id": "7c1f0a52-3",
+            "errors": [{"where": "user_id", "problem": "Field required"}],
+        }
+    ],
+}
+SIGN_UP: dict[str, Any] = {"age_bracket": "35-44", "gender": "F", "location": "367"}
+SIGN_UP_ANSWER: dict[str, Any] = {"user_id": "a-new-user", **SIGN_UP, "signed_up_on": None}
+
 
 MAX_EVENTS = 1_000
 MAX_RANK = 1_000_000
@@ -84,7 +125,7 @@ def _keep_errors(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 class EventBatch(BaseModel):
     """Events to store."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": posted_examples.EVENTS})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": EVENTS})
 
     events: Annotated[
         list[Annotated[Event, WrapValidator(_keep_errors)]],
@@ -103,7 +144,7 @@ class RefusedEvent(BaseModel):
 class EventsAnswer(BaseModel):
     """What became of the events; all that are not in `refused` are stored."""
 
-    model_config = ConfigDict(json_schema_extra={"example": posted_examples.EVENTS_ANSWER})
+    model_config = ConfigDict(json_schema_extra={"example": EVENTS_ANSWER})
 
     accepted: int = Field(ge=0, description="Events that are new.")
     duplicates: int = Field(ge=0, description="Events whose id was there: the first one counts.")
@@ -113,9 +154,7 @@ class EventsAnswer(BaseModel):
 class SignUp(BaseModel):
     """Attributes of a user, for good: what is left out is not known."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": posted_examples.SIGN_UP}
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": SIGN_UP})
 
     age_bracket: Text | None = Field(None, description="Such as 35-44, or an age.")
     gender: Text | None = Field(None, description="As the source writes it.")
@@ -126,7 +165,7 @@ class SignUp(BaseModel):
 class SignUpAnswer(BaseModel):
     """The user as stored; the next lookup by the id knows the attributes."""
 
-    model_config = ConfigDict(json_schema_extra={"example": posted_examples.SIGN_UP_ANSWER})
+    model_config = ConfigDict(json_schema_extra={"example": SIGN_UP_ANSWER})
 
     user_id: str = Field(description="The user, as the source writes ids.")
     age_bracket: str | None = Field(description="Age bracket; null: not known.")

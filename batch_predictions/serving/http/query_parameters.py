@@ -13,7 +13,7 @@ from batch_predictions.serving.http.recommendation_answers import (
     MAX_FILTER_VALUES,
     MAX_K,
 )
-from batch_predictions.tables.ids import MAX_ID_BYTES, id_problem
+from batch_predictions.tables.identifiers import MAX_ID_BYTES, id_problem
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
 _WITHOUT_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"

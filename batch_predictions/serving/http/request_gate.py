@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from batch_predictions.serving.http.access import required_scope
+from batch_predictions.serving.http.access import required_scope, wrong_key_limiter
 from batch_predictions.serving.http.problems import (
     BODY_TOO_LARGE,
     WRONG_ENCODING,
@@ -20,7 +20,6 @@ from batch_predictions.serving.http.problems import (
     fault,
     problem_of,
 )
-from batch_predictions.serving.http.rate_limits import wrong_key_limiter
 from batch_predictions.serving.http.service import PredictionService
 
 Scope = MutableMapping[str, Any]

@@ -11,12 +11,11 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from batch_predictions.serving.http.access import AccessControl
+from batch_predictions.serving.http.access import AccessControl, RateLimiter
 from batch_predictions.serving.http.current_release import CurrentRelease, ReleaseWatcher
 from batch_predictions.serving.http.experiment_buckets import Experiments
 from batch_predictions.serving.http.posting import Posting
 from batch_predictions.serving.http.problems import NO_PLACE_FOR_WRITES, ProblemError
-from batch_predictions.serving.http.rate_limits import RateLimiter
 from batch_predictions.serving.http.recommendation_answers import (
     ListRequest,
     ReadyAnswer,

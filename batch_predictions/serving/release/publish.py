@@ -17,8 +17,12 @@ from batch_predictions.serving.release.context_tables import (
     draft_context,
     known_context,
 )
-from batch_predictions.serving.release.publisher_liveness import register_publisher
-from batch_predictions.serving.release.release_pruning import abandon, prune, remove_incomplete
+from batch_predictions.serving.release.release_pruning import (
+    abandon,
+    prune,
+    register_publisher,
+    remove_incomplete,
+)
 from batch_predictions.serving.release.release_records import read_release
 from batch_predictions.serving.release.sign_ups import carry_forward
 from batch_predictions.serving.release.store_limits import validate_store_limits

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from batch_predictions.core.database import insert_into
 from batch_predictions.serving.store.pointer import NoReleaseError, read_pointer
 from batch_predictions.serving.store.store import USERS, Store
-from batch_predictions.tables.ids import id_problem
+from batch_predictions.tables.identifiers import id_problem
 from batch_predictions.tables.segments import ATTRIBUTES, UNKNOWN, known
 
 _COLUMNS = ("user_id", *ATTRIBUTES, "signed_up_on", "simulated")

@@ -14,7 +14,7 @@ from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.serving.store.release_contents import ReleaseContents, ReleasePartition
 from batch_predictions.serving.store.store import columns_of, declared_table, is_json, key_of
 from batch_predictions.tables import ITEM_STATE, USER_SEGMENTS, Table
-from batch_predictions.tables.ids import MAX_ID_BYTES
+from batch_predictions.tables.identifiers import MAX_ID_BYTES
 from batch_predictions.warehouse import Warehouse
 
 POSTGRES = "postgresql"

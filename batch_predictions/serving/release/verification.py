@@ -13,7 +13,7 @@ from batch_predictions.serving.store.pointer import all_releases
 from batch_predictions.serving.store.store import Store, columns_of, declared_table
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.sql_literals import quote_identifier
+from batch_predictions.warehouse.path_sql import quote_identifier
 
 
 def find_changed_tables(store: Store, warehouse: Warehouse) -> list[str]:

@@ -27,8 +27,11 @@ from batch_predictions.serving.release_files.folder import (
     state_of,
     verify_bytes,
 )
-from batch_predictions.serving.release_files.open_file import OpenReleaseFile
-from batch_predictions.serving.release_files.release_copies import copy_file, remove_old_copies
+from batch_predictions.serving.release_files.open_file import (
+    OpenReleaseFile,
+    copy_file,
+    remove_old_copies,
+)
 from batch_predictions.serving.release_files.remote import Download, RemoteFolder
 from batch_predictions.serving.store.pointer import (
     NoReleaseError,

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from batch_predictions.core.read_only import StoreError
 from batch_predictions.core.redaction import redact_logs
 from batch_predictions.serving.explorer import explorer_pages as explorer
-from batch_predictions.serving.explorer.problem_pages import ProblemPages
+from batch_predictions.serving.explorer.rendering import ProblemPages
 from batch_predictions.serving.http.problems import (
     CONTENT_TYPE,
     FAULT,

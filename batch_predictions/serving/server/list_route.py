@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from urllib.parse import parse_qsl
 
-from batch_predictions.serving.http.conditional import etag_matches
+from batch_predictions.serving.http.answers import etag_matches
 from batch_predictions.serving.http.current_release import CurrentRelease
 from batch_predictions.serving.http.recommendation_answers import (
     DEFAULT_K,
@@ -20,7 +20,7 @@ from batch_predictions.serving.http.recommendation_answers import (
 )
 from batch_predictions.serving.http.request_gate import HEADERS, ROUTE, App, Receive, Scope, Send
 from batch_predictions.serving.http.service import PredictionService
-from batch_predictions.tables.ids import id_problem
+from batch_predictions.tables.identifiers import id_problem
 from batch_predictions.tables.segments import ATTRIBUTES
 
 PREFIX = "/v1/recommendations/"

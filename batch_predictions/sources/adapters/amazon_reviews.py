@@ -22,8 +22,7 @@ from batch_predictions.sources.rows.file_rows import (
     FileRows,
 )
 from batch_predictions.tables import ITEMS, REVIEWS, Table
-from batch_predictions.warehouse.path_sql import quote_files
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_files, quote_literal
 
 _SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 

@@ -45,7 +45,7 @@ from batch_predictions.tables import (
     USERS,
     Table,
 )
-from batch_predictions.warehouse.sql_literals import days_condition
+from batch_predictions.warehouse.path_sql import days_condition
 
 REPLAYED_WEEK = dt.date(2017, 11, 6)
 """Monday of the week of the source that the day before the home's first run falls into."""

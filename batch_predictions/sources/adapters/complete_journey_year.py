@@ -11,8 +11,7 @@ import duckdb
 
 from batch_predictions.sources.adapters import simulated_inventory, simulated_reviews
 from batch_predictions.sources.base import SourceError
-from batch_predictions.warehouse.path_sql import quote_files
-from batch_predictions.warehouse.sql_literals import days_condition, quote_literal
+from batch_predictions.warehouse.path_sql import days_condition, quote_files, quote_literal
 
 FIRST_DAY, LAST_DAY = dt.date(2017, 1, 1), dt.date(2017, 12, 31)
 FIRST_WEEK = dt.date(2016, 12, 26)

@@ -26,7 +26,7 @@ from batch_predictions.sources.files.file_source import FileSource
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.validation.event_types import RATING
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 _GENRES = (  # noqa: SIM905
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "

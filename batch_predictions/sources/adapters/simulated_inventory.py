@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from batch_predictions.warehouse.sql_literals import date_list, quote_literal
+from batch_predictions.warehouse.path_sql import date_list, quote_literal
 
 SEED = "inventory-1"
 HISTORY_DAYS = 28

@@ -25,6 +25,7 @@ from batch_predictions.sources.base import (
     ComparisonWindow,
     SourceError,
 )
+from batch_predictions.sources.databases.connection import DatabaseUrl
 from batch_predictions.sources.databases.database_table import DatabaseTable
 from batch_predictions.sources.databases.day_groups import (
     comparable_kind,
@@ -33,19 +34,18 @@ from batch_predictions.sources.databases.day_groups import (
     rows_of_days,
     with_read_day,
 )
-from batch_predictions.sources.databases.relations import relations_of
+from batch_predictions.sources.databases.dialects import relations_of
 from batch_predictions.sources.databases.table_copies import RowCopy
-from batch_predictions.sources.databases.url import DatabaseUrl
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.rows.fingerprints import hash_json
-from batch_predictions.sources.rows.mapped_columns import mapped_column_sql
-from batch_predictions.sources.rows.memory_database import connect_memory
+from batch_predictions.sources.rows.row_filters import mapped_column_sql
 from batch_predictions.sources.rows.row_groups import (
     Interpretation,
     RowGroup,
     group_rows_sql,
     interpret_rows,
 )
+from batch_predictions.sources.rows.sandbox import connect_memory
 from batch_predictions.sources.rows.spans import LaterRows
 from batch_predictions.sources.rows.tabular_source import TabularSource, column_texts
 from batch_predictions.sources.validation.column_mapping import validate_mapping

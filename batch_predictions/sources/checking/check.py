@@ -23,10 +23,13 @@ from batch_predictions.sources.checking.table_suggestions import suggest_tables
 from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
 from batch_predictions.sources.home_state import initial_state
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
-from batch_predictions.sources.rows.memory_database import as_source_errors, connect_memory
+from batch_predictions.sources.rows.sandbox import as_source_errors, connect_memory
 from batch_predictions.sources.rows.spans import Span, last_sunday_before
 from batch_predictions.sources.source_registry import build_source, current_date
-from batch_predictions.sources.validation.reasons import general_reason_sql, value_in_reason_sql
+from batch_predictions.sources.validation.left_out_rows import (
+    general_reason_sql,
+    value_in_reason_sql,
+)
 from batch_predictions.sources.validation.row_checks import validate_rows
 from batch_predictions.tables import Table
 

@@ -16,7 +16,7 @@ from batch_predictions.sources.checking.suggestions import (
     suggest_values,
 )
 from batch_predictions.sources.checking.value_guesses import SOLD, guess_number_format
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 GuessedFile: TypeAlias = tuple[str, FileGuess, Preview]
 """A file's name, what it seems to be, and its first rows."""

@@ -17,6 +17,7 @@ from batch_predictions.sources.databases.connection import (
     APPLICATION_NAME,
     DatabaseColumn,
     DatabaseConnection,
+    DatabaseUrl,
 )
 from batch_predictions.sources.databases.dialects import (
     BigQueryDialect,
@@ -25,7 +26,6 @@ from batch_predictions.sources.databases.dialects import (
     SqlDialect,
     SqliteDialect,
 )
-from batch_predictions.sources.databases.url import DatabaseUrl
 
 _SNOWFLAKE = "adbc.snowflake.sql."
 _BIGQUERY = "adbc.bigquery.sql."

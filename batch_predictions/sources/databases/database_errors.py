@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.databases.url import DatabaseUrl
+from batch_predictions.sources.databases.connection import DatabaseUrl
 
 _TIMEOUT = re.compile(
     r"statement timeout|57014|statement_timeout|max_statement_time|maximum statement execution time"

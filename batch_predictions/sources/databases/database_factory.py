@@ -12,10 +12,9 @@ from typing import TypeVar
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.databases.adbc import ADBC_DRIVERS, AdbcConnection
-from batch_predictions.sources.databases.connection import DatabaseConnection
+from batch_predictions.sources.databases.connection import DatabaseConnection, DatabaseUrl
 from batch_predictions.sources.databases.database_errors import database_error
 from batch_predictions.sources.databases.sqlalchemy_rows import SqlAlchemyConnection
-from batch_predictions.sources.databases.url import DatabaseUrl
 
 Result = TypeVar("Result")
 

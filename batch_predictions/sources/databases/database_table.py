@@ -10,13 +10,15 @@ from typing import TypeVar
 
 from batch_predictions.sources.base import MAX_DATE, Source, SourceError
 from batch_predictions.sources.databases.aggregates import Aggregation, DatabaseDays
-from batch_predictions.sources.databases.connection import DatabaseColumn, DatabaseConnection
+from batch_predictions.sources.databases.connection import (
+    DatabaseColumn,
+    DatabaseConnection,
+    DatabaseUrl,
+)
 from batch_predictions.sources.databases.database_factory import read_database
-from batch_predictions.sources.databases.dialects import SqlDialect
-from batch_predictions.sources.databases.relations import TableRelation
+from batch_predictions.sources.databases.dialects import SqlDialect, TableRelation
 from batch_predictions.sources.databases.table_copies import RowCopy, copy_rows
 from batch_predictions.sources.databases.time_columns import TimeColumn, time_column
-from batch_predictions.sources.databases.url import DatabaseUrl
 from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS, match_columns
 from batch_predictions.sources.validation.plausible_days import DayCounts

@@ -17,7 +17,7 @@ from batch_predictions.sources.rows.daily_rows import dated_rows_sql, partition_
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.validation.timestamps import DayRules, day_sql
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import days_condition, quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import days_condition, quote_identifier, quote_literal
 
 _KINDS: dict[str, ColumnKind] = {
     "TIMESTAMP WITH TIME ZONE": "instant",

@@ -18,6 +18,7 @@ from batch_predictions.sources.databases.connection import (
     APPLICATION_NAME,
     DatabaseColumn,
     DatabaseConnection,
+    DatabaseUrl,
 )
 from batch_predictions.sources.databases.dialects import (
     ColumnKind,
@@ -26,7 +27,6 @@ from batch_predictions.sources.databases.dialects import (
     TimeValue,
 )
 from batch_predictions.sources.databases.driver_rows import to_record_batch
-from batch_predictions.sources.databases.url import DatabaseUrl
 
 ROWS_PER_BATCH = 50_000
 _PARAMETER = re.compile(r"(?<![\\:]):(bound_\d+)\b")

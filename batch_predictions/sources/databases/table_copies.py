@@ -18,8 +18,12 @@ from batch_predictions.sources.rows.file_rows import (
     ROW_NUMBER,
     FileRows,
 )
-from batch_predictions.warehouse.path_sql import escape_pattern, quote_files
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import (
+    escape_pattern,
+    quote_files,
+    quote_identifier,
+    quote_literal,
+)
 
 READ_DAY = "__read_day"
 """Column of a copy with the business day of each row, if the time column cannot be compared."""

@@ -10,7 +10,7 @@ import duckdb
 
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.files.content import count_lines, find_long_line
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 # DuckDB's error types and the reasons of refusals. Of several errors of a line, the first is given.
 _LINE_ERRORS = {

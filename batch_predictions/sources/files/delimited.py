@@ -24,8 +24,7 @@ from batch_predictions.sources.rows.file_rows import (
     FileRows,
     validate_names,
 )
-from batch_predictions.warehouse.path_sql import quote_files
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_files, quote_identifier, quote_literal
 
 HEAD_BYTES = 1 << 20
 """How much of a file is read for its header."""

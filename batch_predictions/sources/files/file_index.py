@@ -24,12 +24,12 @@ from batch_predictions.sources.files.parquet_files import verify_row_count
 from batch_predictions.sources.rows.daily_rows import dated_rows_sql
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_TEXT
 from batch_predictions.sources.rows.fingerprints import hash_json
-from batch_predictions.sources.rows.memory_database import as_source_errors, connect_memory
 from batch_predictions.sources.rows.row_groups import Interpretation, RowGroup, interpret_rows
+from batch_predictions.sources.rows.sandbox import as_source_errors, connect_memory
 from batch_predictions.sources.validation.plausible_days import last_plausible_day
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import quote_identifier
+from batch_predictions.warehouse.path_sql import quote_identifier
 
 _BYTES_PER_READ = 256 << 20
 """Files that are read together for the index; a larger file is read alone."""

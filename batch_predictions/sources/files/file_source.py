@@ -15,9 +15,9 @@ from batch_predictions.sources.files.object_cache import ObjectCache, validate_u
 from batch_predictions.sources.files.patterns import FileFormat, format_of
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
-from batch_predictions.sources.rows.memory_database import connect_memory
 from batch_predictions.sources.rows.row_filters import validate_conditions
 from batch_predictions.sources.rows.row_groups import Interpretation, RowGroup, interpret_rows
+from batch_predictions.sources.rows.sandbox import connect_memory
 from batch_predictions.sources.rows.tabular_source import TabularSource, column_texts
 from batch_predictions.tables import Table
 

@@ -15,7 +15,7 @@ from batch_predictions.sources.files.json_lines import read_json_lines
 from batch_predictions.sources.files.parquet_files import read_parquet_files
 from batch_predictions.sources.files.patterns import FileFormat, path_columns
 from batch_predictions.sources.rows.file_rows import FILE_NAME, FileRows
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 
 def read_files(

@@ -22,7 +22,7 @@ from batch_predictions.sources.rows.file_rows import (
     no_rows,
     validate_names,
 )
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 _JSON = "__json"
 # A line is one value: the delimiter cannot be in JSON, and nothing is quoted.

@@ -14,10 +14,10 @@ from batch_predictions.sources.files.formats import read_files
 from batch_predictions.sources.files.parquet_files import read_parquet_files
 from batch_predictions.sources.files.patterns import FileGroup
 from batch_predictions.sources.rows.file_rows import FILE_NAME, FileRows, no_rows
-from batch_predictions.sources.rows.mapped_columns import mapped_column_sql
+from batch_predictions.sources.rows.row_filters import mapped_column_sql
 from batch_predictions.sources.validation.column_mapping import match_columns
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 
 @dataclass(frozen=True)

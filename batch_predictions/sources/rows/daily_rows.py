@@ -8,7 +8,7 @@ import duckdb
 
 from batch_predictions.sources.base import MAX_DATE
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
-from batch_predictions.sources.rows.undated_rows import (
+from batch_predictions.sources.rows.weekly_spans import (
     count_file_days,
     has_problems,
     newest_file_days,
@@ -22,7 +22,7 @@ from batch_predictions.sources.validation.timestamps import (
     timestamp_sql,
 )
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import days_condition, quote_literal
+from batch_predictions.warehouse.path_sql import days_condition, quote_literal
 
 
 def daily_rows_sql(

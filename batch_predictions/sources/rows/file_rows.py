@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.warehouse.sql_literals import quote_identifier
+from batch_predictions.warehouse.path_sql import quote_identifier
 
 FILE_NAME, ROW_NUMBER = "__file_name", "__row_number"
 """Columns of every relation of rows: the file, relative to the folder; the row in it, from 1."""

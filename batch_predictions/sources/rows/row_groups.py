@@ -16,7 +16,7 @@ from batch_predictions.sources.validation.interpretation import interpret_column
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import ValueMap
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import quote_identifier
+from batch_predictions.warehouse.path_sql import quote_identifier
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ A query runs in a DuckDB connection that can read one folder. It names files of 
 own subqueries, no catalogue of DuckDB. A condition names columns of its row: it has no subquery, so
 that no function of tables can stand in it. Both call only functions that DuckDB declares to be
 consistent, which read no setting, secret or clock, so that a second run gives the same rows.
+
+DuckDB is in memory here.
 """
 
 from __future__ import annotations
@@ -11,16 +13,53 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from batch_predictions.settings import DuckDBSettings
-from batch_predictions.sources.rows.memory_database import connect_memory
-from batch_predictions.warehouse.path_sql import escape_pattern
-from batch_predictions.warehouse.shared_database import open_cursor
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.sources.base import SourceError
+from batch_predictions.warehouse.path_sql import escape_pattern, quote_literal
+from batch_predictions.warehouse.shared_database import CLOSED_OPTIONS, open_cursor
+
+
+def connect_memory(
+    limits: DuckDBSettings | None = None, spill: Path | None = None, **options: bool
+) -> duckdb.DuckDBPyConnection:
+    """A connection whose temporary tables are gone when it is closed; times are in UTC.
+
+    Args:
+        limits: memory and threads; None: two threads, for small queries.
+        spill: folder of what does not fit into memory; None: DuckDB's default.
+    """
+    config: dict[str, str | bool | int | float | list[str]] = {"threads": 2, **CLOSED_OPTIONS}
+    if limits is not None:
+        config |= {"memory_limit": limits.memory_limit, "threads": limits.threads}
+    if spill is not None:
+        config["temp_directory"] = str(spill)
+    db = duckdb.connect(":memory:", config=config)
+    # DuckDB would draw its bar on the standard output.
+    db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
+    return db
+
+
+@contextmanager
+def as_source_errors(rows: str) -> Iterator[None]:
+    """Raises errors of DuckDB in the block as SourceError, such as that of a damaged page.
+
+    Args:
+        rows: what is read, for the message.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(
+            f"{rows} cannot be read ({reason}): if a file is damaged, write it again"
+        ) from error
+
 
 _TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "parquet_scan"})
 """Functions of tables that a query may call, besides those whose names begin with `read_`."""

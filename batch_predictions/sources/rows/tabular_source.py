@@ -12,20 +12,20 @@ from batch_predictions.core.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import MAX_DATE, Source, SourceError
 from batch_predictions.sources.rows.file_rows import FileRows
-from batch_predictions.sources.rows.memory_database import as_source_errors, connect_memory
 from batch_predictions.sources.rows.row_days import (
     count_row_days,
     group_day_range,
     most_frequent_problem,
 )
 from batch_predictions.sources.rows.row_groups import RowGroup, group_rows_sql
+from batch_predictions.sources.rows.sandbox import as_source_errors, connect_memory
 from batch_predictions.sources.rows.spans import LaterRows, Span, last_sunday_before, sum_later_rows
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.plausible_days import CountedDays, first_plausible_day
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import validate_values
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import quote_identifier
+from batch_predictions.warehouse.path_sql import quote_identifier
 
 UNDATED_SAMPLE_ROWS = 10_000
 """Rows that are read to say why no row has a day."""

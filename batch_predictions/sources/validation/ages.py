@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_literal
 
 AGE_BRACKETS = ("under 19", "19-24", "25-34", "35-44", "45-54", "55-64", "65+")
 """Brackets of ages; a number is converted to its bracket."""

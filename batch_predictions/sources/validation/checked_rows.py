@@ -18,7 +18,7 @@ from batch_predictions.sources.validation.column_rules import (
 )
 from batch_predictions.sources.validation.event_types import UNKNOWN, UNTYPED
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 _DEFAULTS = {
     ("interactions", "event_type"): UNTYPED,

@@ -11,7 +11,7 @@ from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.sources.validation.column_mapping import EXTRA_DATE_COLUMNS
 from batch_predictions.sources.validation.number_formats import NumberFormat
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_literal
 
 _TIME_TYPES = ("DATE", "TIMESTAMP")
 _NUMBER_TYPES = ("DOUBLE",)

@@ -13,8 +13,8 @@ from batch_predictions.sources.validation.column_mapping import BIRTHDAY, REQUIR
 from batch_predictions.sources.validation.number_formats import suggestion_sql
 from batch_predictions.sources.validation.timestamps import NULL_TEXTS, day_sql, is_missing_sql
 from batch_predictions.tables import Table
-from batch_predictions.tables.ids import MAX_ID_BYTES
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.tables.identifiers import MAX_ID_BYTES
+from batch_predictions.warehouse.path_sql import quote_literal
 
 REFUSING_COLUMNS: dict[str, tuple[str, ...]] = {
     "interactions": ("quantity", "amount"),

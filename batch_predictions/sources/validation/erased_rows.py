@@ -11,7 +11,7 @@ import duckdb
 from batch_predictions.core.erasures import REASON, ErasedUsers, erased_users
 from batch_predictions.sources.base import Source
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_literal
 
 _NO_ROW = "'{}'"
 

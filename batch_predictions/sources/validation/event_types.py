@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from batch_predictions.settings import EventTypeSettings, SettingsError
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_literal
 
 PURCHASE, RETURN, RATING = "purchase", "return", "rating"
 UNTYPED = "interaction"

@@ -1,4 +1,7 @@
-"""Leaves out rows by `source.where`, and repeats of overlapping files by `source.deduplicate`."""
+"""Leaves out rows by `source.where`, and repeats of overlapping files by `source.deduplicate`.
+
+Reasons of refused rows are grouped without their values and row numbers.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import duckdb
 from batch_predictions.settings import DeduplicateRule
 from batch_predictions.sources.base import Source, SourceError, raw_table
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import quote_identifier
+from batch_predictions.warehouse.path_sql import quote_identifier
 
 
 def validate_deduplication(rules: Mapping[str, DeduplicateRule]) -> None:
@@ -98,3 +101,19 @@ def _create_repeated_rows(
         f"using ({names})) where __nth > 1"
     )
     return f"temp.dropped_{suffix}"
+
+
+_VALUE = "'''(.*?)''( |:|$)'"  # a value may contain quotes, such as 1'234.50
+
+
+def general_reason_sql(reason: str) -> str:
+    """SQL of a reason without its first value and without numbers of rows and lines."""
+    return (
+        f"regexp_replace(regexp_replace({reason}, {_VALUE}, '…\\2'), "
+        "'\\b(line|row) \\d+', '\\1 …', 'g')"
+    )
+
+
+def value_in_reason_sql(reason: str) -> str:
+    """SQL of the first value that a reason quotes; empty if there is none."""
+    return f"regexp_extract({reason}, {_VALUE}, 1)"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_literal
 
 _SPACES = " \u00a0\u202f"
 _APOSTROPHES = "'’"

@@ -31,7 +31,7 @@ from batch_predictions.sources.validation.left_out_rows import (
 )
 from batch_predictions.sources.validation.review_text import clean_text_sql
 from batch_predictions.tables import Table
-from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 _EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
 """Ids of events, made from the row where the source has none."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.sources.validation.column_rules import column_rules
-from batch_predictions.warehouse.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_literal
 
 ValueMap = Mapping[str, str | None]
 """Value of the source to value of the raw table; None: a missing value."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.evaluation.drift.columns import drift_tables
-from batch_predictions.evaluation.drift.reference import model_by_table, reference_days
+from batch_predictions.evaluation.drift.compute import drift_tables, model_by_table, reference_days
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions_tests.worlds.decisions import decide
 

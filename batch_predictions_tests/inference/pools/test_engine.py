@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.inference.pools.engine import ScoringError, score
+from batch_predictions.inference.results import StagingManifest, result_path
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging_manifest import StagingManifest, result_path
 from batch_predictions.settings import InferenceSettings
 from batch_predictions_tests.worlds.engine import DoublingScorer, Staging, read_rows, read_values
 

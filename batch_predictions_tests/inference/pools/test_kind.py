@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from batch_predictions.inference.pools import kind as kinds
-from batch_predictions.inference.pools.kind import PROCESS_MIB, free_mib, worker_kind
+from batch_predictions.inference.pools import pool_factory as kinds
+from batch_predictions.inference.pools.pool_factory import PROCESS_MIB, free_mib, worker_kind
 from batch_predictions_tests.worlds.pool_fixtures import (
     FailingScorer,
     PartlyPythonScorer,

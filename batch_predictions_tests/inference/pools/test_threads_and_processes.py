@@ -15,9 +15,9 @@ from typing import Literal
 
 import pytest
 
-from batch_predictions.inference.pools import kind as kinds
+from batch_predictions.inference.pools import pool_factory as kinds
 from batch_predictions.inference.pools.engine import ScoringError, score
-from batch_predictions.inference.staging_manifest import StagingManifest
+from batch_predictions.inference.results import StagingManifest
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT

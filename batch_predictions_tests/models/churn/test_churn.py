@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.models.churn.churn_calibration import ProbabilityCalibration
 from batch_predictions.models.churn.churn_metrics import (
     AUC,
     AVERAGE_PRECISION,
@@ -21,9 +20,13 @@ from batch_predictions.models.churn.churn_metrics import (
     LIFT,
     EvaluatedModel,
     PairedComparison,
+    plot_calibration,
 )
-from batch_predictions.models.churn.churn_model import ChurnModel
-from batch_predictions.models.churn.churn_plots import plot_calibration
+from batch_predictions.models.churn.churn_model import (
+    ChurnModel,
+    EstimatorTrainer,
+    ProbabilityCalibration,
+)
 from batch_predictions.models.churn.churn_selection import (
     GAIN,
     UNTRAINED,
@@ -31,10 +34,8 @@ from batch_predictions.models.churn.churn_selection import (
     ChurnTrainingConfig,
     select_churn,
 )
-from batch_predictions.models.churn.churn_training import EstimatorTrainer
-from batch_predictions.models.churn.data.churn_examples import Examples
+from batch_predictions.models.churn.data.churn_examples import Examples, training_windows
 from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
-from batch_predictions.models.churn.data.churn_windows import training_windows
 from batch_predictions.models.churn.estimators.churn_registry import (
     baseline_names,
     candidate_names,

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.models.churn.churn_metrics import AUC
-from batch_predictions.models.churn.churn_model import ChurnModel
+from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
 from batch_predictions.models.churn.churn_selection import ChurnTrainingConfig, select_churn
-from batch_predictions.models.churn.churn_training import EstimatorTrainer
 from batch_predictions.models.churn.estimators import churn_registry
 from batch_predictions.tables import discovery
 from batch_predictions_tests.worlds.churn import make_examples

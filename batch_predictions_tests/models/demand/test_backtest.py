@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.assets import panel_spec
-from batch_predictions.models.demand.backtest import backtest_origins, run_backtest
+from batch_predictions.models.demand.backtest import (
+    backtest_origins,
+    evaluate_candidates,
+    run_backtest,
+)
 from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.champions import forecast_by_champions
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
 from batch_predictions.models.demand.data.calendar import (
     country_holidays,
@@ -25,7 +28,7 @@ from batch_predictions.models.demand.data.calendar import (
     steps_to_next,
 )
 from batch_predictions.models.demand.data.panel import Doubles, Panel
-from batch_predictions.models.demand.demand_evaluation import evaluate_candidates
+from batch_predictions.models.demand.demand_model import forecast_by_champions
 from batch_predictions.models.demand.demand_selection import BacktestConfig, decide, select
 from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive
 from batch_predictions.settings import Settings

@@ -9,8 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.demographic.count_adjustment import NO_ADJUSTMENT, CountAdjustment
-from batch_predictions.models.demographic.demographic_model import DemographicModel
+from batch_predictions.models.demographic.demographic_model import (
+    NO_ADJUSTMENT,
+    CountAdjustment,
+    DemographicModel,
+)
 from batch_predictions.models.demographic.demographic_segments import SegmentUsers
 from batch_predictions.models.demographic.design import DemographicDesign
 from batch_predictions.models.demographic.ridge import RidgeAdjustment

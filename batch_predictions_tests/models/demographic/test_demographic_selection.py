@@ -15,8 +15,8 @@ from scipy.sparse import csr_matrix
 
 from batch_predictions.models.common.bootstrap import Interval
 from batch_predictions.models.demographic import demographic_evaluation
-from batch_predictions.models.demographic.count_adjustment import CountAdjustment
 from batch_predictions.models.demographic.demographic_evaluation import ColdStartEvaluation
+from batch_predictions.models.demographic.demographic_model import CountAdjustment
 from batch_predictions.models.demographic.demographic_segments import (
     SegmentAdjustment,
     SegmentUsers,

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.demographic.promotion_response import (
+from batch_predictions.models.demographic.promotion_uplift import (
     MAX_SLOPE,
     MIN_SLOPE,
     RESPONSE_WEEKS,

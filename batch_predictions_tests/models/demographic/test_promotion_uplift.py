@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.demographic.count_adjustment import NO_ADJUSTMENT
-from batch_predictions.models.demographic.demographic_model import DemographicModel
+from batch_predictions.models.demographic.demographic_model import NO_ADJUSTMENT, DemographicModel
 from batch_predictions.models.demographic.demographic_selection import (
     PROMOTED,
     DemographicConfig,

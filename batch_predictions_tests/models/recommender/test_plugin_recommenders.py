@@ -14,7 +14,7 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.features.candidate_features import CandidateBatch
 from batch_predictions.models.recommender.features.table import build_feature_table
-from batch_predictions.models.recommender.generators.generator_registry import generators
+from batch_predictions.models.recommender.generators.base import generators
 from batch_predictions.models.recommender.ranker.two_stage import TwoStageRecommender
 from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer

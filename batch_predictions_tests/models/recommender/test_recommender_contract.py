@@ -14,7 +14,7 @@ from batch_predictions.models.recommender.base import LinearRecommender, overrid
 from batch_predictions.models.recommender.data.histories import TRAITS, Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.generators.generator_registry import recommender_classes
+from batch_predictions.models.recommender.generators.base import recommender_classes
 from batch_predictions.models.recommender.generators.promoted_items import PromotedItems
 from batch_predictions.models.recommender.recommender_registry import load
 from batch_predictions_tests.worlds.checkerboard import AS_OF

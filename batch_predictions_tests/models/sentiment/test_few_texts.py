@@ -11,20 +11,19 @@ import pytest
 from batch_predictions.models.common.bootstrap import Interval
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.probabilities import log_softmax
-from batch_predictions.models.sentiment.sentiment_calibration import (
+from batch_predictions.models.sentiment.models.batching import log_softmax
+from batch_predictions.models.sentiment.sentiment_metrics import (
+    EvaluatedClassifier,
     fit_platt,
     fit_temperature,
     log_loss,
+    macro_f1,
 )
-from batch_predictions.models.sentiment.sentiment_candidates import (
-    LINEAR_CANDIDATES,
-    candidates_by_size,
-)
-from batch_predictions.models.sentiment.sentiment_metrics import EvaluatedClassifier, macro_f1
 from batch_predictions.models.sentiment.sentiment_selection import (
+    LINEAR_CANDIDATES,
     ClassifierComparison,
     SentimentSelection,
+    candidates_by_size,
     choose_best,
     choose_significant,
     select_sentiment,

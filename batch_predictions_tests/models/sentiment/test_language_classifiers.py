@@ -13,8 +13,8 @@ from batch_predictions.models.sentiment.eligibility import (
     assess_texts,
     summarise_exclusions,
 )
-from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
-from batch_predictions.models.sentiment.language_selection import (
+from batch_predictions.models.sentiment.language_classifiers import (
+    LanguageClassifiers,
     LanguageSelection,
     select_by_language,
 )

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from batch_predictions.models.sentiment.eligibility import assess_texts
-from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
-from batch_predictions.models.sentiment.language_selection import (
+from batch_predictions.models.sentiment.language_classifiers import (
+    LanguageClassifiers,
     LanguageSelection,
     select_by_language,
 )

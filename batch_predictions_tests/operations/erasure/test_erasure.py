@@ -17,8 +17,7 @@ import pytest
 
 from batch_predictions.core.erasures import read_erasures
 from batch_predictions.core.home import HomeError
-from batch_predictions.inference.results import write_result
-from batch_predictions.inference.staging_manifest import MANIFEST, Shard, StagingManifest
+from batch_predictions.inference.results import MANIFEST, Shard, StagingManifest, write_result
 from batch_predictions.operations.erasure.erase import erase_user, finish_erasures
 from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.serving.lookup import Lookup

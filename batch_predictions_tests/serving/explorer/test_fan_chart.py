@@ -18,7 +18,7 @@ from batch_predictions.serving.explorer.fan_chart import (
     WIDTH,
     fan_chart,
 )
-from batch_predictions.serving.explorer.wording import (
+from batch_predictions.serving.explorer.rendering import (
     age_in_words,
     bar_lengths,
     explain_reason,

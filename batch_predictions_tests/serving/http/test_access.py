@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from batch_predictions.serving.http import request_gate
-from batch_predictions.serving.http.access import AccessControl, is_loopback, required_scope
+from batch_predictions.serving.http.access import (
+    AccessControl,
+    RateLimiter,
+    is_loopback,
+    required_scope,
+)
 from batch_predictions.serving.http.problems import TOO_MANY_WRONG_KEYS, ProblemError
-from batch_predictions.serving.http.rate_limits import RateLimiter
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.server.http_app import make_api
 from batch_predictions.serving.store.store import Store

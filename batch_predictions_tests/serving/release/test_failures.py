@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from batch_predictions.serving.release.publish import publish
-from batch_predictions.serving.release.publisher_liveness import register_publisher
+from batch_predictions.serving.release.release_pruning import register_publisher
 from batch_predictions.serving.release.release_records import releases, rollback
 from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.store import copy_rows

@@ -16,7 +16,7 @@ import pytest
 
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.publish import publish
-from batch_predictions.serving.release.publisher_liveness import is_dead, register_publisher
+from batch_predictions.serving.release.release_pruning import is_dead, register_publisher
 from batch_predictions.serving.release.release_records import releases
 from batch_predictions.serving.store.store import CURRENT, RELEASES, store_url
 from batch_predictions.settings import Settings
@@ -151,7 +151,7 @@ def test_a_builder_is_dead_as_soon_as_its_process_is_gone(world: ServingWorld) -
         with register_publisher(world.store) as neighbour:
             script = (
                 "from batch_predictions.serving.store.store import Store\n"
-                "from batch_predictions.serving.release.publisher_liveness import is_dead\n"
+                "from batch_predictions.serving.release.release_pruning import is_dead\n"
                 f"store = Store({store_url(world.settings)!r})\n"
                 f"with store.write() as db: print(is_dead(store, db, {neighbour!r}))"
             )

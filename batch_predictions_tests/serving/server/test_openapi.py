@@ -19,7 +19,7 @@ from batch_predictions_tests.worlds.http_service import publish_all, running_ser
 from batch_predictions_tests.worlds.serving import open_world
 
 DOCUMENTED_KEYS = Path(__file__).parent / "documented_keys.txt"
-WRITE = "python batch_predictions_tests/serving/http/write_documented_keys.py"
+WRITE = "python batch_predictions_tests/serving/server/write_documented_keys.py"
 
 
 def description() -> dict[str, Any]:

@@ -18,8 +18,7 @@ from batch_predictions.settings import Settings, SettingsError, SourceSettings, 
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.databases import database_factory
-from batch_predictions.sources.databases.connection import DatabaseConnection
-from batch_predictions.sources.databases.url import DatabaseUrl
+from batch_predictions.sources.databases.connection import DatabaseConnection, DatabaseUrl
 from batch_predictions.sources.source_registry import build_source
 from batch_predictions.tables import INTERACTIONS
 from batch_predictions_tests.worlds.postgres import empty_postgres

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.databases.adbc import ADBC_DRIVERS
+from batch_predictions.sources.databases.connection import DatabaseUrl
 from batch_predictions.sources.databases.database_errors import database_error
 from batch_predictions.sources.databases.dialects import (
     BigQueryDialect,
@@ -18,7 +19,6 @@ from batch_predictions.sources.databases.dialects import (
 )
 from batch_predictions.sources.databases.sqlalchemy_rows import BoundDialect
 from batch_predictions.sources.databases.time_columns import TypedTimeColumn
-from batch_predictions.sources.databases.url import DatabaseUrl
 
 DAY = dt.date(2024, 3, 31)
 

@@ -1,7 +1,12 @@
-"""Customers as of past days with their outcomes: what churn models are fitted and tested on."""
+"""Customers as of past days with their outcomes: what churn models are fitted and tested on.
+
+A cut-off is a past day on which customers are described by what was known then; their outcome is
+what they bought in the horizon after it.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,3 +51,59 @@ class Examples:
         """A number for each customer, 0 to customers - 1, the same on all days, (rows,)."""
         encoded = self.rows["user_id"].combine_chunks().dictionary_encode()
         return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int64)
+
+
+@dataclass(frozen=True)
+class TrainingWindows:
+    """The cut-offs of a churn training, by what they are used for.
+
+    The horizon of a fitting cut-off ends before the calibration cut-off, and that of the
+    calibration cut-off before the test cut-off, so that calibration and test use outcomes that
+    nothing before them has seen.
+
+    Attributes:
+        fit_days: cut-offs that estimators are fitted on, oldest first.
+        calibration_day: cut-off that probabilities are calibrated on.
+        test_day: cut-off that candidates are compared on; None for the model that serves.
+    """
+
+    fit_days: tuple[dt.date, ...]
+    calibration_day: dt.date
+    test_day: dt.date | None = None
+
+    @property
+    def days(self) -> list[dt.date]:
+        """All cut-offs, oldest first."""
+        test_days = () if self.test_day is None else (self.test_day,)
+        return sorted({*self.fit_days, self.calibration_day, *test_days})
+
+
+def training_windows(
+    through: dt.date,
+    first: dt.date,
+    horizon_days: int,
+    *,
+    with_test: bool,
+    step_days: int,
+    max_cutoffs: int,
+) -> TrainingWindows | None:
+    """The cut-offs of a training; None where the history is too short.
+
+    Args:
+        through: last day whose purchases are known.
+        first: first day of the history; a cut-off has at least `horizon_days` days up to it.
+        horizon_days: days after a cut-off in which a customer who buys has not churned.
+        with_test: whether the newest cut-off is kept for the comparison of candidates.
+        step_days: days between the cut-offs of fitting.
+        max_cutoffs: number of cut-offs of fitting at most.
+    """
+    horizon = dt.timedelta(days=horizon_days)
+    newest = through - horizon
+    calibration_day = newest - horizon if with_test else newest
+    newest_fit = calibration_day - horizon
+    oldest_fit = first + dt.timedelta(days=horizon_days - 1)
+    candidates = [newest_fit - dt.timedelta(days=step_days * n) for n in range(max_cutoffs)]
+    fit_days = tuple(sorted(day for day in candidates if day >= oldest_fit))
+    if not fit_days:
+        return None
+    return TrainingWindows(fit_days, calibration_day, newest if with_test else None)

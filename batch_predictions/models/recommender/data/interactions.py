@@ -2,6 +2,8 @@
 
 Rows are sorted by (user, item, date) when they are read, so that sums, and with them models, do not
 depend on the order in which a database returned the rows.
+
+`item_sequences` has users' items in the order of time.
 """
 
 from __future__ import annotations
@@ -277,3 +279,27 @@ def positions_in(ids: pa.StringArray, among: pa.StringArray) -> npt.NDArray[np.i
     """Position of each id in `among`, -1 where it is not there, (len(ids),)."""
     positions = pc.index_in(ids, value_set=among)
     return np.asarray(pc.fill_null(positions, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def item_sequences(interactions: Interactions) -> tuple[Codes, Codes]:
+    """Items of all users, one user after the other, each once, by time of first interaction.
+
+    Returns:
+        Items (positions in `item_ids`) and their users, both (n,).
+    """
+    times = interactions.time_order
+    by_pair = np.lexsort((times, interactions.dates, interactions.items, interactions.users))
+    users, items = interactions.users[by_pair], interactions.items[by_pair]
+    is_first = (np.diff(users, prepend=-1) != 0) | (np.diff(items, prepend=-1) != 0)
+    firsts = by_pair[is_first]
+    order = firsts[
+        np.lexsort(
+            (
+                interactions.items[firsts],
+                times[firsts],
+                interactions.dates[firsts],
+                interactions.users[firsts],
+            )
+        )
+    ]
+    return interactions.items[order], interactions.users[order]

@@ -23,8 +23,8 @@ from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,
     FeatureGroup,
 )
-from batch_predictions.models.recommender.generators.base import Generator
-from batch_predictions.models.recommender.generators.generator_registry import (
+from batch_predictions.models.recommender.generators.base import (
+    Generator,
     generators,
     load_generator,
 )

@@ -21,7 +21,7 @@ from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import Generator
-from batch_predictions.models.recommender.generators.item_weights import top_contributors
+from batch_predictions.models.recommender.generators.neighbour_tables import top_contributors
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -21,10 +21,8 @@ from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import Generator
-from batch_predictions.models.recommender.generators.neighbour_recommender import (
-    NeighbourRecommender,
-)
 from batch_predictions.models.recommender.generators.neighbour_tables import (
+    NeighbourRecommender,
     divide_by_root_length,
     nearest_neighbours,
     scale_matrix,

@@ -17,10 +17,8 @@ import pyarrow as pa
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.base import Generator
-from batch_predictions.models.recommender.generators.neighbour_recommender import (
-    NeighbourRecommender,
-)
 from batch_predictions.models.recommender.generators.neighbour_tables import (
+    NeighbourRecommender,
     cap_at_one,
     divide_by_root_length,
     nearest_neighbours,

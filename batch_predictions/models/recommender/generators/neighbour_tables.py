@@ -1,7 +1,12 @@
-"""Tables of each item's nearest neighbours: computed in blocks, summed over histories."""
+"""Tables of each item's nearest neighbours: computed in blocks, summed over histories.
+
+Here are also item-to-item weights, which say which history item contributes most to a score, and
+the base of recommenders that score items by such a table.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -9,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.recommender.base import Floats, Positions
+from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -148,3 +155,54 @@ def divide_by_root_length(matrix: csr_matrix) -> csr_matrix:
         np.float32
     )
     return result
+
+
+def top_contributors(histories: csr_matrix, weights: Floats, picks: Positions) -> Positions:
+    """Finds the history item j of the largest x_j * weights[i, j] > 0 for each pick i, (n, k).
+
+    Args:
+        histories: x, n users x m items.
+        weights: (m, m), row i for target i.
+        picks: item positions, -1 for none, (n, k).
+
+    Returns:
+        Item positions, -1 where no contribution is positive.
+    """
+    from batch_predictions.models.recommender.kernels.neighbours import top_weight
+
+    contributors = np.empty(picks.shape, dtype=np.int64)
+    top_weight(
+        histories.indptr,
+        histories.indices,
+        histories.data,
+        np.asarray(weights),
+        np.ascontiguousarray(picks),
+        contributors,
+    )
+    return contributors
+
+
+class NeighbourRecommender(TrainableRecommender):
+    """The base class of recommenders that sum similarities to the items of a user's profile.
+
+    Its arrays are `neighbour_ids`, item positions with -1 at the end, and `similarity`, both
+    (m, neighbours).
+    """
+
+    @abstractmethod
+    def user_profile(self, histories: Histories) -> csr_matrix:
+        """Weights of the history's items, (n, m)."""
+
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """Sums of similarity times the profile's weights, (n, m)."""
+        profile = self.user_profile(histories)
+        return score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
+
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
+        """Finds the profile item with the largest part of each pick's score, (n, k)."""
+        return top_neighbour_contributors(
+            self.user_profile(histories),
+            picks,
+            self.arrays["neighbour_ids"],
+            self.arrays["similarity"],
+        )

@@ -17,9 +17,13 @@ import pyarrow as pa
 
 from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.interactions import Codes, Doubles, Interactions
+from batch_predictions.models.recommender.data.interactions import (
+    Codes,
+    Doubles,
+    Interactions,
+    item_sequences,
+)
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.data.sequences import item_sequences
 from batch_predictions.models.recommender.generators.base import Generator
 
 if TYPE_CHECKING:

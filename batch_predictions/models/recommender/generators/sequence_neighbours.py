@@ -13,14 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.sequences import item_sequences
+from batch_predictions.models.recommender.data.interactions import Interactions, item_sequences
 from batch_predictions.models.recommender.generators.base import Generator
-from batch_predictions.models.recommender.generators.neighbour_recommender import (
-    NeighbourRecommender,
-)
 from batch_predictions.models.recommender.generators.neighbour_tables import (
     BLOCK_ITEMS,
+    NeighbourRecommender,
     run_in_blocks,
 )
 

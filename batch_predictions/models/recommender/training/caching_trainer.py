@@ -26,8 +26,8 @@ from batch_predictions.models.recommender.data.splits import Holdout, Split
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
 from batch_predictions.models.recommender.ranker.two_stage import TwoStageParams
+from batch_predictions.models.recommender.training.config import label_windows
 from batch_predictions.models.recommender.training.dataset import RankingDataset
-from batch_predictions.models.recommender.training.label_windows import label_windows
 from batch_predictions.models.recommender.training.trainer import RankerTrainer, TrainedRanker
 
 _GENERATORS, _RANKER = "generators.json", "ranker.json"

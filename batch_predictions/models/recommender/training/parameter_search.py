@@ -27,9 +27,8 @@ from batch_predictions.models.common.bootstrap import Doubles, paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG_20
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import Holdout
-from batch_predictions.models.recommender.generators.base import Generator
+from batch_predictions.models.recommender.generators.base import Generator, generators
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorParams
-from batch_predictions.models.recommender.generators.generator_registry import generators
 from batch_predictions.models.recommender.training.ranker_search import choose_members
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.models.recommender.training.validation_window import (

@@ -14,11 +14,11 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.data.splits import Holdout, Split
+from batch_predictions.models.recommender.generators.base import generators
 from batch_predictions.models.recommender.generators.candidate_generation import (
     GeneratorEnsemble,
     Progress,
 )
-from batch_predictions.models.recommender.generators.generator_registry import generators
 from batch_predictions.models.recommender.ranker.conditional_logit import (
     ConditionalLogit,
     linear_weight,
@@ -33,9 +33,9 @@ from batch_predictions.models.recommender.training.config import (
     NoSideInformation,
     SideInformation,
     TwoStageConfig,
+    label_windows,
 )
 from batch_predictions.models.recommender.training.dataset import RankingDataset, build_dataset
-from batch_predictions.models.recommender.training.label_windows import label_windows
 
 SEED_STRIDE = 10
 """Between the seeds of one set of trees and the next."""

@@ -19,16 +19,16 @@ from batch_predictions.models.sentiment.models.base import (
     SentimentModel,
     SentimentModelSpec,
 )
-from batch_predictions.models.sentiment.models.probabilities import (
+from batch_predictions.models.sentiment.models.batching import (
     IMPOSSIBLE_LOGIT,
     class_shares,
     coefficients_by_class,
     log_softmax,
 )
-from batch_predictions.models.sentiment.text.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.models.sentiment.text.ngrams import NGramIndex, frequent_ngrams
+from batch_predictions.models.sentiment.text.ragged import Doubles, Floats
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

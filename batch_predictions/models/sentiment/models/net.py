@@ -20,13 +20,16 @@ from batch_predictions.models.sentiment.models.base import (
     SentimentModel,
     SentimentModelSpec,
 )
-from batch_predictions.models.sentiment.models.batching import batches_by_length, pad
-from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
+from batch_predictions.models.sentiment.models.batching import (
+    batches_by_length,
+    has_native_bf16,
+    pad,
+)
 from batch_predictions.models.sentiment.models.net_training import NetParameters, train_net
 from batch_predictions.models.sentiment.models.sentiment_registry import build_model
-from batch_predictions.models.sentiment.text.arrays import Floats
 from batch_predictions.models.sentiment.text.documents import Documents, Vocabulary
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
+from batch_predictions.models.sentiment.text.ragged import Floats
 from batch_predictions.models.sentiment.text.text_vectors import read_vectors
 from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer, read_wordpieces
 

@@ -11,8 +11,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.text.arrays import Ints
 from batch_predictions.models.sentiment.text.documents import Documents, normalise
+from batch_predictions.models.sentiment.text.ragged import Ints
 
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
 CLASSES = (NEGATIVE, NEUTRAL, POSITIVE)

@@ -11,8 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.text.arrays import Ints
-from batch_predictions.models.sentiment.text.ragged import RaggedArray
+from batch_predictions.models.sentiment.text.ragged import Ints, RaggedArray
 from batch_predictions.models.sentiment.text.token_ids import TokenIds, look_up
 
 START, END = "<s>", "</s>"

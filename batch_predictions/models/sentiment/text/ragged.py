@@ -1,4 +1,7 @@
-"""Rows of integers of different lengths, stored in two flat arrays: the token ids of texts."""
+"""Rows of integers of different lengths, stored in two flat arrays: the token ids of texts.
+
+Here are also the types of the numpy arrays that the sentiment modules pass to each other.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.text.arrays import Ints
+Ints: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float32]
+Doubles: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.text.arrays import Ints
-from batch_predictions.models.sentiment.text.ragged import RaggedArray
+from batch_predictions.models.sentiment.text.ragged import Ints, RaggedArray
 
 BASIC_PLANE_SIZE = 0x10000
 """Code points of Unicode's basic plane; every character beyond it is part of a word."""

@@ -10,8 +10,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from batch_predictions.serving.http.answer_models import Batch, BatchAnswer, Recommendations
-from batch_predictions.serving.http.answers import conditional_response, id_of_request
-from batch_predictions.serving.http.conditional import etag_of
+from batch_predictions.serving.http.answers import conditional_response, etag_of, id_of_request
 from batch_predictions.serving.http.current_release import CurrentRelease
 from batch_predictions.serving.http.query_parameters import (
     AgeBracket,

@@ -13,7 +13,7 @@ from batch_predictions.serving.http.problems import NOT_PREDICTED, WRONG_REQUEST
 from batch_predictions.serving.http.query_parameters import DEFAULT_LIMIT, Id, Limit, PageToken
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup.ranked import not_published
-from batch_predictions.tables.ids import id_problem
+from batch_predictions.tables.identifiers import id_problem
 
 TableName = Annotated[Id, Path(description="A table of the release.", examples=["churn_scores"])]
 Key = Annotated[Id, Path(description="Value of the first column of its key.", examples=["1"])]

@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
 from batch_predictions.serving.http.answer_models import UserAnswer
-from batch_predictions.serving.http.answers import answer, to_json
-from batch_predictions.serving.http.conditional import etag_of
+from batch_predictions.serving.http.answers import answer, etag_of, to_json
 from batch_predictions.serving.http.current_release import CurrentRelease
 from batch_predictions.serving.http.posted_models import SignUp, SignUpAnswer
 from batch_predictions.serving.http.query_parameters import UserId

@@ -9,9 +9,12 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.recommender.data.histories import TRAITS, Histories, spans
-from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
-from batch_predictions.models.recommender.data.staged_histories import StagedItems, read_histories
+from batch_predictions.models.recommender.data.staged_histories import (
+    IdLookup,
+    StagedItems,
+    read_histories,
+)
 
 AS_OF = date(2024, 3, 31)
 ITEMS = pa.array(["x", "y", "z"])

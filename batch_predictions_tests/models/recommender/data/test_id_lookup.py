@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.models.recommender.data.id_lookup import IdLookup
+from batch_predictions.models.recommender.data.staged_histories import IdLookup
 
 IDS = st.one_of(st.text(max_size=3), st.sampled_from(["", "a", "b", "i0001", "i0002", "\u00e9"]))
 

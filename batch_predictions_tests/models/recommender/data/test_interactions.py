@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.staged_histories import read_histories
+from batch_predictions.models.recommender.data.staged_histories import IdLookup, read_histories
 from batch_predictions.tables import TRAITS
 
 TABLE = pa.table(

@@ -13,9 +13,9 @@ import pytest
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.base import generators
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
-from batch_predictions.models.recommender.generators.generator_registry import generators
 from batch_predictions.models.recommender.generators.item_knn_rating import (
     ItemKNNRating,
     ItemKNNRatingParams,

@@ -1,6 +1,6 @@
 """Adds the keys of the description to documented_keys.txt; none is removed.
 
-python batch_predictions_tests/serving/http/write_documented_keys.py
+python batch_predictions_tests/serving/server/write_documented_keys.py
 """
 
 from __future__ import annotations
