@@ -225,6 +225,7 @@ def test_steps_that_run_as_ray_jobs_write_the_same_rows(job_server: str, tmp_pat
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
 
 
+@pytest.mark.slow
 def test_a_run_that_a_ray_launcher_starts_ingests_the_day(job_server: str, tmp_path: Path) -> None:
     write_shop(tmp_path / "source", days=7, last=dt.date(2024, 3, 17))
     # Launched directly: a queued run would need the daemon.
