@@ -143,7 +143,8 @@ def _finish(
 def _end_night(planner: Planner, records: Sequence[dg.RunRecord]) -> None:
     """Forgets what was repaired, and removes what is not kept, as `run` does at its end."""
     settings = planner.settings
-    finish_repair(settings, [partitions_of(run) for run in failed_runs(records)])
+    begun = min(record.create_timestamp.timestamp() for record in records)
+    finish_repair(settings, [partitions_of(run) for run in failed_runs(records)], begun)
     try:
         with home_lock(settings.home, "retention at the end of a night"):
             prune_after_run(settings, DagsterRecords(settings, planner.instance), _log.info)

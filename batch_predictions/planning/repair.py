@@ -133,16 +133,35 @@ def read_repair(settings: Settings) -> Repair:
     return repair
 
 
-def finish_repair(settings: Settings, failed: Iterable[str]) -> None:
+def finish_repair(settings: Settings, failed: Iterable[str], begun: float | None = None) -> None:
     """Forgets what was made again; partitions that could not be made stay.
 
     Args:
         settings: of the home.
         failed: keys of partitions.
+        begun: when the runs began that made it, in seconds since the epoch. What was lost since
+            stays as long as it is not there. None: the home's lock was held, so nothing was.
     """
-    keys = set(failed)
-    pending = [lost for lost in _read_pending(settings) if keys & {value for _, value in lost[1]}]
-    _write_pending(settings, pending)
+    keys, pending = set(failed), _read_pending(settings)
+    is_newer = (
+        begun is not None and bool(pending) and (_pending_path(settings).stat().st_mtime >= begun)
+    )
+    left = [
+        lost
+        for lost in pending
+        if keys & {value for _, value in lost[1]} or (is_newer and not _is_there(settings, lost))
+    ]
+    _write_pending(settings, left)
+
+
+def _is_there(settings: Settings, lost: Lost) -> bool:
+    """Returns whether the home has a file or model again."""
+    name, values = lost[0], dict(lost[1])
+    if name == MODEL:
+        return ModelStore.of(settings).folder(values["model"], values["version"]).exists()
+    folder = Warehouse.of(settings).folder.joinpath(*name.split("."))
+    parts = {f"{key}={value}" for key, value in values.items()}
+    return any(parts <= {*path.parts} for path in folder.rglob("data.parquet"))
 
 
 def _add(repair: Repair, table: Table, values: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.orchestration.nights import WHY_TAG
 from batch_predictions.planning import training_cadence
-from batch_predictions.planning.repair import move_damaged_aside, read_repair
+from batch_predictions.planning.repair import finish_repair, move_damaged_aside, read_repair
 from batch_predictions.settings import TrainingSettings
 from batch_predictions.tables import DRIFT, INTERACTIONS
 from batch_predictions.warehouse.arrow_rows import arrow_rows
@@ -175,6 +175,14 @@ def test_a_night_makes_again_what_damaged_files_had(
     ]
     assert home.contents() == before
     assert not read_repair(home.settings), "what is made again is forgotten"
+    # What is lost while a night is under way is left to the next one.
+    path = home.warehouse.path(DAILY, "2024-03-10")
+    path.write_bytes(b"damaged")
+    move_damaged_aside(home.settings)
+    finish_repair(home.settings, [], begun=0.0)
+    assert read_repair(home.settings).assets == {"2024-03-10": {("predictions", DAILY.name)}}
+    home.tick(night(8))
+    assert home.contents() == before and home.take_log()
     home.tick(night(7))
     assert home.take_log() == []
 
