@@ -61,12 +61,11 @@ class Step:
 
     def plan(self, day: dt.date) -> RunPlan:
         """What is to be ingested up to a day."""
-        from batch_predictions.core.home import read_state
         from batch_predictions.planning.run_plan import plan_run
+        from batch_predictions.sources.home_state import initialise_home
         from batch_predictions.sources.source_registry import source_of
 
-        state = read_state(self.settings.home)
-        assert state is not None, "loading the definitions initialises the home"
+        state = initialise_home(self.settings)
         source = source_of(self.settings, state)
         return plan_run(self.settings, source, state, self.warehouse, None, day)
 
@@ -227,8 +226,6 @@ def main() -> None:
     from batch_predictions.warehouse import Warehouse
 
     settings = Settings.load()
-    import batch_predictions.definitions  # noqa: F401 - initialises the home
-
     day = FIRST_DAY + dt.timedelta(days=int(days) - 1)
     counts = FUNCTIONS[step](Step(settings, Warehouse.of(settings), day, models.split(",")))
     print(json.dumps(counts))

@@ -69,15 +69,14 @@ class Stages:
 
     def __init__(self, home: Path) -> None:
         from batch_predictions import definitions
-        from batch_predictions.core.home import read_state
         from batch_predictions.orchestration import instance, jobs
         from batch_predictions.settings import Settings
+        from batch_predictions.sources.home_state import initialise_home
         from batch_predictions.sources.source_registry import build_source, current_date
 
         self.home, self.jobs = home, jobs
         self.settings = Settings.load()
-        state = read_state(home)
-        assert state is not None
+        state = initialise_home(self.settings)
         instance.prepare(self.settings)
         self.graph = definitions.defs.resolve_asset_graph()
         self.source = build_source(self.settings.source, state)
