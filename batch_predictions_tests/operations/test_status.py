@@ -22,6 +22,7 @@ from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.orchestration.run_history import DEAD, RunState
 from batch_predictions.settings import AlertsSettings, Settings, SourceSettings
 from batch_predictions.tables import RECOMMENDATIONS
+from batch_predictions_tests.worlds.dagster_internals import needs_internals
 from batch_predictions_tests.worlds.home import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 from batch_predictions_tests.worlds.small_home import write_model
@@ -99,6 +100,7 @@ def test_a_source_that_cannot_be_read_and_a_full_disk(
     assert "MiB left" in disk and source.startswith("the source cannot be read")
 
 
+@needs_internals
 def test_failed_runs_dead_ones_and_checks(world: ServingWorld) -> None:
     world.release()
     assert (

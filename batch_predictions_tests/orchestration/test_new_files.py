@@ -13,6 +13,7 @@ from batch_predictions.sources.home_state import initialise_home
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.sources.source_registry import source_of
 from batch_predictions.tables import INTERACTIONS
+from batch_predictions_tests.worlds.dagster_internals import needs_internals
 from batch_predictions_tests.worlds.tiny_home import TinyHome
 from batch_predictions_tests.worlds.tiny_platform import tiny_platform as tiny_platform
 from batch_predictions_tests.worlds.tiny_platform import write_day
@@ -62,6 +63,7 @@ def test_a_home_without_rows_waits_for_its_first_night(home: Looks) -> None:
     assert "nothing was ever ingested" in home.look_at(6)
 
 
+@needs_internals
 def test_a_day_that_has_just_ended_waits_for_the_tick(ingested: Looks) -> None:
     write_day(ingested.source, LAST)
     assert ingested.look_at(4) == "nothing new"

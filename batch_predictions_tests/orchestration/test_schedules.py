@@ -18,6 +18,7 @@ from batch_predictions.orchestration.schedules import last_tick, schedules
 from batch_predictions.planning.run_plan import RunPlan
 from batch_predictions.settings import ScheduleSettings, Settings
 from batch_predictions.tables.partitions import latest_ended_week
+from batch_predictions_tests.worlds.dagster_internals import needs_internals
 from batch_predictions_tests.worlds.started_runs import start_run
 
 ZONE = "America/New_York"
@@ -150,6 +151,7 @@ def test_a_tick_asks_for_nothing_while_a_night_or_an_ingest_is_under_way(
     assert "ingest of 2024-01-02" in tick(instance, at)
 
 
+@needs_internals
 def test_the_schedule_runs_in_the_sources_time_zone_and_is_on_by_default() -> None:
     [schedule] = schedules(Settings(), STATE)
     assert schedule.execution_timezone == ZONE and schedule.name == "nightly"

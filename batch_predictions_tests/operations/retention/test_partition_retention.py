@@ -27,6 +27,7 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.dagster_internals import needs_internals
 from batch_predictions_tests.worlds.recorded_assets import home_dagster
 
 NEWEST = dt.date(2025, 6, 1)
@@ -84,6 +85,7 @@ def test_what_a_backfill_has_just_made_stays(warehouse: Warehouse, settings: Set
     assert remove_old_partitions_of_tables(warehouse, settings, just_before + 120) == 1
 
 
+@needs_internals
 def test_dagster_forgets_removed_partitions_alone(
     warehouse: Warehouse, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

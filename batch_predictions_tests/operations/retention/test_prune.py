@@ -19,6 +19,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 from batch_predictions.orchestration.dagster_internals.run_retention import remove_old_runs
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.dagster_internals import needs_internals
 from batch_predictions_tests.worlds.home import PARTITIONS
 from batch_predictions_tests.worlds.recorded_assets import DAYS, RecordedAssets, home_dagster
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json
@@ -54,6 +55,7 @@ def databases(settings: Settings) -> set[str]:
     return {path.stem for path in folder.glob("*.db")} - {"index"}
 
 
+@needs_internals
 def test_old_runs_are_removed_and_their_partitions_stay_materialized(
     shop: RecordedAssets, settings: Settings
 ) -> None:
