@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from batch_predictions_tests.serving.http.test_openapi import (
+from batch_predictions_tests.serving.server.test_openapi import (
     DOCUMENTED_KEYS,
     description,
     documented_keys,
