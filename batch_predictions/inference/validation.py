@@ -82,7 +82,7 @@ def validate(
     table: Table,
     manifest_path: Path,
     checks: Sequence[Check],
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, object],
     child_tables: Mapping[str, Table] = {},
 ) -> ValidationResult:
     """Validates the results of a partition: counts keys and runs the checks; writes nothing.

@@ -40,7 +40,7 @@ class AspectScorer:
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Terms of items (item_id, reviews: text, p_positive, p_negative, simulated)."""
-        results: list[dict[str, Any]] = []
+        results: list[dict[str, object]] = []
         items = zip(rows["item_id"].to_pylist(), rows["reviews"].to_pylist(), strict=True)
         for item_id, reviews in items:
             aspects = find_aspects(

@@ -67,7 +67,7 @@ class SegmentStatistics:
         interactions: Interactions,
         leaves: Sequence[Leaf],
         leaf_of_user: Codes,
-        weights: Any,
+        weights: object,
         log_events: Any,
         users: npt.NDArray[np.bool_],
     ) -> None:

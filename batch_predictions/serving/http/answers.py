@@ -35,7 +35,7 @@ def etag_matches(wanted: bytes, etag: bytes) -> bool:
 _TIMES_IN_UTC = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 
 
-def to_json(value: Any) -> bytes:
+def to_json(value: object) -> bytes:
     """A value as JSON; times as RFC 3339, in UTC."""
     return orjson.dumps(value, option=_TIMES_IN_UTC)
 

@@ -49,7 +49,7 @@ class BoundedCache(Generic[V]):
             self._values.move_to_end(key)
         return entry[0]
 
-    def put(self, key: Any, value: V, size: int) -> None:
+    def put(self, key: object, value: V, size: int) -> None:
         """Stores a value of `size` bytes, and removes those that were not used for longest.
 
         Args:

@@ -27,7 +27,7 @@ def write_manifest(folder: Path, **manifest: Any) -> None:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Reads the manifest of a stored recommender."""
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    manifest: dict[str, object] = json.loads((folder / MANIFEST).read_text())
     return manifest
 
 

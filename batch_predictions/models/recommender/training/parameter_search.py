@@ -94,7 +94,7 @@ class ParameterSearch:
     budget_minutes: float = 0.0
     why: str = ""
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """The budget and the trials, as JSON can hold them."""
         trials = [asdict(trial) for trial in self.trials]
         return {"budget_minutes": self.budget_minutes, "trials": trials, "why": self.why}
@@ -240,7 +240,7 @@ class _SuccessiveHalving:
         return max(3, int(minutes / one))
 
     def _evaluate(
-        self, setting: Setting, first: Setting, overrides: Mapping[str, Any], holdout: Holdout
+        self, setting: Setting, first: Setting, overrides: Mapping[str, object], holdout: Holdout
     ) -> Doubles:
         values = metric_alone(self.name, {**overrides, **setting}, self.trainer, holdout, NDCG_20)
         self.minutes += _minutes_per_setting(len(holdout.train))
