@@ -33,7 +33,7 @@ _lock = threading.Lock()
 
 
 def open_cursor(
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, object] | None = None,
     version: Hashable = None,
     prepare: Prepare | None = None,
     catalog: str = "memory",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -44,8 +43,8 @@ def answer(
     request: Request,
     release: CurrentRelease,
     source: str,
-    content: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]] = (),
+    content: Mapping[str, object],
+    rows: Sequence[Mapping[str, object]] = (),
     *,
     is_fixed: bool = True,
     etag: bytes | None = None,

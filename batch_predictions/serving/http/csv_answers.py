@@ -46,7 +46,7 @@ def wants_csv(request: Request, format_: str | None) -> bool:
 async def csv_response(
     service: PredictionService,
     table: str,
-    key: Mapping[str, Any],
+    key: Mapping[str, object],
     problem_if_empty: Callable[[ServedRelease], ProblemError] | None = None,
 ) -> StreamingResponse:
     """All rows of a key as CSV with a header.

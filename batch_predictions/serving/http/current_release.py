@@ -40,7 +40,7 @@ class BoundedCache(Generic[V]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def get(self, key: Any) -> V | None:
+    def get(self, key: object) -> V | None:
         """The value of a key; None if it is not there."""
         entry = self._values.get(key)
         if entry is None:

@@ -68,6 +68,6 @@ def decode_token(token: str | None, what: str, parameters: Mapping[str, object])
     return PagePosition(release_id, tuple(after))
 
 
-def _fingerprint(what: str, parameters: Mapping[str, Any]) -> str:
+def _fingerprint(what: str, parameters: Mapping[str, object]) -> str:
     text = orjson.dumps([what, sorted(parameters.items())], default=str)
     return hashlib.blake2b(text, digest_size=6).hexdigest()

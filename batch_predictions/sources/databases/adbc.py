@@ -165,7 +165,7 @@ class AdbcConnection(DatabaseConnection):
             schema = cursor.fetch_arrow_table().schema
         return {field.name: self._column(field) for field in schema}
 
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
         """All rows of a query with a small result."""
         with self._connection.cursor() as cursor:
             cursor.execute(sql)

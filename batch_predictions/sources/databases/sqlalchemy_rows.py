@@ -116,7 +116,7 @@ class SqlAlchemyConnection(DatabaseConnection):
             columns[name] = DatabaseColumn(kinds.pop() if len(kinds) == 1 else "other", sql)
         return columns
 
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
         """All rows of a query with a small result."""
         with self._execute(sql) as result:
             return [tuple(row) for row in result]

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -180,7 +179,7 @@ class SourceQuery:
             return []  # The text is no path, or is too long for one.
 
 
-def _parse(table_name: str, sql: str) -> dict[str, Any]:
+def _parse(table_name: str, sql: str) -> dict[str, object]:
     """The syntax tree of a query.
 
     Raises:

@@ -376,7 +376,7 @@ class Histories:
         matrix.eliminate_zeros()
         return matrix
 
-    def to_csr(self, values: npt.NDArray[Any]) -> csr_matrix:
+    def to_csr(self, values: npt.NDArray[np.generic]) -> csr_matrix:
         """A value per entry as users x items; a copy that may be changed in place."""
         from scipy.sparse import csr_matrix
 

@@ -84,7 +84,7 @@ class RankerEnsemble:
     @classmethod
     def fit(
         cls,
-        model_params: Sequence[dict[str, Any]],
+        model_params: Sequence[dict[str, object]],
         linear_weight: float,
         features: Floats,
         labels: npt.NDArray[np.int8],

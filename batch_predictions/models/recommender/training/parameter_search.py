@@ -202,7 +202,7 @@ class _SuccessiveHalving:
     trials: list[Trial] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, minutes: float, previous: Mapping[str, Any]) -> None:
+    def run(self, minutes: float, previous: Mapping[str, object]) -> None:
         """Compares as many settings as the minutes allow."""
         declared = generators()[self.name]
         overrides = dict(self.trainer.config.generator_params.get(self.name, {}))
