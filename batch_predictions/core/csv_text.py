@@ -10,12 +10,12 @@ from typing import Any
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
-def has_ambiguous_items(items: Iterable[Any]) -> bool:
+def has_ambiguous_items(items: Iterable[object]) -> bool:
     """Returns whether list items could not be told apart if joined by spaces."""
     return any(item is None or not re.fullmatch(r"[^\s\[]\S*", str(item)) for item in items)
 
 
-def cell(value: Any, as_json: bool) -> Any:
+def cell(value: object, as_json: bool) -> Any:
     """Formats a value for CSV: lists as JSON, or joined by spaces; texts without formulas."""
     if isinstance(value, list):
         value = json.dumps(value, ensure_ascii=False) if as_json else " ".join(map(str, value))

@@ -154,7 +154,7 @@ def _only_read(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.read_only = True
 
 
-def _refuse_outdated(connection: FileReader, *_: Any) -> None:
+def _refuse_outdated(connection: FileReader, *_: object) -> None:
     if connection.is_outdated():
         # The pool closes it and opens the file anew.
         raise sa.exc.DisconnectionError(f"{connection.file} has changed")

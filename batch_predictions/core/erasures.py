@@ -13,7 +13,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -103,7 +102,7 @@ class ErasedUsers:
         hashes = ", ".join(f"'{hash_}'" for hash_ in sorted(self.hashes))
         return f"sha256('{self.salt}' || {sql}) in ({hashes or 'null'})"
 
-    def are_in_values(self, value: Any, normalise: Callable[[str], str] = str) -> bool:
+    def are_in_values(self, value: object, normalise: Callable[[str], str] = str) -> bool:
         """Returns whether a JSON value is an id of an erased user, or has one in it.
 
         Args:

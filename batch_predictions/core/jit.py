@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def njit_cached(function: Callable[..., Any]) -> Any:
+def njit_cached(function: Callable[..., object]) -> Any:
     """Compiles at the first call, or loads the code that an earlier process compiled.
 
     The function releases the interpreter's lock. Decorating imports numba: import modules of
@@ -15,7 +15,7 @@ def njit_cached(function: Callable[..., Any]) -> Any:
     return _compiled(function, fastmath=False)
 
 
-def njit_reassoc(function: Callable[..., Any]) -> Any:
+def njit_reassoc(function: Callable[..., object]) -> Any:
     """Compiles like `njit_cached`, with sums that the compiler may reorder for SIMD.
 
     The order depends only on the number of terms, so that equal terms give equal bits.
@@ -23,7 +23,7 @@ def njit_reassoc(function: Callable[..., Any]) -> Any:
     return _compiled(function, fastmath={"reassoc", "contract"})
 
 
-def _compiled(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:
+def _compiled(function: Callable[..., object], fastmath: bool | set[str]) -> Any:
     from numba import njit
 
     try:

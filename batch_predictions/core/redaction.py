@@ -13,7 +13,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
@@ -181,7 +180,7 @@ def redact_logs() -> None:
     if getattr(make_record, "redacts", False):
         return
 
-    def make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    def make_redacted(*args: object, **kwargs: object) -> logging.LogRecord:
         record = make_record(*args, **kwargs)
         try:
             text = record.getMessage()

@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
@@ -24,7 +24,7 @@ def daily_evaluation_asset(
     reads: Iterable[Table],
     compute: Callable[[Warehouse, Settings, dt.date], pa.Table],
     plot: Callable[[Warehouse, str], "Figure | None"],
-    metadata: Callable[[Warehouse, str], Mapping[str, Any]] = lambda warehouse, day: {},
+    metadata: Callable[[Warehouse, str], Mapping[str, object]] = lambda warehouse, day: {},
 ) -> dg.AssetsDefinition:
     """Builds the daily asset `evaluation/<table>`, which needs none of its inputs.
 

@@ -25,7 +25,7 @@ PURCHASE_DAYS = f"""select distinct user_id, date from {PURCHASES}
 """SQL: customers and days with a purchase in ($from, $date]; bind `purchase_parameters`."""
 
 
-def purchase_parameters(settings: Settings, after: dt.date, through: dt.date) -> dict[str, Any]:
+def purchase_parameters(settings: Settings, after: dt.date, through: dt.date) -> dict[str, object]:
     """Returns the parameters of queries with PURCHASE_DAYS.
 
     Args:

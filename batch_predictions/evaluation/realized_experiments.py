@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
 from batch_predictions.evaluation.outcomes import (
     REACTION_SUMS,
@@ -101,7 +100,7 @@ def measure_experiments(warehouse: Warehouse, settings: Settings, day: dt.date) 
 
 
 def _experiment_rows(
-    name: str, experiment: ExperimentSettings, bucket: dict[str, Any], rest: dict[str, Any]
+    name: str, experiment: ExperimentSettings, bucket: dict[str, object], rest: dict[str, object]
 ) -> list[Row]:
     rows = []
     for reaction, label in zip(REACTIONS, ("click", "purchase"), strict=True):

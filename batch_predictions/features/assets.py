@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import dagster as dg
 
@@ -81,7 +80,7 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
 def _require_upstreams(
     warehouse: Warehouse,
     feature: FeatureTable,
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, object],
     queries: Mapping[str, str],
     problems: Sequence[str],
 ) -> None:

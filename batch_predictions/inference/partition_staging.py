@@ -44,7 +44,7 @@ def engine_folder(settings: Settings) -> Path:
 
 def sql_parameters(
     prediction: BatchPrediction, partition: str, settings: Settings
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Returns the values that a declaration's SQL may bind: `$date` or `$week`, and its parameters.
 
     Args:

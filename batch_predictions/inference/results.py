@@ -158,7 +158,7 @@ def _column_paths(
     return paths
 
 
-def _is_text(type_: Any) -> bool:
+def _is_text(type_: object) -> bool:
     """Returns whether a column is stored with a dictionary: text, or one that already is."""
     return (
         pa.types.is_string(type_)

@@ -156,12 +156,12 @@ def stage(warehouse: Warehouse, folder: Path, spec: StagingSpec) -> Path:
 
 
 def _write_shards(
-    warehouse: Warehouse, folder: Path, spec: StagingSpec, hashed_values: list[Any]
+    warehouse: Warehouse, folder: Path, spec: StagingSpec, hashed_values: list[object]
 ) -> list[Shard]:
     shards = []
     sorted_rows = f"select * from ({spec.rows}) as rows_ order by {', '.join(spec.key)}"
     with warehouse.stream(sorted_rows, spec.sql_parameters, spec.shard_rows) as reader:
-        previous_key: tuple[Any, ...] | None = None
+        previous_key: tuple[object, ...] | None = None
         for number, table in enumerate(_shard_tables(reader, spec)):
             previous_key = _validate_keys(table, spec.key, previous_key, spec.table)
             name = f"shard-{number:05d}.parquet"
@@ -230,8 +230,8 @@ def _split(reader: pa.RecordBatchReader, max_rows: int, max_bytes: int) -> Itera
 
 
 def _validate_keys(
-    rows: pa.Table, key: tuple[str, ...], previous_key: tuple[Any, ...] | None, table: Table
-) -> tuple[Any, ...]:
+    rows: pa.Table, key: tuple[str, ...], previous_key: tuple[object, ...] | None, table: Table
+) -> tuple[object, ...]:
     """Refuses duplicate keys among rows that are sorted by the key.
 
     Args:
@@ -291,5 +291,5 @@ def _write_parquet(rows: pa.Table | pa.RecordBatchReader, path: Path) -> str:
     return hash_file(path)
 
 
-def _hash(values: list[Any]) -> str:
+def _hash(values: list[object]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]

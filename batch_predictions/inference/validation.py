@@ -82,7 +82,7 @@ def validate(
     table: Table,
     manifest_path: Path,
     checks: Sequence[Check],
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, object],
     child_tables: Mapping[str, Table] = {},
 ) -> ValidationResult:
     """Validates the results of a partition: counts keys and runs the checks; writes nothing.
@@ -180,7 +180,7 @@ def _accounting_queries(manifest: StagingManifest) -> dict[str, str]:
 
 
 def _fetch_row(
-    db: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None
+    db: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None = None
 ) -> tuple[Any, ...]:
     row = db.execute(sql, parameters).fetchone()
     assert row is not None

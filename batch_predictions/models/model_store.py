@@ -103,7 +103,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         write: Callable[[Path], None],
         *,
         candidate: str,
-        parameters: Mapping[str, Any],
+        parameters: Mapping[str, object],
         data_version: str,
     ) -> ModelManifest:
         """Stores a model atomically; an equal one that is stored already stays.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from batch_predictions.models.model_store import Decision, ModelStore, Verdict
 from batch_predictions.models.training import Trained
@@ -91,7 +90,7 @@ def _previous_champion(name: str, models: ModelStore, through: dt.date) -> str |
 
 
 def _write_metrics(
-    warehouse: Warehouse, name: str, through: dt.date, metrics: Sequence[Mapping[str, Any]]
+    warehouse: Warehouse, name: str, through: dt.date, metrics: Sequence[Mapping[str, object]]
 ) -> None:
     part = {"model": name, "trained_through": through.isoformat()}
     rows = arrow_rows(MODEL_METRICS, metrics)

@@ -86,10 +86,10 @@ def serving_versions(decisions: Sequence[Decision]) -> str:
 
 def _metadata(
     trained: Trained, decision: Decision, decisions: Sequence[Decision]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     names = ["candidate", "metric", "value", "lower", "upper", "n"]
     rows = [tuple(row.get(name) for name in names) for row in trained.metrics]
-    metadata: dict[str, Any] = {
+    metadata: dict[str, object] = {
         "model_version": decision.version,
         "decision": decision.decision,
         "why": decision.why,

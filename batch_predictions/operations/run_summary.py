@@ -61,7 +61,7 @@ class Summary:
     unchanged: bool = False
     seconds: float = 0.0
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the summary as a dictionary of JSON values."""
         return asdict(self)
 

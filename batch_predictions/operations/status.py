@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from batch_predictions.core.home import State, read_state
 from batch_predictions.models.model_store import ModelStore
@@ -97,7 +96,7 @@ class Status:
         """Adds a condition that needs somebody's attention."""
         self.problems.append(StatusProblem(condition, message))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the status as a dictionary of JSON values."""
         return asdict(self)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import dagster as dg
 
@@ -36,7 +35,7 @@ class PlannedStep:
     partitions: list[str]
     reason: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the step as a dictionary of JSON values."""
         return asdict(self)
 

@@ -6,7 +6,6 @@ import importlib.util
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import yaml
@@ -92,7 +91,7 @@ def create_storage(folder: Path) -> None:
         instance.all_instigator_state()
 
 
-def _with_postgres(instance: dict[str, Any]) -> dict[str, Any]:
+def _with_postgres(instance: dict[str, object]) -> dict[str, object]:
     """`execution.instance` with the platform's storages in the PostgreSQL that it names."""
     storage = instance.get("storage")
     if not isinstance(storage, dict) or set(storage) != {"postgres"}:
@@ -112,7 +111,7 @@ def _with_postgres(instance: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in instance.items() if key != "storage"}, **storages}
 
 
-def _launcher(settings: Settings) -> dict[str, Any]:
+def _launcher(settings: Settings) -> dict[str, object]:
     """The part of dagster.yaml that launches runs on a Ray cluster, if that is set."""
     if settings.execution.launcher == "default":
         return {}
@@ -135,7 +134,7 @@ def _launcher(settings: Settings) -> dict[str, Any]:
     return {"run_launcher": launcher}
 
 
-def _require_psycopg2(config: Any) -> None:
+def _require_psycopg2(config: object) -> None:
     """Refuses a URL of PostgreSQL for which SQLAlchemy takes a driver that Dagster cannot use.
 
     `postgresql://` is psycopg 3 from SQLAlchemy 2.1 on, and Dagster's storage would fail at its

@@ -77,7 +77,7 @@ def record_weeks(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> Non
     atomic_write(settings.home / WEEKS_FILE_NAME, digest)
 
 
-def record_run(settings: Settings, digest: str, summary: dict[str, Any]) -> None:
+def record_run(settings: Settings, digest: str, summary: dict[str, object]) -> None:
     """Stores the digest and the summary of a run that ended without an error."""
     text = json.dumps({"digest": digest, "summary": summary}, indent=1, default=str)
     atomic_write(settings.home / FILE_NAME, text)
@@ -145,7 +145,7 @@ def find_unchanged_run(
     settings: Settings,
     first: dt.date | None = None,
     last: dt.date | None = None,
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     """The summary of the last run, if a run would have the same results; else None.
 
     Args:
@@ -167,7 +167,7 @@ def find_unchanged_run(
     summary = _recorded_summary(settings, plan, warehouse)
     if summary is None:
         return None
-    done: dict[str, Any] = {
+    done: dict[str, object] = {
         "repaired": [],
         "ingested": [],
         "corrected": [],
@@ -179,7 +179,7 @@ def find_unchanged_run(
 
 def _recorded_summary(
     settings: Settings, plan: RunPlan, warehouse: Warehouse
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     if plan.raw_days or plan.weeks_ahead:
         return None
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import pyarrow as pa
 
@@ -40,7 +40,7 @@ class AspectScorer:
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Terms of items (item_id, reviews: text, p_positive, p_negative, simulated)."""
-        results: list[dict[str, Any]] = []
+        results: list[dict[str, object]] = []
         items = zip(rows["item_id"].to_pylist(), rows["reviews"].to_pylist(), strict=True)
         for item_id, reviews in items:
             aspects = find_aspects(
@@ -81,7 +81,7 @@ _SCHEMA = pa.schema(
 )
 
 
-def parameters(settings: Settings) -> Mapping[str, Any]:
+def parameters(settings: Settings) -> Mapping[str, object]:
     """Parameters of `AspectScorer`: numbers of terms and of reviews that contain a term."""
     config = settings.sentiment
     return {"aspects": config.aspects, "aspect_reviews": config.aspect_reviews}

@@ -72,7 +72,7 @@ def _plot_series(
 
 
 def _observed_units(
-    warehouse: Warehouse, day: str, series: dict[str, Any], max_days: int
+    warehouse: Warehouse, day: str, series: dict[str, object], max_days: int
 ) -> list[float]:
     """Observed units of the days after `day`, at most `max_days` days."""
     newest = warehouse.query(

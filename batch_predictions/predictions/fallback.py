@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import pyarrow as pa
 
@@ -71,7 +71,7 @@ class DemographicScorer:
         return lists.combine_chunks().to_batches()[0]
 
 
-def parameters(settings: Settings) -> Mapping[str, Any]:
+def parameters(settings: Settings) -> Mapping[str, object]:
     """Returns k, the users that a segment needs, and the days of which popularity is counted."""
     return {
         **event_types(settings).parameters(),

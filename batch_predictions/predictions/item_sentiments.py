@@ -163,7 +163,7 @@ class ItemScorer:
         }
 
 
-def _probabilities(reviews: Sequence[Mapping[str, Any]]) -> Doubles:
+def _probabilities(reviews: Sequence[Mapping[str, object]]) -> Doubles:
     """The probabilities of scored reviews, (reviews, classes)."""
     rows = [[review[f"p_{name}"] for name in CLASSES] for review in reviews]
     return np.array(rows, np.float64).reshape(len(rows), len(CLASSES))
@@ -175,7 +175,7 @@ def _languages(reviews: Sequence[Mapping[str, Any]]) -> list[str | None]:
 
 def _flatten_texts(column: pa.ListArray) -> tuple[list[dict[str, Any]], list[int]]:
     """All texts of a column of lists, and the row of each."""
-    texts: list[dict[str, Any]] = []
+    texts: list[dict[str, object]] = []
     rows: list[int] = []
     for row, entries in enumerate(column.to_pylist()):
         texts += entries or []
@@ -188,7 +188,9 @@ def _net(probabilities: Doubles) -> Doubles:
     return np.asarray(probabilities[:, 2] - probabilities[:, 0])
 
 
-def _example_review_ids(reviews: Sequence[Mapping[str, Any]], probabilities: Doubles) -> list[str]:
+def _example_review_ids(
+    reviews: Sequence[Mapping[str, object]], probabilities: Doubles
+) -> list[str]:
     """The most certain review of each sentiment that occurs; ties go to the first id."""
     likeliest = probabilities.argmax(axis=1)
     review_ids = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +95,7 @@ class RecommendationLists:
         """Rows that fill up lists of fewer than k items, and exclusions of users without any."""
         staged = StagedItems(rows)
         starts = np.cumsum(sizes) - sizes
-        added: list[dict[str, Any]] = []
+        added: list[dict[str, object]] = []
         for user in np.flatnonzero(sizes < self.k).tolist():
             if not has_history[user].as_py():
                 added.append({"user": user, EXCLUDED: NO_HISTORY})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch_predictions.features.sql.queries import sql, user_item_history
 from batch_predictions.inference.base import BatchPrediction
@@ -24,7 +24,7 @@ AUDIENCE_DEPTH = 200
 """Candidates of a user that are kept for promotion audiences."""
 
 
-def parameters(settings: Settings) -> Mapping[str, Any]:
+def parameters(settings: Settings) -> Mapping[str, object]:
     """Returns k, the rules, and how far back a history goes."""
     config = settings.recommendations
     kept_scores = config.kept_scores

@@ -99,7 +99,7 @@ class OrderScorer:
         }
         return pa.RecordBatch.from_pydict(columns)
 
-    def _exclusion_reason(self, sums: Mapping[int, Any], cycle_days: int) -> str | None:
+    def _exclusion_reason(self, sums: Mapping[int, object], cycle_days: int) -> str | None:
         """Explains why there is no order for an item; None where there is one."""
         if cycle_days > self.horizon:
             return (

@@ -43,7 +43,7 @@ class RetentionScorer:
             [self._audience_row(row) for row in rows.to_pylist()], schema=_SCHEMA
         )
 
-    def _audience_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _audience_row(self, row: Mapping[str, object]) -> dict[str, object]:
         exclusion_reason = self._exclusion_reason(row)
         if exclusion_reason:
             return {"user_id": row["user_id"], EXCLUDED: exclusion_reason}

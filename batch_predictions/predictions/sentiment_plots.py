@@ -133,5 +133,5 @@ def plot_terms(warehouse: Warehouse, week: str) -> Figure | None:
     return figure
 
 
-def _simulated_note(rows: Sequence[dict[str, Any]]) -> str:
+def _simulated_note(rows: Sequence[dict[str, object]]) -> str:
     return " (simulated)" if any(row["simulated"] for row in rows) else ""

@@ -3,7 +3,6 @@
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import datetime as dt
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import dagster as dg
 
@@ -107,7 +106,7 @@ def _run_created_at(context: dg.AssetExecutionContext) -> dt.datetime:
     return record.create_timestamp.astimezone(dt.UTC)
 
 
-def _metadata(published: Release) -> dict[str, Any]:
+def _metadata(published: Release) -> dict[str, object]:
     tables = published.manifest["tables"]
     rows = [
         (name, entry["partition"], entry["rows"], ", ".join(entry["model_versions"]))

@@ -4,7 +4,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
@@ -111,7 +110,7 @@ def _warnings(table: Table, results: dict[str, IngestResult]) -> Iterator[str]:
         )
 
 
-def _row_metadata(result: IngestResult) -> dict[str, Any]:
+def _row_metadata(result: IngestResult) -> dict[str, object]:
     """Counts of rows, shown in the UI; `values_not_read` by column."""
     return {
         "rows_read": result.counts.read,
@@ -125,7 +124,7 @@ def _row_metadata(result: IngestResult) -> dict[str, Any]:
     }
 
 
-def _source_columns(source: Source, table: Table) -> dict[str, Any]:
+def _source_columns(source: Source, table: Table) -> dict[str, object]:
     """Metadata of the source's columns that each column is read from: lineage of raw tables."""
     mapping = source.column_mapping(table) if table in source.tables() else {}
     if not mapping:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from batch_predictions.settings import Settings, SettingsError
 from batch_predictions.tables import ITEMS
@@ -14,7 +13,7 @@ COLUMNS = ("category", "subcategory", "brand")
 SEPARATOR = "\x1f"
 
 
-def exclusion_parameters(excluded: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def exclusion_parameters(excluded: Mapping[str, Sequence[str]]) -> dict[str, object]:
     """Parameters of queries: excluded values by column, and attributes as name and value.
 
     Args:

@@ -139,7 +139,7 @@ def _values(module: ModuleType, kind: type[Declared]) -> Iterator[Declared]:
             yield from _of_kind(value, kind)
 
 
-def _of_kind(values: Iterable[Any], kind: type[Declared]) -> Iterator[Declared]:
+def _of_kind(values: Iterable[object], kind: type[Declared]) -> Iterator[Declared]:
     return (value for value in values if isinstance(value, kind))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import pyarrow as pa
 
@@ -19,7 +18,7 @@ _TYPES = {
 }
 
 
-def arrow_rows(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+def arrow_rows(table: Table, rows: Iterable[Mapping[str, object]]) -> pa.Table:
     """Rows of a partition by the types of their table's declaration.
 
     Columns that the names of folders give, such as the partition's, are left out. A column that a

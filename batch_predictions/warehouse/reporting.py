@@ -39,7 +39,7 @@ CADENCE = "cadence"
 """Tag of weekly assets: daily and weekly assets cannot share a job."""
 
 
-def table_metadata(table: Table) -> dict[str, Any]:
+def table_metadata(table: Table) -> dict[str, object]:
     """Metadata of an asset's definition: its columns with types and descriptions."""
     constraints = dg.TableColumnConstraints(nullable=False)
     columns = [
@@ -62,7 +62,7 @@ def record_materializations(
     warehouse: Warehouse,
     results: Mapping[str, WriteResult],
     *,
-    extra: Mapping[str, Mapping[str, Any]] | None = None,
+    extra: Mapping[str, Mapping[str, object]] | None = None,
     plot: Callable[[], Figure | None] | None = None,
     lineage: Callable[[], Mapping[str, Sequence[str]] | None] | None = None,
     asset_key: dg.AssetKey | None = None,
@@ -129,10 +129,10 @@ def _summary(results: Mapping[str, WriteResult]) -> str:
 
 def _shown(
     warehouse: Warehouse, result: WriteResult, plot: Callable[[], Figure | None] | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The preview of a partition, and its plot if there is one."""
     figure = plot() if plot else None
-    shown: dict[str, Any] = {"preview": preview(warehouse, result)}
+    shown: dict[str, object] = {"preview": preview(warehouse, result)}
     return shown if figure is None else {**shown, "plot": figure_metadata(figure)}
 
 
@@ -156,7 +156,7 @@ def set_data_version(
     context.set_data_version(asset_key or context.asset_key, dg.DataVersion(version))
 
 
-def lineage_metadata(table: Table, lineage: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def lineage_metadata(table: Table, lineage: Mapping[str, Sequence[str]]) -> dict[str, object]:
     """What each column of a table is computed from; empty where nothing is known.
 
     Dagster's open-source pages do not draw `dagster/column_lineage`, which Dagster+ and catalogues
@@ -345,7 +345,7 @@ def legend_outside(ax: Any) -> None:
     ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):

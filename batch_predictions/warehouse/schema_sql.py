@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from duckdb import DuckDBPyConnection
 
@@ -60,7 +59,7 @@ def typed_rows(
     db: DuckDBPyConnection,
     table: Table,
     relation: str,
-    bound: Mapping[str, Any],
+    bound: Mapping[str, object],
     fixed: Mapping[str, str | None],
 ) -> str:
     """A query for the relation's rows with the declared columns, types and order.
@@ -210,7 +209,7 @@ def _fits(actual: str, declared: str) -> bool:
     return re.fullmatch(_WIDENS.get(declared, "(?!)"), actual) is not None
 
 
-def used_parameters(sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+def used_parameters(sql: str, parameters: Mapping[str, object] | None) -> dict[str, object]:
     """The parameters that occur in a query (`$name`); DuckDB refuses parameters that do not."""
     names = set(re.findall(r"\$([a-z_]\w*)", sql))
     return {name: value for name, value in (parameters or {}).items() if name in names}
@@ -236,7 +235,7 @@ def _base_tables(sql: str) -> frozenset[str]:
         raise ValueError(f"not a query: {tree.get('error_message')}\n{sql}")
     tables: set[str] = set()
 
-    def walk(node: Any) -> None:
+    def walk(node: object) -> None:
         if isinstance(node, dict):
             if node.get("type") == "BASE_TABLE":
                 tables.add(f"{node.get('schema_name')}.{node.get('table_name')}")

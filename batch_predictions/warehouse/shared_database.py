@@ -33,7 +33,7 @@ _lock = threading.Lock()
 
 
 def open_cursor(
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, object] | None = None,
     version: Hashable = None,
     prepare: Prepare | None = None,
     catalog: str = "memory",
@@ -91,7 +91,7 @@ def open_database(config: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyCon
 
 
 def _open(
-    key: Hashable, config: Mapping[str, Any] | None, prepare: Prepare | None
+    key: Hashable, config: Mapping[str, object] | None, prepare: Prepare | None
 ) -> duckdb.DuckDBPyConnection:
     if key not in _databases:
         database = open_database(config)

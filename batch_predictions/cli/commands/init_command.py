@@ -35,7 +35,7 @@ def init(
     target = Path(FILE_NAME)
     if target.exists() and not force:
         raise SettingsError(f"{target} exists already: edit it, or replace it with --force")
-    source_settings: dict[str, Any] = {"kind": source}
+    source_settings: dict[str, object] = {"kind": source}
     if path:
         if has_secret(path):
             raise SettingsError(
@@ -61,7 +61,7 @@ def init(
     typer.echo("next: batch-predictions check-source", err=True)
 
 
-def _propose(source_settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], list[str]]:
     """Settings of a source from its data, and the questions that the data does not decide.
 
     The first check finds files and columns, later ones what is in them.
@@ -71,7 +71,7 @@ def _propose(source_settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]
     from batch_predictions.sources.checking.check import check_source
     from batch_predictions.sources.checking.suggestions import merge_settings
 
-    proposed: dict[str, Any] = {}
+    proposed: dict[str, object] = {}
     questions: dict[str, None] = {}
     for _ in range(MAX_CHECKS):
         # A mapping is merged with the environment, which may have the URL of a database.

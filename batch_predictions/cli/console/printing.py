@@ -18,7 +18,7 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
         print_table(rows)
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
+def print_table(rows: list[dict[str, object]]) -> None:
     """Prints rows as aligned columns."""
     from rich import box
     from rich.console import Console
@@ -54,7 +54,7 @@ def show_file_progress(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -6,7 +6,7 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from batch_predictions.evaluation.drift.compute import is_category
 from batch_predictions.tables import Column, Table
@@ -24,7 +24,7 @@ MISSING = 0
 """The bin of rows without a value."""
 _VALUES_AT_A_TIME = 40_000_000
 """Numbers whose quantiles are computed together, 8 bytes each."""
-Bins: TypeAlias = tuple[Any, ...]
+Bins: TypeAlias = tuple[object, ...]
 """Of numbers, the largest of each bin but the last, ascending; of text, the categories. One more
 bin follows, of all other values."""
 
@@ -118,7 +118,7 @@ def _count_numbers(
     where: str,
     columns: Sequence[Column],
     bins: Mapping[str, Bins],
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, object],
 ) -> dict[str, Counts]:
     bound, selected = dict(parameters), ["count(*) as rows"]
     for place, column in enumerate(columns):

@@ -43,7 +43,7 @@ def compute_histograms(warehouse: Warehouse, models: ModelStore, day: dt.date) -
         for (table, column), bins in _kept_bins(warehouse, reference, day).items()
         if references.get(table) == reference
     }
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for table in drift_tables():
         if day.isoformat() not in warehouse.partitions(table):
             continue
@@ -100,7 +100,7 @@ def _kept_bins(
     }
 
 
-def _histogram(column: Column, frozen: FrozenBins, counted: Counts) -> Iterator[dict[str, Any]]:
+def _histogram(column: Column, frozen: FrozenBins, counted: Counts) -> Iterator[dict[str, object]]:
     """Builds the rows of a column's histogram, without table and reference."""
     ends, reference = frozen
     for number in range(MISSING, len(ends) + 2):
@@ -123,7 +123,7 @@ def _histogram(column: Column, frozen: FrozenBins, counted: Counts) -> Iterator[
         }
 
 
-def _end_of(row: Mapping[str, Any]) -> Any:
+def _end_of(row: Mapping[str, object]) -> Any:
     return row["upper"] if row["category"] is None else row["category"]
 
 

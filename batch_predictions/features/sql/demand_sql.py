@@ -6,15 +6,13 @@ and daily forecasts use the same query, so that both see what was known at the e
 
 from __future__ import annotations
 
-from typing import Any
-
 from batch_predictions.features.sql.queries import parameters as common_parameters
 from batch_predictions.settings import Settings
 from batch_predictions.tables import PROMOTION_CALENDAR
 from batch_predictions.warehouse import Warehouse
 
 
-def parameters(warehouse: Warehouse, settings: Settings) -> dict[str, Any]:
+def parameters(warehouse: Warehouse, settings: Settings) -> dict[str, object]:
     """Parameters that the query binds, except `$date`.
 
     `known_weeks` are the weeks of the promotion calendar that were ingested; promotions of other

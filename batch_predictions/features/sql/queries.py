@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from importlib import resources
-from typing import Any
 
 from batch_predictions.core.home import read_state
 from batch_predictions.features.sql import conditions
@@ -121,7 +120,7 @@ def user_item_history(item_state: str) -> str:
     return sql("user_item_history", tiles=True).format(item_state=item_state)
 
 
-def parameters(settings: Settings) -> dict[str, Any]:
+def parameters(settings: Settings) -> dict[str, object]:
     """Returns the parameters that the queries bind besides `$date`."""
     source = source_registry.build_source(settings.source, read_state(settings.home))
     event_types = source_registry.event_types(settings)

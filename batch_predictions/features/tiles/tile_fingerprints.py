@@ -143,7 +143,7 @@ def last_month_end(day: dt.date) -> dt.date:
     return day if month_end(day) == day else day.replace(day=1) - dt.timedelta(days=1)
 
 
-def _new_digest(tile: Tile, parameters: Mapping[str, Any]) -> Any:
+def _new_digest(tile: Tile, parameters: Mapping[str, object]) -> Any:
     bound = used_parameters(tile.sql, parameters)
     values = {name: value for name, value in bound.items() if name not in _DAYS}
     text = json.dumps([tile.sql, values], sort_keys=True, default=str)

@@ -32,7 +32,7 @@ GPU = {
 """Tags of the scoring step, which launchers send to a machine with a GPU."""
 
 
-def step_tags(settings: Settings, scorer: type[Scorer]) -> dict[str, Any]:
+def step_tags(settings: Settings, scorer: type[Scorer]) -> dict[str, object]:
     """Tags of the scoring step: none where the settings say `cpu`, or the scorer uses no GPU.
 
     A cluster without a GPU would wait for one for ever, and one with GPUs would give them to work
@@ -104,8 +104,8 @@ def _output_tables(prediction: BatchPrediction) -> dict[str, Table]:
 
 
 def _compose_graph(
-    prediction: BatchPrediction, upstreams: list[str], tags: dict[str, Any]
-) -> Callable[..., dict[str, Any]]:
+    prediction: BatchPrediction, upstreams: list[str], tags: dict[str, object]
+) -> Callable[..., dict[str, object]]:
     """The composition function of the graph; `upstreams` are the names of its inputs."""
     stage = _stage_op(prediction, upstreams)
     score = _score_op(prediction, tags)
@@ -153,7 +153,7 @@ def _stage_op(prediction: BatchPrediction, upstreams: list[str]) -> dg.OpDefinit
     return stage
 
 
-def _score_op(prediction: BatchPrediction, tags: dict[str, Any]) -> dg.OpDefinition:
+def _score_op(prediction: BatchPrediction, tags: dict[str, object]) -> dg.OpDefinition:
     @dg.op(
         name=f"{prediction.name}__score",
         description="Scores every shard that has no result yet.",

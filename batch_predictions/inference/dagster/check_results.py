@@ -56,7 +56,7 @@ def load_metadata(
     settings: Settings,
     validations: Sequence[ValidationResult],
     scored: Mapping[str, str],
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, object]]:
     """Metadata of materializations by partition: key counts, model, metrics, speed.
 
     Args:
@@ -67,11 +67,11 @@ def load_metadata(
         scored: the manifests' paths by partition.
     """
     models = ModelStore.of(settings)
-    metadata: dict[str, dict[str, Any]] = {}
+    metadata: dict[str, dict[str, object]] = {}
     for validation in validations:
         partition, path = validation.partition, Path(scored[validation.partition])
         version = StagingManifest.read(path).model_version
-        links: dict[str, Any] = {}
+        links: dict[str, object] = {}
         if prediction.model:
             day = prediction.as_of(partition)
             links = model_links(instance, models, prediction.model, version, day)
@@ -84,7 +84,7 @@ def load_metadata(
     return metadata
 
 
-def _count_metadata(validation: ValidationResult) -> dict[str, Any]:
+def _count_metadata(validation: ValidationResult) -> dict[str, object]:
     """Numbers of keys, and of those without a prediction by reason."""
     reasons = validation.reasons
     return {
@@ -95,9 +95,9 @@ def _count_metadata(validation: ValidationResult) -> dict[str, Any]:
     }
 
 
-def _score_metadata(path: Path) -> dict[str, Any]:
+def _score_metadata(path: Path) -> dict[str, object]:
     """The scorer's metrics and its speed, beside the manifest at a path."""
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, object] = {}
     for name, metric in mean_metrics(path).items():
         metrics |= {name: metric.mean, f"{name}_sample": metric.sample_size}
     pace_file = path.with_name(PACE_FILE)

@@ -6,7 +6,6 @@ It also leads from a prediction's columns to the columns that they are computed 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
 import dagster as dg
 
@@ -20,7 +19,7 @@ from batch_predictions.warehouse.column_lineage import Lineage, all_sources, rea
 
 def model_links(
     instance: dg.DagsterInstance, models: ModelStore, model: str, version: str, day: dt.date
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Asset, week and run of a version's training, and why the version serves a day.
 
     Args:
@@ -32,7 +31,7 @@ def model_links(
     """
     key = dg.AssetKey(["models", model])
     week = latest_ended_week(models.manifest(model, version).trained_through).isoformat()
-    links: dict[str, Any] = {"model": dg.MetadataValue.asset(key), "model_week": week}
+    links: dict[str, object] = {"model": dg.MetadataValue.asset(key), "model_week": week}
     # The run of a week that was trained elsewhere, as in a restored home, is not known.
     trainings = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[week])
     records = instance.fetch_materializations(trainings, limit=1).records

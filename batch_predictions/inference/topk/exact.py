@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Int32s
 from batch_predictions.inference.topk.item_blocks import (
     BLOCK_ITEMS,
     BLOCK_USERS,
@@ -169,7 +170,7 @@ class _Search:
             maxima = buffers.no_maxima
         kernels.finish(lists, exact, positions, scores)
 
-    def _group_seen_by_block(self, start: int, n: int) -> tuple[npt.NDArray[Any], ...]:
+    def _group_seen_by_block(self, start: int, n: int) -> tuple[Positions, Int32s, Int32s]:
         """The batch's seen items by block: pointers (blocks + 1), users and columns."""
         from batch_predictions.inference.topk import topk_candidates
 

@@ -8,10 +8,12 @@ floor cannot be in the list. `vectors` says how the functions are compiled.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
+from batch_predictions.core.arrays import Doubles, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.inference.topk.topk_candidates import (
     approximate_kth_largest,
@@ -22,22 +24,25 @@ from batch_predictions.inference.topk.topk_candidates import (
 from batch_predictions.inference.topk.vectors import CHUNK, greater_mask, lowest_set_bit
 from batch_predictions.models.common.heaps import sort_best_first
 
+Candidates: TypeAlias = tuple[Doubles, Int64s, Doubles, Doubles, Int32s]
+Exact: TypeAlias = tuple[int, Floats, Floats, Int32s, Int32s, Doubles, Int64s]
+
 
 @njit_cached
 def _prune(
     k: int,
     floor: float,
     n: int,
-    lower: Any,
-    upper: Any,
-    ranks: Any,
-    queries: Any,
+    lower: Doubles,
+    upper: Doubles,
+    ranks: Int32s,
+    queries: Floats,
     user: int,
-    targets: Any,
-    order: Any,
-    rank_of: Any,
-    scores: Any,
-    positions: Any,
+    targets: Floats,
+    order: Int32s,
+    rank_of: Int32s,
+    scores: Doubles,
+    positions: Int64s,
 ) -> tuple[float, int]:
     """Drops candidates that cannot be among the k best; returns floor and number of candidates."""
     if n >= k:
@@ -59,16 +64,16 @@ def _prune(
 
 @njit_cached
 def scan(
-    product: Any,
-    codes: Any,
-    excluded_value: Any,
-    block: Any,
-    active: Any,
-    users: Any,
-    candidates: Any,
-    exact: Any,
-    filters: Any,
-    maxima: Any,
+    product: Floats | Int32s,
+    codes: Floats | npt.NDArray[np.int8],
+    excluded_value: float | int,
+    block: tuple[int, int, int, float, float, float, float, float],
+    active: Int64s,
+    users: tuple[Doubles, Doubles, Doubles],
+    candidates: Candidates,
+    exact: Exact,
+    filters: tuple[Int64s, Int32s, Int32s, Int64s],
+    maxima: Floats | Int32s,
 ) -> int:
     """Adds items of a block of products to the users' candidates.
 
@@ -151,7 +156,12 @@ def scan(
 
 
 @njit_cached
-def finish(candidates: Any, exact: Any, out_positions: Any, out_scores: Any) -> None:
+def finish(
+    candidates: Candidates,
+    exact: Exact,
+    out_positions: Int64s,
+    out_scores: Floats,
+) -> None:
     """Scores the candidates exactly and writes the users' lists, best first.
 
     Args:

@@ -6,8 +6,9 @@ belong to positions (rows of the targets). `vectors` says how the functions are 
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Flags, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.inference.topk.vectors import dot, prefetch
 
@@ -16,7 +17,7 @@ PREFETCH_DISTANCE = 12
 
 
 @njit_cached
-def kth_largest(values: Any, n: int, k: int) -> Any:
+def kth_largest(values: Floats | Int32s, n: int, k: int) -> np.float32 | np.int32:
     """Finds the k-th largest (from 1) of the first n values, which are reordered (quickselect)."""
     low, high, target = 0, n - 1, k - 1
     while low < high:
@@ -41,7 +42,7 @@ def kth_largest(values: Any, n: int, k: int) -> Any:
 
 
 @njit_cached
-def approximate_kth_largest(values: Any, n: int, k: int) -> float:
+def approximate_kth_largest(values: Doubles, n: int, k: int) -> float:
     """Finds a number near the k-th largest value that at least k of the first n values reach.
 
     Bisection by counting: without branches, so several times faster than a selection.
@@ -65,7 +66,7 @@ def approximate_kth_largest(values: Any, n: int, k: int) -> float:
 
 
 @njit_cached
-def prune_below_floor(lower: Any, upper: Any, ranks: Any, n: int, floor: float) -> int:
+def prune_below_floor(lower: Doubles, upper: Doubles, ranks: Int32s, n: int, floor: float) -> int:
     """Moves candidates that can reach the floor to the front; returns their number.
 
     Args:
@@ -84,14 +85,14 @@ def prune_below_floor(lower: Any, upper: Any, ranks: Any, n: int, floor: float) 
 
 @njit_cached
 def score_exactly(
-    queries: Any,
+    queries: Floats,
     user: int,
-    targets: Any,
-    order: Any,
-    ranks: Any,
+    targets: Floats,
+    order: Int32s,
+    ranks: Int32s,
     n: int,
-    scores: Any,
-    positions: Any,
+    scores: Doubles,
+    positions: Int64s,
 ) -> None:
     """Writes positions and exact scores of the first n candidates.
 
@@ -116,7 +117,9 @@ def score_exactly(
 
 
 @njit_cached
-def initial_floor(products: Any, width: int, k: int, maxima: Any) -> Any:
+def initial_floor(
+    products: Floats | Int32s, width: int, k: int, maxima: Floats | Int32s
+) -> np.float32 | np.int32:
     """A lower bound of the k-th largest product of a row.
 
     The products are distributed over slots; the k-th largest of the slots' maxima is reached by at
@@ -139,7 +142,13 @@ def initial_floor(products: Any, width: int, k: int, maxima: Any) -> Any:
 
 @njit_cached
 def group_seen_by_block(
-    indptr: Any, indices: Any, rank_of: Any, width: int, pointers: Any, users: Any, columns: Any
+    indptr: Int32s,
+    indices: Int32s,
+    rank_of: Int32s,
+    width: int,
+    pointers: Int64s,
+    users: Int32s,
+    columns: Int32s,
 ) -> None:
     """Groups the seen items of a batch of users by block of items (a counting sort).
 
@@ -170,7 +179,9 @@ def group_seen_by_block(
 
 
 @njit_cached
-def first_allowed_positions(k: int, rank_of: Any, seen: Any, is_seen: Any, positions: Any) -> int:
+def first_allowed_positions(
+    k: int, rank_of: Int32s, seen: Int32s, is_seen: Flags, positions: Int32s
+) -> int:
     """The list of a user whose scores are all 0: the k lowest allowed positions.
 
     Args:

@@ -8,15 +8,25 @@ the GIL.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.core.jit import njit_cached
+from batch_predictions.models.common.vector_ir import (
+    Builder,
+    Context,
+    Intrinsic,
+    Signature,
+    Type,
+    Typing,
+    Value,
+    Values,
+)
 
 CHUNK = 64
 """Products that are compared at once; the width of blocks is a multiple of it."""
@@ -26,7 +36,9 @@ LANES = 8
 
 
 @intrinsic
-def greater_mask(typing: Any, row: Any, start: Any, int_limit: Any, float_limit: Any) -> Any:
+def greater_mask(
+    typing: Typing, row: Type, start: Type, int_limit: Type, float_limit: Type
+) -> Intrinsic:
     """Returns a 64-bit mask of the elements of row[start : start + 64] above a limit.
 
     An int32 row is compared with `int_limit`, a float32 row with `float_limit`: four AVX-512
@@ -34,7 +46,7 @@ def greater_mask(typing: Any, row: Any, start: Any, int_limit: Any, float_limit:
     """
     signature = types.uint64(row, types.intp, types.int32, types.float32)
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         array_type = signature.args[0]
         array = context.make_array(array_type)(context, builder, values[0])
         pointer = cgutils.gep_inbounds(builder, array.data, values[1])
@@ -54,21 +66,21 @@ def greater_mask(typing: Any, row: Any, start: Any, int_limit: Any, float_limit:
 
 
 @intrinsic
-def lowest_set_bit(typing: Any, mask: Any) -> Any:
+def lowest_set_bit(typing: Typing, mask: Type) -> Intrinsic:
     """Index of the lowest set bit of a mask that is not 0."""
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         return builder.cttz(values[0], ir.Constant(ir.IntType(1), 1))
 
     return types.uint64(types.uint64), generate
 
 
 @intrinsic
-def _dot_lanes(typing: Any, a: Any, i: Any, b: Any, j: Any, n: Any) -> Any:
+def _dot_lanes(typing: Typing, a: Type, i: Type, b: Type, j: Type, n: Type) -> Intrinsic:
     """The inner product of the first n (a multiple of 8) elements of row i of a and row j of b."""
     signature = types.float64(a, types.intp, b, types.intp, types.intp)
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         single = ir.VectorType(ir.FloatType(), LANES)
         double = ir.VectorType(ir.DoubleType(), LANES)
         rows = []
@@ -98,7 +110,7 @@ def _dot_lanes(typing: Any, a: Any, i: Any, b: Any, j: Any, n: Any) -> Any:
 
 
 @njit_cached
-def dot(a: Any, i: int, b: Any, j: int) -> float:
+def dot(a: Floats, i: int, b: Floats, j: int) -> float:
     """Inner product of row i of a and row j of b (float32), summed in float64 in eight lanes.
 
     Takes row numbers: creating views of the rows would cost more than the sum.
@@ -112,7 +124,9 @@ def dot(a: Any, i: int, b: Any, j: int) -> float:
 
 
 @njit_cached
-def quantise(rows: Any, codes: Any, scales: Any, errors: Any, common_scale: float) -> None:
+def quantise(
+    rows: Floats, codes: npt.NDArray[np.int8], scales: Doubles, errors: Doubles, common_scale: float
+) -> None:
     """Quantises rows to int8, so that `rows ~ scales * codes`.
 
     Args:
@@ -146,11 +160,11 @@ def quantise(rows: Any, codes: Any, scales: Any, errors: Any, common_scale: floa
 
 
 @intrinsic
-def prefetch(typing: Any, rows: Any, i: Any) -> Any:
+def prefetch(typing: Typing, rows: Type, i: Type) -> Intrinsic:
     """Prefetches the first 256 bytes of a row into the cache."""
     signature = types.void(rows, types.intp)
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         array = context.make_array(signature.args[0])(context, builder, values[0])
         width = cgutils.unpack_tuple(builder, array.shape, 2)[1]
         row = cgutils.gep_inbounds(builder, array.data, builder.mul(values[1], width))

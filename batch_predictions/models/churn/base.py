@@ -24,7 +24,7 @@ Params = TypeVar("Params")
 
 def read_manifest(folder: Path, name: str) -> dict[str, Any]:
     """The values that `ChurnEstimator.write_manifest` wrote, with the key `kind`."""
-    manifest: dict[str, Any] = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    manifest: dict[str, object] = json.loads((folder / f"{name}.json").read_text("utf-8"))
     return manifest
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from batch_predictions.tables.discovery import PACKAGE, plugins
 
 
-def content_hash(values: Iterable[Any]) -> str:
+def content_hash(values: Iterable[object]) -> str:
     """Hash of values, 24 hexadecimal digits; equal values have equal hashes in every process.
 
     Args:

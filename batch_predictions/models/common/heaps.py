@@ -6,8 +6,7 @@ import this module inside functions only.
 
 from __future__ import annotations
 
-from typing import Any
-
+from batch_predictions.core.arrays import Doubles, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
 
 
@@ -18,7 +17,7 @@ def is_worse(score: float, position: int, other_score: float, other_position: in
 
 
 @njit_cached
-def heap_sift(scores: Any, positions: Any, n: int, root: int) -> None:
+def heap_sift(scores: Floats | Doubles, positions: Int32s | Int64s, n: int, root: int) -> None:
     """Moves the element at `root` down until the heap of n elements is in order again."""
     score, position = scores[root], positions[root]
     while True:
@@ -36,7 +35,14 @@ def heap_sift(scores: Any, positions: Any, n: int, root: int) -> None:
 
 
 @njit_cached
-def heap_push(scores: Any, positions: Any, n: int, k: int, score: float, position: int) -> int:
+def heap_push(
+    scores: Floats | Doubles,
+    positions: Int32s | Int64s,
+    n: int,
+    k: int,
+    score: float,
+    position: int,
+) -> int:
     """Offers an element to a heap that holds n of at most k; returns the new n.
 
     Args:
@@ -64,7 +70,7 @@ def heap_push(scores: Any, positions: Any, n: int, k: int, score: float, positio
 
 
 @njit_cached
-def heap_sort(scores: Any, positions: Any, n: int) -> None:
+def heap_sort(scores: Floats | Doubles, positions: Int32s | Int64s, n: int) -> None:
     """Sorts a heap of n elements in place, best first."""
     for end in range(n - 1, 0, -1):
         scores[0], scores[end] = scores[end], scores[0]
@@ -73,7 +79,7 @@ def heap_sort(scores: Any, positions: Any, n: int) -> None:
 
 
 @njit_cached
-def sort_best_first(scores: Any, positions: Any, n: int) -> None:
+def sort_best_first(scores: Floats | Doubles, positions: Int32s | Int64s, n: int) -> None:
     """Sorts the first n elements in place, which need not be a heap."""
     for root in range(n // 2 - 1, -1, -1):
         heap_sift(scores, positions, n, root)

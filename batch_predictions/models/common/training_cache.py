@@ -39,7 +39,7 @@ class TrainingCache:
         self._entries: dict[str, Any] = {}
         self._used: set[str] = set()
 
-    def key(self, kind: str, inputs: Iterable[Any]) -> str:
+    def key(self, kind: str, inputs: Iterable[object]) -> str:
         """Computes the key under which an entry is stored: a hash of its inputs and of the code.
 
         Args:

@@ -5,15 +5,32 @@ Imports numba, so this module is imported only inside functions.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from llvmlite import ir
-from numba.core import cgutils
+from numba import types
+from numba.core import base, cgutils, typing
+
+Builder: TypeAlias = ir.IRBuilder
+Context: TypeAlias = base.BaseContext
+OpenArray: TypeAlias = cgutils._StructProxy
+Signature: TypeAlias = typing.Signature
+Type: TypeAlias = types.Type
+Typing: TypeAlias = typing.Context
+Value: TypeAlias = ir.Value
+Values: TypeAlias = Sequence[Value]
+Intrinsic: TypeAlias = tuple[Signature, Callable[[Context, Builder, Signature, Values], Value]]
+"""What an intrinsic returns: its types, and the function that emits its code."""
 
 
 def open_arrays(
-    context: Any, builder: Any, signature: Any, values: Any, arguments: tuple[int, ...]
-) -> dict[int, Any]:
+    context: Context,
+    builder: Builder,
+    signature: Signature,
+    values: Values,
+    arguments: tuple[int, ...],
+) -> dict[int, OpenArray]:
     """Opens the arrays among an intrinsic's arguments, by the number of the argument.
 
     Args:
@@ -28,35 +45,39 @@ def open_arrays(
     }
 
 
-def load_element(builder: Any, array: Any, index: Any) -> Any:
+def load_element(builder: Builder, array: OpenArray, index: Value) -> Value:
     """Emits the load of an element of an array."""
     return builder.load(cgutils.gep_inbounds(builder, array.data, index))
 
 
-def load_index(builder: Any, array: Any, index: Any) -> Any:
+def load_index(builder: Builder, array: OpenArray, index: Value) -> Value:
     """Emits the load of an element of an int32 array, widened to the type of `index`."""
     return builder.sext(load_element(builder, array, index), index.type)
 
 
-def place_in_matrix(builder: Any, array: Any, line: Any, column: Any) -> Any:
+def place_in_matrix(builder: Builder, array: OpenArray, line: Value, column: Value) -> Value:
     """Emits the flat index of an element of a contiguous matrix: line x width + column."""
     width = builder.extract_value(array.shape, 1)
     return builder.add(builder.mul(line, width), column)
 
 
-def vector_pointer(builder: Any, array: Any, index: Any, vector_type: Any) -> Any:
+def vector_pointer(
+    builder: Builder, array: OpenArray, index: Value, vector_type: ir.VectorType
+) -> Value:
     """Emits a pointer to a vector: the elements from `index` on of a contiguous array."""
     pointer = cgutils.gep_inbounds(builder, array.data, index)
     return builder.bitcast(pointer, vector_type.as_pointer())
 
 
-def line_pointer(builder: Any, array: Any, line: Any, vector_type: Any) -> Any:
+def line_pointer(
+    builder: Builder, array: OpenArray, line: Value, vector_type: ir.VectorType
+) -> Value:
     """Emits a pointer to a line, as a vector, of an array whose lines are as long as the vector."""
     index = builder.mul(line, line.type(vector_type.count))
     return vector_pointer(builder, array, index, vector_type)
 
 
-def broadcast(builder: Any, value: Any, lanes: int) -> Any:
+def broadcast(builder: Builder, value: Value, lanes: int) -> Value:
     """Emits a vector of `lanes` lanes that all hold one value."""
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first_lane = builder.insert_element(undefined, value, ir.IntType(32)(0))

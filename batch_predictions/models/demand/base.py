@@ -176,7 +176,7 @@ class PerSeriesForecaster(Forecaster):
         self.ids: list[str] = []
         self.series_table: dict[str, npt.NDArray[Any]] = {}
 
-    def set_series_table(self, ids: Sequence[str], **columns: npt.NDArray[Any]) -> Self:
+    def set_series_table(self, ids: Sequence[str], **columns: npt.NDArray[np.generic]) -> Self:
         """Replaces the fitted values of all series."""
         self.ids, self.series_table = list(ids), columns
         return self

@@ -55,7 +55,7 @@ def names() -> list[str]:
 
 def make(
     name: str,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
+    options: Mapping[str, Mapping[str, object]] | None = None,
     *,
     seed: int = 7,
     **shared: Any,

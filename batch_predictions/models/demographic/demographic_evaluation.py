@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from batch_predictions.models.demographic.demographic_statistics import (
 )
 from batch_predictions.models.demographic.promotion_uplift import Factors
 from batch_predictions.models.recommender.data.interactions import Interactions
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 MAX_FOLDS = 5
 MIN_TRAINING_SHARE = 0.5
@@ -51,7 +54,7 @@ class EvaluationWindow:
     cut: date
     before: npt.NDArray[np.bool_]
     users: npt.NDArray[np.int64]
-    relevant: Any
+    relevant: csr_matrix
 
 
 class ColdStartEvaluation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from batch_predictions.models.common.ranking_metrics import Doubles
 from batch_predictions.models.recommender.data.interactions import Codes, encode_ids
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 from batch_predictions.tables import TRAITS
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 UNKNOWN = "unknown"
 EVERYONE = "everyone"
@@ -152,7 +155,7 @@ class SegmentCounts:
         weights: CSR of doubles, l x m.
     """
 
-    def __init__(self, leaves: Sequence[Leaf], items: pa.StringArray, weights: Any) -> None:
+    def __init__(self, leaves: Sequence[Leaf], items: pa.StringArray, weights: csr_matrix) -> None:
         self.items = items
         self._weights = weights
         self._rows = _rows_by_segment(leaves)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from batch_predictions.models.demographic.penalty import COMMON_PENALTY_ITEMS, D
 from batch_predictions.models.demographic.ridge import RidgeAdjustment
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
 from batch_predictions.models.recommender.data.interactions import Codes, Interactions
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 MAX_ITEMS = 2_000
 """The most popular items: lists consist of these, and the regression fits their effects."""
@@ -67,8 +70,8 @@ class SegmentStatistics:
         interactions: Interactions,
         leaves: Sequence[Leaf],
         leaf_of_user: Codes,
-        weights: Any,
-        log_events: Any,
+        weights: csr_matrix,
+        log_events: csr_matrix,
         users: npt.NDArray[np.bool_],
     ) -> None:
         from scipy.sparse import csr_matrix, hstack
@@ -209,7 +212,7 @@ def recency_weights(
 
 def event_matrices(
     interactions: Interactions, rows: npt.NDArray[np.bool_], weights: Doubles
-) -> tuple[Any, Any]:
+) -> tuple[csr_matrix, csr_matrix]:
     """Sums `weights` and log(1 + events) of some rows, users x items, CSR of doubles.
 
     Args:

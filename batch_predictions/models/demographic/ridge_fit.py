@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from batch_predictions.models.demographic.penalty import (
     penalty_per_response,
 )
 from batch_predictions.models.demographic.ridge import DAMPING_USERS, RidgeAdjustment
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 class RidgeFit:
@@ -36,7 +39,7 @@ class RidgeFit:
         self,
         users: SegmentUsers,
         items: pa.StringArray,
-        sums: Any,
+        sums: csr_matrix,
         *,
         uses_location: bool,
         location_variance: float = 1.0,

@@ -21,7 +21,7 @@ from batch_predictions.models.forest.lightgbm_text import UnsupportedModelError,
 
 Doubles = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32] | Doubles
-Lines = npt.NDArray[Any]
+Lines = npt.NDArray[np.float32] | Doubles
 """Rows in groups of `GROUP_ROWS`, as the kernels read them: a line of values for each feature,
 (groups, features, GROUP_ROWS). The last group is filled up with zeros."""
 

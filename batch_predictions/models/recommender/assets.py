@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch_predictions.models.common.training_cache import FOLDER as CACHE_FOLDER
 from batch_predictions.models.recommender.recommender_inputs import (
@@ -127,7 +127,7 @@ def _previous_parameters(settings: Settings, through: dt.date) -> GeneratorParam
     return chosen
 
 
-def _model_parameters(model: Recommender) -> dict[str, Any]:
+def _model_parameters(model: Recommender) -> dict[str, object]:
     """The parameters of the model that serves; the ranker's columns are in its own manifest."""
     parameters = asdict(model.params)
     parameters.pop("columns", None)

@@ -95,7 +95,7 @@ def explain_lists(
 
 
 def _mask_invalid(
-    strength: npt.NDArray[Any],
+    strength: npt.NDArray[np.generic],
     picks: Positions,
     is_known: npt.NDArray[np.bool_],
     item_features: ItemFeatures,
@@ -168,7 +168,7 @@ def _contributions(
     ranking: ExplainedRanking,
     rows: Positions,
     players: _Players,
-) -> npt.NDArray[Any]:
+) -> npt.NDArray[np.generic]:
     """Each player's contribution to the margins of some rows, (rows, players)."""
     contributions = np.zeros((len(rows), len(players.groups)))
     if not len(rows):
@@ -182,11 +182,11 @@ def _contributions(
 
 def _top_contributors(
     players: _Players,
-    contributions: npt.NDArray[Any],
+    contributions: npt.NDArray[np.generic],
     is_item: npt.NDArray[np.bool_],
     picks: Positions,
     histories: Histories,
-    strength: npt.NDArray[Any],
+    strength: npt.NDArray[np.generic],
 ) -> Positions:
     """The history item that explains each pick, by the generator that raised its score most."""
     explainers = players.explainers

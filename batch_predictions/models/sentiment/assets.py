@@ -76,7 +76,7 @@ def labelled_reviews(warehouse: Warehouse, settings: Settings, through: dt.date)
         for row, language in zip(rows, detected, strict=True)
     ]
     main_language = most_common_language(languages)
-    by_language: dict[str | None, list[dict[str, Any]]] = {main_language: []}
+    by_language: dict[str | None, list[dict[str, object]]] = {main_language: []}
     for row, language in zip(rows, languages, strict=True):
         by_language.setdefault(language or main_language, []).append(row)
     return LabelledReviews(

@@ -13,7 +13,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +91,7 @@ class FoldCache:
         return self.folder / f"choice-{names_hash}-{fold:02d}-{self.input_hash}.txt"
 
 
-def hash_inputs(datasets: Sequence[Reviews], parameters: Mapping[str, Any]) -> str:
+def hash_inputs(datasets: Sequence[Reviews], parameters: Mapping[str, object]) -> str:
     """Hash of reviews (texts, labels, groups) and parameters, 16 hexadecimal digits."""
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
     for reviews in datasets:

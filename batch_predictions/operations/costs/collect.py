@@ -108,7 +108,7 @@ def _steps(path: Path) -> list[StepCost]:
 
 def _rows(
     steps: Sequence[StepCost], prices: CostsSettings, partition: str | None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     """Yields a row per asset of a run; assets that are made together share their steps equally.
 
     Steps of assets that were not materialized, because one of them failed, count for the run's last

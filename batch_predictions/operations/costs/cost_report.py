@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Any
 
 from batch_predictions.tables import COSTS
 from batch_predictions.warehouse import Warehouse
@@ -29,7 +28,7 @@ _SUMS = f"""
 
 def sum_costs(
     warehouse: Warehouse, first: dt.date, last: dt.date, by: str = "asset"
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Sums the costs of the dates from first to last by asset, date or run.
 
     Args:

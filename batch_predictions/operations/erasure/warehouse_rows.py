@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from batch_predictions.core.erasures import REASON, ErasedUsers
 from batch_predictions.inference.base import BatchPrediction
@@ -207,7 +206,7 @@ def _erase_quarantine(
         "select distinct date::VARCHAR as date, table_name, source, row_number, reason, "
         f"row::VARCHAR as row from {QUARANTINE.qualified} where row::VARCHAR <> '{{}}'"
     )
-    affected: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    affected: dict[tuple[str, str], list[dict[str, object]]] = {}
     for refused in warehouse.query(query).to_pylist():
         if mentions(users, refused["reason"] or "", refused["row"], normalise):
             affected.setdefault((refused["date"], refused["table_name"]), []).append(refused)

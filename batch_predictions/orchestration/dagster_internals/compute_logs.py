@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Self
+from typing import Self
 
 from dagster._core.instance.ref import compute_logs_directory
 from dagster._core.storage.compute_log_manager import CapturedLogContext
@@ -26,13 +26,13 @@ class HomeComputeLogManager(LocalComputeLogManager):
     """
 
     @classmethod
-    def config_type(cls) -> dict[str, Any]:
+    def config_type(cls) -> dict[str, object]:
         """Declares no configuration: the folder follows DAGSTER_HOME, so a home can be moved."""
         return {}
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, object]
     ) -> Self:
         """Makes the manager of the instance in DAGSTER_HOME, or else in the home folder."""
         return cls(compute_logs_directory(str(dagster_folder())), inst_data=inst_data)

@@ -50,13 +50,13 @@ class HomeEventLogStorage(HomeEvents, SqliteEventLogStorage):
         weakref.finalize(self, _dispose_engines, self._engines)
 
     @classmethod
-    def config_type(cls) -> dict[str, Any]:
+    def config_type(cls) -> dict[str, object]:
         """Declares no configuration: the folder follows DAGSTER_HOME, so a home can be moved."""
         return {}
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, object]
     ) -> Self:
         """The storage of the instance in DAGSTER_HOME, or else in the home folder.
 

@@ -29,13 +29,13 @@ class _KeptConnections:
 
     _engine: Engine
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)
         self._engine = _keep_connections(self._engine)
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, object]
     ) -> Self:
         """Makes the storage from its configuration in dagster.yaml."""
         options = {}

@@ -170,7 +170,7 @@ def _redacted(entry: EventLogEntry) -> EventLogEntry:
     return deserialize_value(json.dumps(_redacted_values(json.loads(text))), EventLogEntry)
 
 
-def _redacted_values(value: Any) -> Any:
+def _redacted_values(value: object) -> Any:
     """JSON values with every text redacted."""
     if isinstance(value, str):
         return redact(value)

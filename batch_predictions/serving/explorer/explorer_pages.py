@@ -112,7 +112,7 @@ async def _page(
     table: Table,
     content: Mapping[str, Any],
     items_column: str,
-    **values: Any,
+    **values: object,
 ) -> Response:
     """A page of an audience; titles are read in the release of its rows."""
     rows = complete_rows(content["rows"], table)
@@ -230,7 +230,7 @@ def _user_values(
     user_rows: UserRows,
     titles_of: Callable[[list[str]], dict[str, str]],
     choices_of: Callable[[], dict[str, list[str]]],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The values of a user's page; titles and choices of the form are read in the same snapshot."""
     recommendations = orjson.loads(user_rows.ready.with_age(0))
     items = recommendations["items"]

@@ -221,8 +221,8 @@ def read_item(lookup: Lookup, item_id: str) -> ItemPredictions:
             ITEMS.c.release_id == served.release_id, ITEMS.c.item_id == item_id
         )
         title, category = db.execute(query).one_or_none() or (None, None)
-        forecasts: list[dict[str, Any]] = []
-        lead_times: list[dict[str, Any]] = []
+        forecasts: list[dict[str, object]] = []
+        lead_times: list[dict[str, object]] = []
         if FORECASTS in served.tables:
             forecasts = lookup.rows(FORECASTS, item_id=item_id)
         if LEAD_TIMES in served.tables:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -35,7 +34,7 @@ def etag_matches(wanted: bytes, etag: bytes) -> bool:
 _TIMES_IN_UTC = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 
 
-def to_json(value: Any) -> bytes:
+def to_json(value: object) -> bytes:
     """A value as JSON; times as RFC 3339, in UTC."""
     return orjson.dumps(value, option=_TIMES_IN_UTC)
 
@@ -44,8 +43,8 @@ def answer(
     request: Request,
     release: CurrentRelease,
     source: str,
-    content: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]] = (),
+    content: Mapping[str, object],
+    rows: Sequence[Mapping[str, object]] = (),
     *,
     is_fixed: bool = True,
     etag: bytes | None = None,

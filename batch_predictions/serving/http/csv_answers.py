@@ -19,7 +19,7 @@ from batch_predictions.serving.lookup.rows import key_of_row, read_table_rows
 from batch_predictions.serving.store.snapshot import ServedRelease
 
 CHUNK_ROWS = 2_000
-CSV_RESPONSE: dict[int | str, dict[str, Any]] = {
+CSV_RESPONSE: dict[int | str, dict[str, object]] = {
     200: {
         "content": {
             "text/csv": {
@@ -46,7 +46,7 @@ def wants_csv(request: Request, format_: str | None) -> bool:
 async def csv_response(
     service: PredictionService,
     table: str,
-    key: Mapping[str, Any],
+    key: Mapping[str, object],
     problem_if_empty: Callable[[ServedRelease], ProblemError] | None = None,
 ) -> StreamingResponse:
     """All rows of a key as CSV with a header.
@@ -92,7 +92,7 @@ async def csv_response(
     return StreamingResponse(chunks(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _reader(table: str, key: Mapping[str, Any], after: Sequence[Any] | None) -> Any:
+def _reader(table: str, key: Mapping[str, object], after: Sequence[object] | None) -> Any:
     def read(db: sa.Connection, served: ServedRelease) -> list[dict[str, Any]]:
         return read_table_rows(db, served, table, key, CHUNK_ROWS, after)
 
@@ -102,11 +102,11 @@ def _reader(table: str, key: Mapping[str, Any], after: Sequence[Any] | None) -> 
     return look_up
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> Any:
     return cell(value, isinstance(value, list) and has_ambiguous_items(value))
 
 
-def _text(rows: list[list[Any]]) -> str:
+def _text(rows: list[list[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -40,7 +40,7 @@ class BoundedCache(Generic[V]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def get(self, key: Any) -> V | None:
+    def get(self, key: object) -> V | None:
         """The value of a key; None if it is not there."""
         entry = self._values.get(key)
         if entry is None:
@@ -49,7 +49,7 @@ class BoundedCache(Generic[V]):
             self._values.move_to_end(key)
         return entry[0]
 
-    def put(self, key: Any, value: V, size: int) -> None:
+    def put(self, key: object, value: V, size: int) -> None:
         """Stores a value of `size` bytes, and removes those that were not used for longest.
 
         Args:

@@ -41,7 +41,7 @@ class Experiments:
             for name, experiment in experiments.items()
         ]
 
-    def assign(self, user_id: str, tables: Mapping[str, Mapping[str, Any]]) -> Assignment | None:
+    def assign(self, user_id: str, tables: Mapping[str, Mapping[str, object]]) -> Assignment | None:
         """The experiment of a user; None: the user is in none.
 
         Args:

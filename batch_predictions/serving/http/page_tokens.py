@@ -29,7 +29,7 @@ class PagePosition:
     after: tuple[Any, ...] | None = None
 
 
-def encode_token(position: PagePosition, what: str, parameters: Mapping[str, Any]) -> str:
+def encode_token(position: PagePosition, what: str, parameters: Mapping[str, object]) -> str:
     """Encodes a position as the token of the next page.
 
     Args:
@@ -41,7 +41,7 @@ def encode_token(position: PagePosition, what: str, parameters: Mapping[str, Any
     return base64.urlsafe_b64encode(orjson.dumps(parts)).rstrip(b"=").decode()
 
 
-def decode_token(token: str | None, what: str, parameters: Mapping[str, Any]) -> PagePosition:
+def decode_token(token: str | None, what: str, parameters: Mapping[str, object]) -> PagePosition:
     """Decodes a page token into its position; None is the beginning.
 
     Args:
@@ -68,6 +68,6 @@ def decode_token(token: str | None, what: str, parameters: Mapping[str, Any]) ->
     return PagePosition(release_id, tuple(after))
 
 
-def _fingerprint(what: str, parameters: Mapping[str, Any]) -> str:
+def _fingerprint(what: str, parameters: Mapping[str, object]) -> str:
     text = orjson.dumps([what, sorted(parameters.items())], default=str)
     return hashlib.blake2b(text, digest_size=6).hexdigest()

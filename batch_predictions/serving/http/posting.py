@@ -55,7 +55,7 @@ class Posting:
     def event_rows(self, events: Sequence[Event | InvalidEvent]) -> EventRows:
         """Rows of `posted_events`; events of equal ids in one request count once."""
         received = utc_now()
-        rows: dict[str, dict[str, Any]] = {}
+        rows: dict[str, dict[str, object]] = {}
         refused: dict[int, InvalidEvent] = {}
         for index, event in enumerate(events):
             if isinstance(event, InvalidEvent):
@@ -68,7 +68,7 @@ class Posting:
                 rows.setdefault(event.event_id, self._row(event, received))
         return EventRows(list(rows.values()), refused)
 
-    def user_row(self, user_id: str, sign_up: SignUp) -> dict[str, Any]:
+    def user_row(self, user_id: str, sign_up: SignUp) -> dict[str, object]:
         """A row of `posted_users`.
 
         Raises:
@@ -110,7 +110,7 @@ class Posting:
             return _problem("release_id", "it is not the release of recommendation_id")
         return None
 
-    def _row(self, event: Event, received: dt.datetime) -> dict[str, Any]:
+    def _row(self, event: Event, received: dt.datetime) -> dict[str, object]:
         row = event.model_dump()
         row["user_id"] = self._ids().normalise("user_id", event.user_id)
         row["item_id"] = self._ids().normalise("item_id", event.item_id)

@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -217,7 +216,7 @@ class ProblemError(Exception):
         type_: ProblemType,
         detail: str,
         headers: Mapping[str, str] | None = None,
-        **members: Any,
+        **members: object,
     ) -> None:
         """Takes the kind of error, this occurrence in words, and further headers and members."""
         super().__init__(detail)

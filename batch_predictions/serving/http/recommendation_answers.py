@@ -216,7 +216,7 @@ def make_answer(
     )
 
 
-def _items_of(filled: FilledList) -> list[dict[str, Any]]:
+def _items_of(filled: FilledList) -> list[dict[str, object]]:
     """Formats the items of a filled list for an answer."""
     return [
         {

@@ -149,7 +149,7 @@ class _ReleaseCollector(Collector):
         yield rows
 
 
-def _files_metrics(status: FolderStatus | None) -> Iterator[Any]:
+def _files_metrics(status: FolderStatus | None) -> Iterator[object]:
     if status is None:
         return
     yield GaugeMetricFamily(

@@ -30,7 +30,7 @@ def forecast(lookup: Lookup, item_id: str, location: str | None = None) -> dict[
         NoReleaseError: nothing has been released yet.
         NotPublishedError: the release has no forecasts.
     """
-    key: dict[str, Any] = {"item_id": item_id}
+    key: dict[str, object] = {"item_id": item_id}
     if location:
         key["location"] = location
     return lookup.in_one_snapshot(lambda one_release: _forecast(one_release, item_id, key))

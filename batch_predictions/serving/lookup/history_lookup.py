@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from batch_predictions.serving.lookup.rows import read_table_rows
@@ -17,7 +15,7 @@ _QUOTE_COLUMNS = ("review_id", "text", "rating", "sentiment", "written_on", "sim
 
 def read_history(
     db: sa.Connection, served: ServedRelease, user_id: str
-) -> list[dict[str, Any]] | None:
+) -> list[dict[str, object]] | None:
     """A user's newest items, the newest first.
 
     Args:
@@ -56,7 +54,7 @@ def read_history(
 
 def read_quotes(
     db: sa.Connection, served: ServedRelease, item_id: str
-) -> list[dict[str, Any]] | None:
+) -> list[dict[str, object]] | None:
     """Quotes of an item's example reviews, without their users; None if the release has none."""
     if QUOTES not in served.tables:
         return None

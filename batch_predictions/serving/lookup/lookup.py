@@ -198,7 +198,7 @@ class Lookup:
 
 def _first_list(
     reader: ListReader, user_id: str, arguments: dict[str, str | int | None]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     ranked: RankedList = next(lists_of(reader, user_id, arguments))
     return {
         "user_id": user_id,
@@ -224,9 +224,9 @@ def _answer(
     db: sa.Connection,
     served: ServedRelease,
     table_name: str,
-    key: dict[str, Any],
+    key: dict[str, object],
     limit: int | None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     rows = read_table_rows(db, served, table_name, key, limit)
     return {
         "release_id": served.release_id,

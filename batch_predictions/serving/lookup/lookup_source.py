@@ -89,7 +89,7 @@ class SourceIds:
         """Takes the rules of ids from the settings; without settings, ids stay as they are."""
         return cls(dict(settings.source.ids)) if settings else cls()
 
-    def normalise(self, column: str, value: Any) -> Any:
+    def normalise(self, column: str, value: object) -> Any:
         """An id as the source's settings write it; any other value as it is."""
         rule = self.rules.get(column)
         return rule.apply(value) if rule is not None and isinstance(value, str) else value

@@ -54,11 +54,11 @@ def read_sorted_rows(
     db: sa.Connection,
     served: ServedRelease,
     table_name: str,
-    key: Mapping[str, Any],
+    key: Mapping[str, object],
     order: Callable[[sa.Table], Sequence[sa.ColumnElement[Any]]],
     limit: int | None = None,
     offset: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Rows of a published table in another order than that of its key.
 
     Args:
@@ -82,7 +82,7 @@ def read_sorted_rows(
 
 
 def _select(
-    served: ServedRelease, table_name: str, table: sa.Table, key: Mapping[str, Any]
+    served: ServedRelease, table_name: str, table: sa.Table, key: Mapping[str, object]
 ) -> sa.Select[Any]:
     types = served.tables[table_name]["columns"]
     unknown = sorted(set(key) - set(types))
@@ -103,7 +103,7 @@ def _rows(
     return _decode(types, [dict(zip(types, row, strict=True)) for row in db.execute(query)])
 
 
-def key_of_row(served: ServedRelease, table_name: str, row: Mapping[str, Any]) -> list[Any]:
+def key_of_row(served: ServedRelease, table_name: str, row: Mapping[str, object]) -> list[object]:
     """Returns the values of a row's key, dates as ISO text.
 
     Args:
@@ -141,7 +141,7 @@ def _stored(name: str, types: tuple[tuple[str, str], ...], key: tuple[str, ...])
     return store_table(name, dict(types), key)
 
 
-def _matches(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
+def _matches(column: sa.Column[Any], value: object) -> sa.ColumnElement[bool]:
     """A condition on a column; text, as of a command line, is converted to the column's type.
 
     Raises:
@@ -152,7 +152,7 @@ def _matches(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
     return column == _convert(column, value)
 
 
-def _convert(column: sa.Column[Any], value: Any) -> Any:
+def _convert(column: sa.Column[Any], value: object) -> Any:
     """A value in the column's type.
 
     Raises:

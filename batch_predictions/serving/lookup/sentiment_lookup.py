@@ -27,11 +27,11 @@ def item_sentiment(lookup: Lookup, item_id: str) -> dict[str, Any]:
     return lookup.in_one_snapshot(lambda one_release: _item_sentiment(one_release, item_id))
 
 
-def _item_sentiment(lookup: Lookup, item_id: str) -> dict[str, Any]:
+def _item_sentiment(lookup: Lookup, item_id: str) -> dict[str, object]:
     answer = lookup.answer(ITEMS, item_id=item_id)
     aspects: list[dict[str, Any]] = []
-    examples: list[dict[str, Any]] = []
-    quotes: list[dict[str, Any]] | None = []
+    examples: list[dict[str, object]] = []
+    quotes: list[dict[str, object]] | None = []
     row = answer["rows"][0] if answer["rows"] else None
     if row:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -166,16 +165,16 @@ def _start_release(
     return pointer, release
 
 
-def _manifest(warehouse: Warehouse, contents: ReleaseContents) -> dict[str, Any]:
+def _manifest(warehouse: Warehouse, contents: ReleaseContents) -> dict[str, object]:
     """The release's tables and features, with partitions, rows, files, columns and keys."""
 
-    def describe(partition: ReleasePartition) -> dict[str, Any]:
+    def describe(partition: ReleasePartition) -> dict[str, object]:
         # A draft is gone after the release is published.
         folder = partition.draft.parent if partition.draft else warehouse.folder
         files = {str(f.relative_to(folder)): sha for f, sha in partition.files.items()}
         return {"partition": partition.key, "rows": partition.rows, "files": files}
 
-    tables: dict[str, Any] = {}
+    tables: dict[str, object] = {}
     for partition in contents.published:
         carried = {} if partition.as_of is None else {"as_of": partition.as_of.isoformat()}
         tables[partition.table.name] = {

@@ -21,7 +21,9 @@ from batch_predictions.tables.segments import ATTRIBUTES, UNKNOWN, known
 _COLUMNS = ("user_id", *ATTRIBUTES, "signed_up_on", "simulated")
 
 
-def add_sign_ups(store: Store, users: Iterable[Mapping[str, Any]], simulated: bool = False) -> int:
+def add_sign_ups(
+    store: Store, users: Iterable[Mapping[str, object]], simulated: bool = False
+) -> int:
     """Adds users to the current release, or updates their attributes, in one transaction.
 
     Args:

@@ -182,7 +182,7 @@ def _copy_table(
 
 def release_rows(
     db: sa.Connection, served: ServedRelease, table: sa.Table
-) -> Iterable[tuple[Any, ...]]:
+) -> Iterable[tuple[object, ...]]:
     """The release's rows in key order, with SQLite's types."""
     query = sa.select(*table.columns).where(table.c.release_id == sa.bindparam("release"))
     values = {"release": served.release_id}
@@ -191,7 +191,7 @@ def release_rows(
         text = str(query.compile(dialect=sqlite.dialect(paramstyle="named")))
         driver = db.connection.driver_connection
         assert driver is not None
-        cursor: Iterable[tuple[Any, ...]] = driver.execute(text, values)
+        cursor: Iterable[tuple[object, ...]] = driver.execute(text, values)
         return cursor
     # Bytes as SQLite compares them, and not by the rules of the database's language.
     query = query.order_by(

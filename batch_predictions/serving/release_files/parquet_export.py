@@ -188,7 +188,7 @@ def _batches(
         yield pa.table([_array(values[field.name], field.type) for field in schema], schema=schema)
 
 
-def _array(values: tuple[Any, ...], type_: pa.DataType) -> pa.Array:
+def _array(values: tuple[object, ...], type_: pa.DataType) -> pa.Array:
     if pa.types.is_date(type_) or pa.types.is_timestamp(type_):
         return pa.array(values, pa.string()).cast(type_)
     if pa.types.is_boolean(type_):

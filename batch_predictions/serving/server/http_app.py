@@ -8,7 +8,6 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import sqlalchemy as sa
 from fastapi import FastAPI, Request
@@ -154,7 +153,7 @@ async def _answer_error(_: Request, error: Exception) -> Response:
 
 async def _answer_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors: list[dict[str, Any]] = [
+    errors: list[dict[str, object]] = [
         {"where": ".".join(map(str, entry["loc"])), "problem": entry["msg"]}
         for entry in error.errors()
     ]

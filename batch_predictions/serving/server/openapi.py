@@ -61,7 +61,7 @@ _ETAG = {
 }
 
 
-def describe(api: FastAPI) -> dict[str, Any]:
+def describe(api: FastAPI) -> dict[str, object]:
     """The description, made once."""
     if api.openapi_schema is None:
         schema = get_openapi(

@@ -155,7 +155,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.write(b"".join([*head, b"\r\n", problem.body]))
         self.transport.close()
 
-    def _watch(self, before: Any) -> None:
+    def _watch(self, before: object) -> None:
         """Ends the connection if the client made no progress since the last check."""
         now = self._awaited()
         if now is not None and now == before:

@@ -33,7 +33,7 @@ from batch_predictions.serving.store.store import CURRENT, RELEASES
 T = TypeVar("T")
 MAX_CHANGES = 5
 """How often a query is repeated because the file of the store was written meanwhile."""
-RunStatement = Callable[[sa.Select[Any], Mapping[str, Any]], Sequence[Sequence[Any]]]
+RunStatement = Callable[[sa.Select[Any], Mapping[str, object]], Sequence[Sequence[Any]]]
 """Runs a statement with its parameters in a snapshot; returns its rows."""
 MAX_MANIFESTS = 8
 """Manifests of the newest releases that were read, which are kept in memory."""
@@ -280,20 +280,20 @@ def execute(
 
 
 def _execute_directly(
-    file: sqlite3.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
+    file: sqlite3.Connection, statement: sa.Select[Any], values: Mapping[str, object]
 ) -> Sequence[Sequence[Any]]:
     text, constants = _sqlite_text(statement)
     return file.execute(text, {**constants, **values}).fetchall()
 
 
 @lru_cache(maxsize=64)
-def _sqlite_text(statement: sa.Select[Any]) -> tuple[str, dict[str, Any]]:
+def _sqlite_text(statement: sa.Select[Any]) -> tuple[str, dict[str, object]]:
     """A statement in SQLite's SQL with named parameters, and the values of its constants."""
     compiled = statement.compile(dialect=sqlite.dialect(paramstyle="named"))
     return str(compiled), {k: v for k, v in compiled.params.items() if v is not None}
 
 
-def _require_unchanged(connection: Any) -> None:
+def _require_unchanged(connection: object) -> None:
     """Raises StoreChangedError if a file that is read as immutable has changed."""
     if isinstance(connection, FileReader) and connection.has_changed():
         raise StoreChangedError(f"{connection.file} was written while it was read: look up again")

@@ -126,9 +126,9 @@ class SourceReport:
         )
         return is_readable and not self.problems
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The report in values of JSON."""
-        report: dict[str, Any] = _to_json({**asdict(self), "ok": self.ok})
+        report: dict[str, object] = _to_json({**asdict(self), "ok": self.ok})
         return report
 
     def render(self) -> str:
@@ -220,7 +220,7 @@ def _use_case_lines(use_cases: list[UseCase]) -> Iterator[str]:
         yield f"  {use_case.name:<20} {use_case.status}{notes}"
 
 
-def _to_json(value: Any) -> Any:
+def _to_json(value: object) -> Any:
     if isinstance(value, dict):
         return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -49,7 +49,7 @@ class Suggestions:
     settings: dict[str, Any] = field(default_factory=dict)
     questions: list[str] = field(default_factory=list)
 
-    def add(self, setting: str, table: str, key: str, value: Any) -> None:
+    def add(self, setting: str, table: str, key: str, value: object) -> None:
         """Adds a suggested key of a table to a setting such as `formats`.
 
         Args:
@@ -61,7 +61,7 @@ class Suggestions:
         self.settings.setdefault(setting, {}).setdefault(table, {})[key] = value
 
 
-def merge_settings(settings: dict[str, Any], further: dict[str, Any]) -> dict[str, Any]:
+def merge_settings(settings: dict[str, object], further: dict[str, object]) -> dict[str, object]:
     """Settings with further ones; those that are there stay."""
     merged = dict(settings)
     for key, value in further.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from batch_predictions.sources.base import Source, SourceError
 from batch_predictions.sources.checking.file_guesses import FileGuess, guess_table, pattern_of
@@ -110,7 +110,7 @@ def _suggest_several_kinds(
         }
         own = Suggestions()
         suggest_values(own, table, columns, preview)
-        entry: dict[str, Any] = {"pattern": pattern_of([name for name, *_ in files])}
+        entry: dict[str, object] = {"pattern": pattern_of([name for name, *_ in files])}
         entry["columns"] = columns
         for setting in ("formats", "values"):
             if value := own.settings.get(setting, {}).get(table):

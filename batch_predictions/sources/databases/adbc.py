@@ -50,7 +50,7 @@ class AdbcDriver:
     statements: Callable[[SourceSettings], list[str]] = lambda settings: []
 
 
-def _postgres_arguments(url: sa.URL, settings: SourceSettings) -> dict[str, Any]:
+def _postgres_arguments(url: sa.URL, settings: SourceSettings) -> dict[str, object]:
     options = {
         "connect_timeout": str(settings.connect_timeout_seconds),
         "application_name": APPLICATION_NAME,
@@ -68,7 +68,7 @@ def _postgres_statements(settings: SourceSettings) -> list[str]:
     ]
 
 
-def _sqlite_arguments(url: sa.URL, settings: SourceSettings) -> dict[str, Any]:
+def _sqlite_arguments(url: sa.URL, settings: SourceSettings) -> dict[str, object]:
     path = Path(url.database or "")
     if not path.is_file():
         raise SourceError(
@@ -78,7 +78,7 @@ def _sqlite_arguments(url: sa.URL, settings: SourceSettings) -> dict[str, Any]:
     return {"uri": f"{path.absolute().as_uri()}?mode=ro"}
 
 
-def _snowflake_arguments(url: sa.URL, settings: SourceSettings) -> dict[str, Any]:
+def _snowflake_arguments(url: sa.URL, settings: SourceSettings) -> dict[str, object]:
     database, _, schema = (url.database or "").partition("/")
     options = {
         "username": url.username,
@@ -102,7 +102,7 @@ def _snowflake_statements(settings: SourceSettings) -> list[str]:
     ]
 
 
-def _bigquery_arguments(url: sa.URL, settings: SourceSettings) -> dict[str, Any]:
+def _bigquery_arguments(url: sa.URL, settings: SourceSettings) -> dict[str, object]:
     options = {
         f"{_BIGQUERY}project_id": url.host,
         f"{_BIGQUERY}dataset_id": url.database,
@@ -165,7 +165,7 @@ class AdbcConnection(DatabaseConnection):
             schema = cursor.fetch_arrow_table().schema
         return {field.name: self._column(field) for field in schema}
 
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
         """All rows of a query with a small result."""
         with self._connection.cursor() as cursor:
             cursor.execute(sql)

@@ -18,7 +18,7 @@ _TYPES: tuple[tuple[type, pa.DataType], ...] = (
 )
 
 
-def to_record_batch(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
+def to_record_batch(names: Sequence[str], rows: Sequence[Sequence[object]]) -> pa.RecordBatch:
     """Rows as a batch; columns without a value are left out.
 
     Decimal numbers, and values of types without an equivalent, become text. So do the values of a
@@ -54,7 +54,7 @@ def _to_array(values: Iterable[Any]) -> pa.Array | None:
     return pa.array([None if value is None else _to_text(value) for value in values], pa.string())
 
 
-def _to_text(value: Any) -> str:
+def _to_text(value: object) -> str:
     converters: dict[type, Callable[[Any], str]] = {
         memoryview: lambda data: bytes(data).decode("utf-8", "replace"),
         bytes: lambda data: data.decode("utf-8", "replace"),

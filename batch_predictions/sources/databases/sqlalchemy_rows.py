@@ -97,7 +97,7 @@ class SqlAlchemyConnection(DatabaseConnection):
     def columns(self, relation: str) -> dict[str, DatabaseColumn]:
         """The columns; kinds are those of a sample of rows."""
         names: list[str] = []
-        rows: list[tuple[Any, ...]] = []
+        rows: list[tuple[object, ...]] = []
         with self._execute(f"select * from {relation}") as result:
             names = list(result.keys())
             rows = [tuple(row) for row in result.fetchmany(200)]
@@ -116,7 +116,7 @@ class SqlAlchemyConnection(DatabaseConnection):
             columns[name] = DatabaseColumn(kinds.pop() if len(kinds) == 1 else "other", sql)
         return columns
 
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
         """All rows of a query with a small result."""
         with self._execute(sql) as result:
             return [tuple(row) for row in result]
@@ -157,8 +157,8 @@ def _create_engine(url: sa.URL, settings: SourceSettings) -> sa.Engine:
         SourceError: SQLAlchemy or the driver of the database is not installed.
     """
     backend = url.get_backend_name()
-    options: dict[str, Any] = {}
-    arguments: dict[str, Any] = {}
+    options: dict[str, object] = {}
+    arguments: dict[str, object] = {}
     if backend == "sqlite":
         if not Path(url.database or "").is_file():
             raise SourceError(
@@ -197,7 +197,7 @@ def _session_statements(backend: str, settings: SourceSettings) -> list[str]:
     return []
 
 
-def _kind_of(value: Any) -> ColumnKind:
+def _kind_of(value: object) -> ColumnKind:
     if isinstance(value, bool):
         return "flag"
     if isinstance(value, dt.datetime):

@@ -69,7 +69,7 @@ class TimeColumn(ABC):
         """A condition that selects all rows of some days."""
         return " or ".join(f"({self.within(*days)})" for days in _day_ranges(days)) or "1 = 0"
 
-    def day_of(self, value: Any) -> dt.date:
+    def day_of(self, value: object) -> dt.date:
         """The business day of a value of the column, as the driver returns it."""
         if isinstance(value, dt.datetime):
             aware = value if value.tzinfo else value.replace(tzinfo=dt.UTC)

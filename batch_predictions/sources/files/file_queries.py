@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -180,7 +179,7 @@ class SourceQuery:
             return []  # The text is no path, or is too long for one.
 
 
-def _parse(table_name: str, sql: str) -> dict[str, Any]:
+def _parse(table_name: str, sql: str) -> dict[str, object]:
     """The syntax tree of a query.
 
     Raises:
@@ -192,7 +191,7 @@ def _parse(table_name: str, sql: str) -> dict[str, Any]:
         raise SourceError(f"source.queries.{table_name}: {error}. The query is: {sql}") from error
 
 
-def _path_nodes(tree: Any) -> Iterator[tuple[dict[str, Any], str, str]]:
+def _path_nodes(tree: object) -> Iterator[tuple[dict[str, object], str, str]]:
     """Nodes of the syntax tree that may name files: the node, its key and the text.
 
     These are names of tables, and texts in the arguments of table functions such as read_csv.
@@ -209,7 +208,7 @@ def _path_nodes(tree: Any) -> Iterator[tuple[dict[str, Any], str, str]]:
             yield from _path_nodes(item)
 
 
-def _texts(tree: Any) -> Iterator[tuple[dict[str, Any], str, str]]:
+def _texts(tree: object) -> Iterator[tuple[dict[str, object], str, str]]:
     if isinstance(tree, list):
         for item in tree:
             yield from _texts(item)

@@ -6,7 +6,6 @@ import json
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -90,7 +89,7 @@ def _pointers(db: duckdb.DuckDBPyConnection, lines: str) -> dict[str, str]:
     return pointers
 
 
-def _structure(db: duckdb.DuckDBPyConnection, lines: str, pointer: str) -> dict[str, Any]:
+def _structure(db: duckdb.DuckDBPyConnection, lines: str, pointer: str) -> dict[str, object]:
     """The keys of all objects at a pointer, nested, with the types of their values."""
     value = f"json_extract({_JSON}, {quote_literal(pointer)})" if pointer else f"{_JSON}::JSON"
     row = db.execute(
@@ -104,7 +103,7 @@ def _structure(db: duckdb.DuckDBPyConnection, lines: str, pointer: str) -> dict[
 def _add_pointers(
     db: duckdb.DuckDBPyConnection,
     lines: str,
-    structure: dict[str, Any],
+    structure: dict[str, object],
     parent: tuple[str, str],
     pointers: dict[str, str],
 ) -> None:

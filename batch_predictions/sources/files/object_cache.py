@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from batch_predictions.core.durability import atomic_write
@@ -180,7 +180,7 @@ class ObjectCache:
             draft.unlink(missing_ok=True)
         return version
 
-    def _remove_others(self, names: set[str], manifest: dict[str, Any]) -> None:
+    def _remove_others(self, names: set[str], manifest: dict[str, object]) -> None:
         """Removes files that are not among the names, and leftovers of interrupted downloads."""
         for path in sorted(self.files.rglob("*"), reverse=True):
             if path.is_dir():
@@ -194,14 +194,14 @@ class ObjectCache:
         if kept != manifest:
             self._write_manifest(kept)
 
-    def _read_manifest(self) -> dict[str, Any]:
+    def _read_manifest(self) -> dict[str, object]:
         path = self.folder / "manifest.json"
         if not path.exists():
             return {}
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
         return manifest
 
-    def _write_manifest(self, manifest: dict[str, Any]) -> None:
+    def _write_manifest(self, manifest: dict[str, object]) -> None:
         atomic_write(self.folder / "manifest.json", json.dumps(manifest, indent=1))
 
     @contextmanager

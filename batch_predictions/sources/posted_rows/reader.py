@@ -184,7 +184,7 @@ class PostedRows:
             rows = [] if db is None else [dict(row._mapping) for row in db.execute(query)]
         return pa.Table.from_pylist(rows, schema)
 
-    def _row(self, query: sa.Select[*tuple[Any, ...]]) -> Any:
+    def _row(self, query: sa.Select[*tuple[object, ...]]) -> Any:
         """The only row of a query; None where nobody has posted anything yet."""
         with self._connect() as db:
             return None if db is None else db.execute(query).one()

@@ -74,7 +74,7 @@ class PostedRowsWriter:
         except Exception as error:
             self._log_error(error)
 
-    async def write(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    async def write(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> int:
         """Writes rows; when it returns, they survive a crash of the process and of the machine.
 
         Returns:

@@ -205,7 +205,7 @@ def _parse(sql: str) -> Tree:
     return tree
 
 
-def _nodes(tree: Any) -> Iterator[Tree]:
+def _nodes(tree: object) -> Iterator[Tree]:
     """All objects of a syntax tree, each before those in it."""
     waiting = [tree]
     while waiting:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from batch_predictions.settings import EventTypeSettings, SettingsError
 from batch_predictions.warehouse.path_sql import quote_literal
@@ -76,7 +76,7 @@ class EventTypes:
             for name, type_ in self.types.items()
         }
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """Parameters of queries: names and weights of types, targets, purchases, seen types."""
         return {
             "weighted_types": list(self.weighted),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from batch_predictions.models.churn.estimators.average import AverageEstimator
 from batch_predictions.models.common.bootstrap import Doubles
 from batch_predictions.models.forest.quickscorer import Rows, build_predictor
 
-FIXED_LIGHTGBM_PARAMS: dict[str, Any] = {
+FIXED_LIGHTGBM_PARAMS: dict[str, object] = {
     "objective": "binary",
     "verbose": -1,
     "deterministic": True,

@@ -115,7 +115,7 @@ class Panel:
         """The panel after its first `n_columns` columns; covariates known in advance remain."""
         return replace(self, y=self.y[:, :n_columns])
 
-    def take(self, rows: npt.NDArray[Any]) -> Panel:
+    def take(self, rows: npt.NDArray[np.generic]) -> Panel:
         """A panel of some of the series, selected by position or by mask."""
         positions = np.arange(len(self))[rows]
         return replace(

@@ -79,7 +79,7 @@ class GBDTForecasterParams(ForecasterParams):
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Parameters by name; `lgb_<name>` sets a parameter of LightGBM."""
         lightgbm = dict(values.get("lightgbm", {}))
-        plain: dict[str, Any] = {}
+        plain: dict[str, object] = {}
         for name, value in values.items():
             if name.startswith(LIGHTGBM_PREFIX):
                 lightgbm[name.removeprefix(LIGHTGBM_PREFIX)] = value
@@ -87,7 +87,7 @@ class GBDTForecasterParams(ForecasterParams):
                 plain[name] = value
         return super().from_mapping({**plain, "lightgbm": lightgbm})
 
-    def to_mapping(self) -> dict[str, Any]:
+    def to_mapping(self) -> dict[str, object]:
         """Values that differ from the defaults; LightGBM's as `lgb_<name>`."""
         values = super().to_mapping()
         lightgbm = values.pop("lightgbm", {})

@@ -9,10 +9,9 @@ or O(r³).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.core.jit import njit_cached
 
 STEADY_TOLERANCE = 1e-14
@@ -22,7 +21,7 @@ INVALID = 1e300
 
 
 @njit_cached
-def constrain(x: Any, out: Any) -> None:
+def constrain(x: Doubles, out: Doubles) -> None:
     """Coefficients of a stationary polynomial from unconstrained numbers.
 
     Monahan (1984), with the partial autocorrelations x / sqrt(1 + x²) as in statsmodels.
@@ -39,7 +38,7 @@ def constrain(x: Any, out: Any) -> None:
 
 
 @njit_cached
-def constrain_parameters(order: Any, x: Any, out: Any) -> None:
+def constrain_parameters(order: Int64s, x: Doubles, out: Doubles) -> None:
     """Maps unconstrained parameters to AR, MA, seasonal AR and seasonal MA coefficients.
 
     Args:
@@ -58,7 +57,7 @@ def constrain_parameters(order: Any, x: Any, out: Any) -> None:
 
 
 @njit_cached
-def expand(order: Any, params: Any, phi: Any, theta: Any) -> None:
+def expand(order: Int64s, params: Doubles, phi: Doubles, theta: Doubles) -> None:
     """Multiplies the plain and seasonal polynomials, into `phi` and `theta`.
 
     Args:
@@ -87,7 +86,7 @@ def expand(order: Any, params: Any, phi: Any, theta: Any) -> None:
 
 
 @njit_cached
-def _solve(a: Any, b: Any) -> bool:
+def _solve(a: Doubles, b: Doubles) -> bool:
     """Solves a x = b into b by elimination with pivoting; False where a is singular."""
     n = len(b)
     for k in range(n):
@@ -116,7 +115,7 @@ def _solve(a: Any, b: Any) -> bool:
 
 
 @njit_cached
-def stationary(phi: Any, theta: Any, lags: int, gain: Any) -> float:
+def stationary(phi: Doubles, theta: Doubles, lags: int, gain: Doubles) -> float:
     """Computes the variance of a value at scale 1, and its covariance with the next state.
 
     The result is negative where there is no stationary distribution.
@@ -170,7 +169,14 @@ def stationary(phi: Any, theta: Any, lags: int, gain: Any) -> float:
 
 @njit_cached
 def run_filter(
-    w: Any, phi: Any, theta: Any, lags: int, state: Any, gain: Any, change: Any, out: Any
+    w: Doubles,
+    phi: Doubles,
+    theta: Doubles,
+    lags: int,
+    state: Doubles,
+    gain: Doubles,
+    change: Doubles,
+    out: Doubles,
 ) -> bool:
     """Runs the Kalman filter over w.
 

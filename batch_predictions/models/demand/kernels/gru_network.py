@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from batch_predictions.models.demand.data.demand_features import Floats
 from batch_predictions.models.demand.data.panel import Doubles, Integers
@@ -40,7 +39,7 @@ class NetworkInputs:
     codes: Integers
     level: Doubles
 
-    def take_origins(self, origins: npt.NDArray[Any]) -> NetworkInputs:
+    def take_origins(self, origins: npt.NDArray[np.bool_]) -> NetworkInputs:
         """Returns the inputs of the origins that a mask (o,) marks."""
         return NetworkInputs(
             self.past,
@@ -76,7 +75,9 @@ class GRUNetwork(nn.Module):
         for embedding in embeddings:
             nn.init.normal_(embedding.weight, std=0.05)
 
-    def forward(self, past: Any, columns: Any, features: Any, codes: Any) -> Any:
+    def forward(
+        self, past: Tensor, columns: Tensor, features: Tensor, codes: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Computes log(mean / level) and the logarithm of the dispersion, (n, o, h) each.
 
         The arguments are tensors of the fields of `NetworkInputs`.
@@ -155,8 +156,14 @@ def train(
 
 
 def _mean_loss(
-    network: GRUNetwork, past: Any, columns: Any, features: Any, codes: Any, level: Any, y: Any
-) -> Any:
+    network: GRUNetwork,
+    past: Tensor,
+    columns: Tensor,
+    features: Tensor,
+    codes: Tensor,
+    level: Tensor,
+    y: Tensor,
+) -> Tensor:
     """Mean negative log-likelihood of the targets y that are known."""
     log_ratio, log_dispersion = network(past, columns, features.float(), codes)
     is_known = torch.isfinite(y)
@@ -166,7 +173,7 @@ def _mean_loss(
     return (loss * is_known).sum() / is_known.sum().clamp(min=1)
 
 
-def negative_binomial(y: Any, log_mean: Any, log_dispersion: Any) -> Any:
+def negative_binomial(y: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> Tensor:
     """Negative log-likelihood of counts y: the variance is mean + dispersion × mean²."""
     shape = torch.exp(-log_dispersion)
     log_total = torch.logaddexp(torch.log(shape), log_mean)
@@ -179,5 +186,5 @@ def negative_binomial(y: Any, log_mean: Any, log_dispersion: Any) -> Any:
     )
 
 
-def _to_tensor(array: Any, device: Any) -> Any:
+def _to_tensor(array: npt.NDArray[np.generic], device: torch.device | str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)

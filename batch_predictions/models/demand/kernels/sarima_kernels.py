@@ -7,10 +7,9 @@ state, gain and covariance change of the filter.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.demand.kernels.arma import (
     INVALID,
@@ -35,7 +34,7 @@ CONDITIONAL_STEPS, EXACT_STEPS = 15, 60
 
 
 @njit_cached
-def differencing_polynomial(order: Any) -> Any:
+def differencing_polynomial(order: Int64s) -> Doubles:
     """Coefficients of (1 - B)^d (1 - B^s)^D by lag."""
     d, sd, s = order[1], order[4], order[6]
     polynomial = np.zeros(d + sd * s + 1)
@@ -50,7 +49,7 @@ def differencing_polynomial(order: Any) -> Any:
 
 
 @njit_cached
-def difference(y: Any, delta: Any, w: Any) -> None:
+def difference(y: Doubles, delta: Doubles, w: Doubles) -> None:
     """Differences a series: w[t] = sum of delta[j] y[t + lags - j] over the polynomial's lags j.
 
     Args:
@@ -68,14 +67,16 @@ def difference(y: Any, delta: Any, w: Any) -> None:
 
 
 @njit_cached
-def state_dimension(order: Any) -> int:
+def state_dimension(order: Int64s) -> int:
     """Dimension r of the state vector of an ARMA model's Kalman filter."""
     p, q, sp, sq, s = order[0], order[2], order[3], order[5], order[6]
     return int(max(p + sp * s, q + sq * s + 1))
 
 
 @njit_cached
-def _conditional_objective(w: Any, phi: Any, theta: Any, lags: int, errors: Any) -> float:
+def _conditional_objective(
+    w: Doubles, phi: Doubles, theta: Doubles, lags: int, errors: Doubles
+) -> float:
     """Half the logarithm of the mean squared error, given the first `lags` values of w."""
     r, n = len(phi), len(w)
     ar_lags, ma_lags = np.empty(r, np.int64), np.empty(r, np.int64)
@@ -107,7 +108,14 @@ def _conditional_objective(w: Any, phi: Any, theta: Any, lags: int, errors: Any)
 
 @njit_cached
 def _objective(
-    x: Any, order: Any, w: Any, is_exact: bool, params: Any, work: Any, errors: Any, out: Any
+    x: Doubles,
+    order: Int64s,
+    w: Doubles,
+    is_exact: bool,
+    params: Doubles,
+    work: Doubles,
+    errors: Doubles,
+    out: Doubles,
 ) -> float:
     """Negative log-likelihood per value, exact or conditional; `params` receives the parameters."""
     phi, theta = work[0], work[1]
@@ -123,7 +131,9 @@ def _objective(
 
 
 @njit_cached
-def _update_inverse_hessian(inverse: Any, moved: Any, turned: Any, is_first: bool) -> None:
+def _update_inverse_hessian(
+    inverse: Doubles, moved: Doubles, turned: Doubles, is_first: bool
+) -> None:
     """BFGS update after x moved by `moved` and the gradient turned by `turned`."""
     k = len(moved)
     sy, yhy = 0.0, 0.0
@@ -151,15 +161,15 @@ def _update_inverse_hessian(inverse: Any, moved: Any, turned: Any, is_first: boo
 
 @njit_cached
 def _minimise(
-    x: Any,
-    order: Any,
-    w: Any,
+    x: Doubles,
+    order: Int64s,
+    w: Doubles,
     is_exact: bool,
     max_steps: int,
-    params: Any,
-    work: Any,
-    errors: Any,
-    out: Any,
+    params: Doubles,
+    work: Doubles,
+    errors: Doubles,
+    out: Doubles,
 ) -> float:
     """Minimises the objective by BFGS with numerical gradients; x becomes the minimum."""
     k = len(x)
@@ -225,7 +235,14 @@ def _minimise(
 
 @njit_cached
 def fit_rows(
-    y: Any, first: Any, end: Any, order: Any, starts: Any, tries: int, params: Any, statistics: Any
+    y: Doubles,
+    first: Int64s,
+    end: Int64s,
+    order: Int64s,
+    starts: Doubles,
+    tries: int,
+    params: Doubles,
+    statistics: Doubles,
 ) -> None:
     """Fits SARIMA by maximum likelihood to each row of y between its columns `first` and `end`.
 
@@ -285,7 +302,9 @@ def fit_rows(
 
 
 @njit_cached
-def likelihood_rows(y: Any, first: Any, end: Any, order: Any, params: Any, statistics: Any) -> None:
+def likelihood_rows(
+    y: Doubles, first: Int64s, end: Int64s, order: Int64s, params: Doubles, statistics: Doubles
+) -> None:
     """Computes log-likelihood, scale and steps to the steady state at given parameters.
 
     Args:
@@ -313,7 +332,13 @@ def likelihood_rows(y: Any, first: Any, end: Any, order: Any, params: Any, stati
 
 @njit_cached
 def forecast_rows(
-    y: Any, first: Any, end: Any, order: Any, params: Any, param_rows: Any, means: Any
+    y: Doubles,
+    first: Int64s,
+    end: Int64s,
+    order: Int64s,
+    params: Doubles,
+    param_rows: Int64s,
+    means: Doubles,
 ) -> None:
     """Filters each row of y and forecasts the columns from `end` on, into `means` (n, horizon).
 

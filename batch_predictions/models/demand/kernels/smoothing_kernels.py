@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.core.jit import njit_cached
 
 INVERSE_GOLDEN_RATIO = 0.6180339887498949
@@ -16,7 +15,7 @@ SEARCH_STEPS = 25
 
 
 @njit_cached
-def _smooth(y: Any, alpha: float, last_level: Any) -> float:
+def _smooth(y: Doubles, alpha: float, last_level: Doubles) -> float:
     """Sum of squared errors at the best initial level for alpha; the last level in last_level[0].
 
     An error is linear in the initial level l: a_t - b_t l, with b_t = (1 - alpha)^t.
@@ -36,7 +35,7 @@ def _smooth(y: Any, alpha: float, last_level: Any) -> float:
 
 
 @njit_cached
-def smoothed_level(y: Any) -> float:
+def smoothed_level(y: Doubles) -> float:
     """The last level; alpha in [.0001, .9999] and the initial level minimise the squared errors."""
     last_level, n = np.zeros(1), GRID_STEPS
     least_loss, best = np.inf, 0

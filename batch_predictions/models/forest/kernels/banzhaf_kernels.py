@@ -5,16 +5,24 @@ Imports numba, so this module is imported only inside functions.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from batch_predictions.core.arrays import Floats, Int32s, Int64s, UInt8s
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.common.vector_ir import (
+    Builder,
+    Context,
+    Intrinsic,
+    OpenArray,
+    Signature,
+    Type,
+    Typing,
+    Value,
+    Values,
     broadcast,
     line_pointer,
     load_element,
@@ -32,19 +40,19 @@ _ALL_ROWS = np.uint64(2**GROUP_ROWS - 1)
 
 @intrinsic
 def _multiply_down(
-    typing: Any,
-    columns: Any,
-    split_feature: Any,
-    threshold: Any,
-    default_left: Any,
-    edges: Any,
-    earlier_edges: Any,
-    factors: Any,
-    start: Any,
-    stop: Any,
-    passes: Any,
-    products: Any,
-) -> Any:
+    typing: Typing,
+    columns: Type,
+    split_feature: Type,
+    threshold: Type,
+    default_left: Type,
+    edges: Type,
+    earlier_edges: Type,
+    factors: Type,
+    start: Type,
+    stop: Type,
+    passes: Type,
+    products: Type,
+) -> Intrinsic:
     """Writes `passes` and `products` of the edges below the nodes start to stop - 1 of one tree.
 
     Args:
@@ -62,7 +70,7 @@ def _multiply_down(
     nodes = (columns, split_feature, threshold, default_left, edges, earlier_edges, factors)
     signature = types.void(*nodes, types.intp, types.intp, passes, products)
 
-    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         arrays = open_arrays(context, builder, signature, values, (0, 1, 2, 3, 4, 5, 6, 9, 10))
         float_type = context.get_value_type(signature.args[0].dtype)
         column_vector = ir.VectorType(float_type, GROUP_ROWS)
@@ -93,22 +101,22 @@ def _multiply_down(
                 builder.store(builder.fmul(product, factor), line, align=4)
         return context.get_dummy_value()
 
-    return signature, generate_code
+    return signature, generate
 
 
 @intrinsic
 def _sum_up(
-    typing: Any,
-    players: Any,
-    edges: Any,
-    earlier_edges: Any,
-    weights: Any,
-    start: Any,
-    stop: Any,
-    passes: Any,
-    products: Any,
-    total: Any,
-) -> Any:
+    typing: Typing,
+    players: Type,
+    edges: Type,
+    earlier_edges: Type,
+    weights: Type,
+    start: Type,
+    stop: Type,
+    passes: Type,
+    products: Type,
+    total: Type,
+) -> Intrinsic:
     """Adds what the nodes start to stop - 1 of one tree add to their players.
 
     Args:
@@ -123,11 +131,11 @@ def _sum_up(
     nodes = (players, edges, earlier_edges, weights)
     signature = types.void(*nodes, types.intp, types.intp, passes, products, total)
 
-    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         arrays = open_arrays(context, builder, signature, values, (0, 1, 2, 3, 6, 7, 8))
         start, stop, index_type = values[4], values[5], values[4].type
 
-        def load_lanes(edge: Any) -> Any:
+        def load_lanes(edge: Value) -> Value:
             return builder.bitcast(load_element(builder, arrays[6], edge), _LANES)
 
         with cgutils.for_range(builder, builder.sub(stop, start)) as loop:
@@ -153,16 +161,16 @@ def _sum_up(
             builder.store(builder.fadd(*sums), line, align=4)
         return context.get_dummy_value()
 
-    return signature, generate_code
+    return signature, generate
 
 
-def _first_edge(builder: Any, node: Any, start: Any) -> Any:
+def _first_edge(builder: Builder, node: Value, start: Value) -> Value:
     """The edge to a node's left child; the next one leads to its right child."""
     number = builder.sub(node, start)
     return builder.add(builder.shl(number, number.type(1)), number.type(1))
 
 
-def _of_node(builder: Any, array: Any, node: Any, number: int) -> Any:
+def _of_node(builder: Builder, array: OpenArray, node: Value, number: int) -> Value:
     """Emits a vector whose lanes all hold an element of a node's line of a matrix."""
     place = place_in_matrix(builder, array, node, node.type(number))
     return broadcast(builder, load_element(builder, array, place), GROUP_ROWS)
@@ -170,17 +178,17 @@ def _of_node(builder: Any, array: Any, node: Any, number: int) -> Any:
 
 @njit_cached
 def banzhaf_values(
-    lines: Any,
-    tree_starts: Any,
-    split_feature: Any,
-    threshold: Any,
-    default_left: Any,
-    players: Any,
-    edges: Any,
-    earlier_edges: Any,
-    factors: Any,
-    weights: Any,
-    out: Any,
+    lines: Floats,
+    tree_starts: Int64s,
+    split_feature: Int32s,
+    threshold: Floats,
+    default_left: UInt8s,
+    players: Int32s,
+    edges: Int32s,
+    earlier_edges: Int32s,
+    factors: Floats,
+    weights: Floats,
+    out: Floats,
 ) -> None:
     """Contributions of players, tree after tree; see `banzhaf.BanzhafExplainer` for the arguments.
 

@@ -5,15 +5,13 @@ Imports numba, so this module is imported only inside functions.
 
 from __future__ import annotations
 
-from typing import Any
-
-from batch_predictions.models.common.vector_ir import broadcast
+from batch_predictions.models.common.vector_ir import Builder, Value, broadcast
 
 GROUP_ROWS = 64
 """Rows of a group: four registers of AVX-512, or eight of AVX2, and the bits of an integer."""
 
 
-def goes_right(builder: Any, x: Any, threshold: Any, *, missing_left: bool) -> Any:
+def goes_right(builder: Builder, x: Value, threshold: Value, *, missing_left: bool) -> Value:
     """Emits the mask of the lanes whose value goes to a node's right child.
 
     Args:

@@ -5,16 +5,24 @@ Imports numba, so this module is imported only inside functions.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from batch_predictions.core.arrays import Doubles, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.common.vector_ir import (
+    Builder,
+    Context,
+    Intrinsic,
+    Signature,
+    Type,
+    Typing,
+    Value,
+    Values,
     broadcast,
     line_pointer,
     load_element,
@@ -29,16 +37,16 @@ GROUPS_AT_ONCE = 16
 
 @intrinsic
 def _find_exit_leaves(
-    typing: Any,
-    columns: Any,
-    split_feature: Any,
-    threshold: Any,
-    right_mask: Any,
-    start: Any,
-    middle: Any,
-    stop: Any,
-    exit_leaves: Any,
-) -> Any:
+    typing: Typing,
+    columns: Type,
+    split_feature: Type,
+    threshold: Type,
+    right_mask: Type,
+    start: Type,
+    middle: Type,
+    stop: Type,
+    exit_leaves: Type,
+) -> Intrinsic:
     """Writes the leaf of one tree, nodes start to stop - 1, that each row of a group ends in.
 
     A missing value goes right at the nodes before `middle` and left at the others. Every node
@@ -57,7 +65,7 @@ def _find_exit_leaves(
         types.uint64[::1],
     )
 
-    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         arrays = open_arrays(context, builder, signature, values, (0, 1, 2, 3, 7))
         float_type = context.get_value_type(signature.args[0].dtype)
         mask_type = context.get_value_type(signature.args[3].dtype)
@@ -85,11 +93,11 @@ def _find_exit_leaves(
         builder.store(lowest_bit, target, align=8)
         return context.get_dummy_value()
 
-    return signature, generate_code
+    return signature, generate
 
 
 @njit_cached
-def group_rows(rows: Any, start: int, lines: Any) -> None:
+def group_rows(rows: Doubles | Floats, start: int, lines: Doubles | Floats) -> None:
     """Transposes rows in groups, with a line of values for each feature.
 
     Args:
@@ -116,14 +124,14 @@ def group_rows(rows: Any, start: int, lines: Any) -> None:
 
 @njit_cached
 def raw_scores(
-    lines: Any,
-    tree_starts: Any,
-    tree_middles: Any,
-    split_feature: Any,
-    threshold: Any,
-    right_mask: Any,
-    leaf_values: Any,
-    out: Any,
+    lines: Doubles | Floats,
+    tree_starts: Int64s,
+    tree_middles: Int64s,
+    split_feature: Int32s,
+    threshold: Doubles | Floats,
+    right_mask: npt.NDArray[np.uint32],
+    leaf_values: Doubles,
+    out: Doubles,
 ) -> None:
     """Sums of leaf values, tree after tree, in float64: LightGBM's own order, so its own bits.
 

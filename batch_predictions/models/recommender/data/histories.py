@@ -347,7 +347,9 @@ class Histories:
         newest = np.minimum.reduceat(ages, self.entry_starts)
         return np.where(np.isfinite(newest), newest, np.nan)
 
-    def reduce_per_user(self, values: npt.NDArray[Any], ufunc: np.ufunc, empty: float) -> Doubles:
+    def reduce_per_user(
+        self, values: npt.NDArray[np.generic], ufunc: np.ufunc, empty: float
+    ) -> Doubles:
         """Reduces values per row to one per user, (users,).
 
         Args:
@@ -374,7 +376,7 @@ class Histories:
         matrix.eliminate_zeros()
         return matrix
 
-    def to_csr(self, values: npt.NDArray[Any]) -> csr_matrix:
+    def to_csr(self, values: npt.NDArray[np.generic]) -> csr_matrix:
         """A value per entry as users x items; a copy that may be changed in place."""
         from scipy.sparse import csr_matrix
 

@@ -250,7 +250,10 @@ def _compact(ids: pa.StringArray, codes: Codes) -> tuple[pa.StringArray, Codes]:
 
 
 def sum_to_csr(
-    rows: npt.NDArray[Any], columns: npt.NDArray[Any], values: Doubles, shape: tuple[int, int]
+    rows: npt.NDArray[np.generic],
+    columns: npt.NDArray[np.generic],
+    values: Doubles,
+    shape: tuple[int, int],
 ) -> csr_matrix:
     """Sums values per (row, column) in double precision and given order, as float32 CSR.
 

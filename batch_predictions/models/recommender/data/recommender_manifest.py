@@ -19,7 +19,7 @@ MANIFEST = "recommender.json"
 ITEMS = "items.parquet"
 
 
-def write_manifest(folder: Path, **manifest: Any) -> None:
+def write_manifest(folder: Path, **manifest: object) -> None:
     """Writes a model's description; floats that JSON cannot hold are refused."""
     text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
     (folder / MANIFEST).write_text(text + "\n")
@@ -27,7 +27,7 @@ def write_manifest(folder: Path, **manifest: Any) -> None:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Reads the manifest of a stored recommender."""
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    manifest: dict[str, object] = json.loads((folder / MANIFEST).read_text())
     return manifest
 
 

@@ -142,10 +142,10 @@ def _values_per_row(
     rows: pa.RecordBatch,
     name: str,
     type_: pa.DataType,
-    fill: Any,
+    fill: object,
     user_index: npt.NDArray[np.int64],
-    as_usual: Any,
-) -> npt.NDArray[Any]:
+    as_usual: object,
+) -> npt.NDArray[np.generic]:
     """Values of an optional list column, (n,).
 
     Args:

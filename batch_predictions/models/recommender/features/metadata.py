@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -98,7 +97,7 @@ def _by_tag(
     kind: str,
     kernel: Callable[..., None],
     entry_values: Values,
-    *parameters: Any,
+    *parameters: object,
 ) -> Values:
     """A kernel's values per user and tag, averaged over the tags of each row's item, (rows,)."""
     tags = batch.item_features.metadata.tags[kind].tocsr()

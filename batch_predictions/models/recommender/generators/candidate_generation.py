@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from batch_predictions.models.recommender.generators.base import (
     load_generator,
 )
 
-GeneratorParams: TypeAlias = Mapping[str, Mapping[str, Any]]
+GeneratorParams: TypeAlias = Mapping[str, Mapping[str, object]]
 """Parameters that differ from the declared ones, by generator and name."""
 Progress: TypeAlias = Callable[[str], None]
 """Called with a line about what is being done."""

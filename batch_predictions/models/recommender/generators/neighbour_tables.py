@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -130,7 +130,9 @@ def cap_at_one(matrix: csr_matrix) -> csr_matrix:
 
 
 def scale_matrix(
-    matrix: csr_matrix, rows: npt.NDArray[Any] | None, columns: npt.NDArray[Any] | None
+    matrix: csr_matrix,
+    rows: npt.NDArray[np.generic] | None,
+    columns: npt.NDArray[np.generic] | None,
 ) -> csr_matrix:
     """Copies a matrix with rows and columns multiplied by factors, as float32.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +60,7 @@ class SegmentPopularity(SharedScoresRecommender):
         overall = np.bincount(rows.items, rows.events, minlength=len(rows.item_ids))
         overall = overall / overall.sum()
         names: dict[str, list[str]] = {}
-        arrays: dict[str, npt.NDArray[Any]] = {}
+        arrays: dict[str, npt.NDArray[np.generic]] = {}
         for segmentation in SEGMENTATIONS:
             segments, codes = _segment_users(segmentation, rows.user_ids, users, params)
             sums = np.zeros((len(segments), len(overall)))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
 
 
 @njit_cached
-def union_candidates(lists: Any, width: int, out: Any) -> int:
+def union_candidates(lists: Int64s, width: int, out: Int64s) -> int:
     """The distinct positions of several lists per user, in the order of rank, then of list.
 
     Args:
@@ -40,7 +39,7 @@ def union_candidates(lists: Any, width: int, out: Any) -> int:
 
 
 @njit_cached
-def scores_of_items(scores: Any, items: Any, out: Any) -> None:
+def scores_of_items(scores: Floats, items: Int32s, out: Floats) -> None:
     """Takes scores of items: out[u, j] = scores[u, items[u, j]]; nan where there is no item.
 
     Args:
@@ -55,7 +54,7 @@ def scores_of_items(scores: Any, items: Any, out: Any) -> None:
 
 
 @njit_cached
-def shared_scores_of(rows: Any, row_of_user: Any, items: Any, out: Any) -> None:
+def shared_scores_of(rows: Floats, row_of_user: Int64s, items: Int32s, out: Floats) -> None:
     """Takes scores of shared rows: out[u, j] = rows[row_of_user[u], items[u, j]].
 
     Args:
@@ -73,7 +72,9 @@ def shared_scores_of(rows: Any, row_of_user: Any, items: Any, out: Any) -> None:
 
 
 @njit_cached
-def standardise_lists(x: Any, stops: Any, high_if_missing: bool, clip: float, out: Any) -> None:
+def standardise_lists(
+    x: Floats, stops: Int64s, high_if_missing: bool, clip: float, out: Doubles
+) -> None:
     """A column of a feature table, standardised within each list and clipped.
 
     Values that are not finite become the list's highest value, or its lowest; 0 where it has none.

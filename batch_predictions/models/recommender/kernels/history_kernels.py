@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
+
+Tags: TypeAlias = tuple[Int32s, Int32s, Floats]
+"""Pointers, numbers and weights of the items' tags, as of a CSR matrix."""
 
 
 @njit_cached
-def sum_decayed(entry_starts: Any, values: Any, ages: Any, by_age: Any, out: Any) -> None:
+def sum_decayed(
+    entry_starts: Int64s, values: Doubles, ages: Int32s, by_age: Doubles, out: Doubles
+) -> None:
     """Values of every entry's rows times the factor of their age, summed in the order of the rows.
 
     Args:
@@ -31,7 +37,12 @@ def sum_decayed(entry_starts: Any, values: Any, ages: Any, by_age: Any, out: Any
 
 @njit_cached
 def find_entries(
-    indptr: Any, entry_items: Any, width: int, starts: Any, items: Any, out: Any
+    indptr: Int64s,
+    entry_items: Int32s,
+    width: int,
+    starts: Int64s,
+    items: Int32s | Int64s,
+    out: Int64s,
 ) -> None:
     """The entry of each row's user and item, -1 where the user has none.
 
@@ -56,14 +67,14 @@ def find_entries(
 
 @njit_cached
 def count_active_days(
-    row_indptr: Any,
-    ages: Any,
-    indptr: Any,
-    days_since_first: Any,
-    days_since_last: Any,
-    days: Any,
-    since_first: Any,
-    since_last: Any,
+    row_indptr: Int64s,
+    ages: Int32s,
+    indptr: Int64s,
+    days_since_first: Int32s,
+    days_since_last: Int32s,
+    days: Int64s,
+    since_first: Int64s,
+    since_last: Int64s,
 ) -> None:
     """Distinct ages of each user: all, up to each entry's first row, and after its last.
 
@@ -97,15 +108,15 @@ def count_active_days(
 
 @njit_cached
 def values_of_shops(
-    indptr: Any,
-    columns: Any,
-    values: Any,
-    shop_of_user: Any,
-    users: Any,
+    indptr: Int64s,
+    columns: Int32s,
+    values: Floats,
+    shop_of_user: Int64s,
+    users: Int64s,
     width: int,
-    starts: Any,
-    items: Any,
-    out: Any,
+    starts: Int64s,
+    items: Int32s | Int64s,
+    out: Floats,
 ) -> None:
     """The value of each row's item in the user's shop; nan for users without a shop.
 
@@ -139,7 +150,12 @@ def values_of_shops(
 
 @njit_cached
 def sum_by_tag(
-    user: int, indptr: Any, entry_items: Any, entry_values: Any, tags: Any, sums: Any
+    user: int,
+    indptr: Int64s,
+    entry_items: Int32s,
+    entry_values: Floats,
+    tags: Tags,
+    sums: Floats,
 ) -> None:
     """Sums values by tag: sums[t] += value x weight over a user's entries and their items' tags.
 
@@ -158,7 +174,7 @@ def sum_by_tag(
 
 
 @njit_cached
-def _mean_of_tags(values: Any, tags: Any, items: Any, out: Any) -> None:
+def _mean_of_tags(values: Floats, tags: Tags, items: Int64s, out: Floats) -> None:
     """out[j] = sum over the tags of item items[j] of weight x value."""
     tag_indptr, tag_indices, weights = tags
     for column in range(len(items)):
@@ -171,14 +187,14 @@ def _mean_of_tags(values: Any, tags: Any, items: Any, out: Any) -> None:
 
 @njit_cached
 def tag_affinity(
-    indptr: Any,
-    entry_items: Any,
-    events: Any,
-    tags: Any,
-    overall: Any,
-    starts: Any,
-    items: Any,
-    out: Any,
+    indptr: Int64s,
+    entry_items: Int32s,
+    events: Floats,
+    tags: Tags,
+    overall: Doubles,
+    starts: Int64s,
+    items: Int64s,
+    out: Floats,
 ) -> None:
     """Log lift of the user's share of events on the candidates' tags over all users' share.
 
@@ -209,13 +225,13 @@ def tag_affinity(
 @njit_cached
 def _log_lifts(
     user: int,
-    sums: Any,
+    sums: Floats,
     scale: float,
-    overall: Any,
-    tags: Any,
-    items: Any,
-    last_user: Any,
-    values: Any,
+    overall: Doubles,
+    tags: Tags,
+    items: Int64s,
+    last_user: Int64s,
+    values: Floats,
 ) -> None:
     """Writes the log lift of the tags of some items; those of other tags are left as they are.
 
@@ -243,14 +259,14 @@ def _log_lifts(
 
 @njit_cached
 def tag_events(
-    indptr: Any,
-    entry_items: Any,
-    events: Any,
-    tags: Any,
+    indptr: Int64s,
+    entry_items: Int32s,
+    events: Floats,
+    tags: Tags,
     n_tags: int,
-    starts: Any,
-    items: Any,
-    out: Any,
+    starts: Int64s,
+    items: Int64s,
+    out: Floats,
 ) -> None:
     """Computes log(1 + the user's events) on the candidates' tags; see `tag_affinity`."""
     sums = np.empty(n_tags, dtype=np.float32)
@@ -266,15 +282,15 @@ def tag_events(
 
 @njit_cached
 def tag_days_since_last(
-    indptr: Any,
-    entry_items: Any,
-    days_since_last: Any,
-    tags: Any,
+    indptr: Int64s,
+    entry_items: Int32s,
+    days_since_last: Int32s,
+    tags: Tags,
     n_tags: int,
     never: float,
-    starts: Any,
-    items: Any,
-    out: Any,
+    starts: Int64s,
+    items: Int64s,
+    out: Floats,
 ) -> None:
     """Computes days since the user took any item of the candidates' tags; see `tag_affinity`."""
     tag_indptr, tag_indices, _ = tags

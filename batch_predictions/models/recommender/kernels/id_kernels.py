@@ -5,15 +5,14 @@ Imports numba, so this module is imported only inside functions.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from batch_predictions.core.arrays import Int32s, Int64s, UInt8s
 from batch_predictions.core.jit import njit_cached
 
 
 @njit_cached
-def _first_slot(text: Any, slots: int) -> Any:
+def _first_slot(text: UInt8s, slots: int) -> np.int64:
     """The slot at which the search for an id begins: its FNV-1a hash (Fowler, Noll, Vo 1991).
 
     Args:
@@ -28,7 +27,7 @@ def _first_slot(text: Any, slots: int) -> Any:
 
 
 @njit_cached
-def _is_equal(left: Any, right: Any) -> bool:
+def _is_equal(left: UInt8s, right: UInt8s) -> bool:
     if len(left) != len(right):
         return False
     different = 0
@@ -38,7 +37,7 @@ def _is_equal(left: Any, right: Any) -> bool:
 
 
 @njit_cached
-def fill_slots(offsets: Any, data: Any, slots: Any) -> None:
+def fill_slots(offsets: Int32s, data: UInt8s, slots: Int32s) -> None:
     """Enters ids into a table, of equal ones the first.
 
     Args:
@@ -61,7 +60,12 @@ def fill_slots(offsets: Any, data: Any, slots: Any) -> None:
 
 @njit_cached
 def find_ids(
-    table_offsets: Any, table_data: Any, slots: Any, offsets: Any, data: Any, out: Any
+    table_offsets: Int32s,
+    table_data: UInt8s,
+    slots: Int32s,
+    offsets: Int32s,
+    data: UInt8s,
+    out: Int64s,
 ) -> None:
     """The position of each id in a table, -1 where it is not there.
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.common.heaps import heap_push, heap_sort
 
 
 @njit_cached
 def topk_neighbours(
-    item_indptr: Any,
-    item_users: Any,
-    left: Any,
-    user_indptr: Any,
-    user_items: Any,
-    right: Any,
+    item_indptr: Int32s,
+    item_users: Int32s,
+    left: Floats,
+    user_indptr: Int32s,
+    user_items: Int32s,
+    right: Floats,
     include_self: bool,
     start: int,
     stop: int,
-    neighbour_ids: Any,
-    similarity: Any,
+    neighbour_ids: Int32s,
+    similarity: Floats,
 ) -> None:
     """Finds the items j of the largest sum over users u of left_ui right_uj > 0 for items i.
 
@@ -61,17 +60,17 @@ def topk_neighbours(
 
 @njit_cached
 def cooccurrence(
-    sequence: Any,
-    first: Any,
-    last: Any,
-    place_indptr: Any,
-    places: Any,
-    weights: Any,
+    sequence: Int32s,
+    first: Int64s,
+    last: Int64s,
+    place_indptr: Int64s,
+    places: Int64s,
+    weights: Doubles,
     backward: float,
     start: int,
     stop: int,
-    neighbour_ids: Any,
-    similarity: Any,
+    neighbour_ids: Int32s,
+    similarity: Floats,
 ) -> None:
     """Finds the items j that most often occur near each item i in sequences, `start` <= i < `stop`.
 
@@ -117,7 +116,12 @@ def cooccurrence(
 
 @njit_cached
 def add_neighbours(
-    indptr: Any, columns: Any, weights: Any, neighbour_ids: Any, similarity: Any, out: Any
+    indptr: Int32s,
+    columns: Int32s,
+    weights: Floats,
+    neighbour_ids: Int32s,
+    similarity: Floats,
+    out: Floats,
 ) -> None:
     """Adds weight of (u, i) x similarity[i, j] to out[u, neighbour_ids[i, j]].
 
@@ -139,13 +143,13 @@ def add_neighbours(
 
 @njit_cached
 def top_contributor(
-    indptr: Any,
-    columns: Any,
-    weights: Any,
-    neighbour_ids: Any,
-    similarity: Any,
-    picks: Any,
-    out: Any,
+    indptr: Int32s,
+    columns: Int32s,
+    weights: Floats,
+    neighbour_ids: Int32s,
+    similarity: Floats,
+    picks: Int64s,
+    out: Int64s,
 ) -> None:
     """Finds the history item of the largest weight x similarity for each pick (n, k), -1 if none.
 
@@ -189,7 +193,14 @@ def top_contributor(
 
 
 @njit_cached
-def top_weight(indptr: Any, columns: Any, values: Any, weights: Any, picks: Any, out: Any) -> None:
+def top_weight(
+    indptr: Int32s,
+    columns: Int32s,
+    values: Floats,
+    weights: Floats,
+    picks: Int32s | Int64s,
+    out: Int64s,
+) -> None:
     """Finds the history item j of the largest value x weights[i, j] > 0 for each pick i, else -1.
 
     Args:

@@ -5,10 +5,9 @@ Imports numba, so this module is imported only inside functions.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Floats, Int32s
 from batch_predictions.core.jit import njit_cached, njit_reassoc
 from batch_predictions.models.recommender.kernels.vector_products import (
     LINE_COLUMNS,
@@ -29,7 +28,7 @@ BLOCK_PIVOTS = 8
 
 
 @njit_cached
-def inner_products_by_row(left: Any, blocks: Any, out: Any) -> None:
+def inner_products_by_row(left: Floats, blocks: Floats, out: Floats) -> None:
     """Inner products of the rows of `left` (n, f) with items, float32.
 
     Each product has the same bits whatever the other rows: every one is summed in the same order.
@@ -60,7 +59,9 @@ def inner_products_by_row(left: Any, blocks: Any, out: Any) -> None:
 
 
 @njit_cached
-def sparse_times_blocks(indptr: Any, indices: Any, data: Any, blocks: Any, out: Any) -> None:
+def sparse_times_blocks(
+    indptr: Int32s, indices: Int32s, data: Floats, blocks: Floats, out: Floats
+) -> None:
     """Rows in CSR times a matrix, in the order of the entries.
 
     Args:
@@ -79,7 +80,7 @@ def sparse_times_blocks(indptr: Any, indices: Any, data: Any, blocks: Any, out: 
 
 
 @njit_cached
-def _make_room(size: int) -> Any:
+def _make_room(size: int) -> tuple[Doubles, Doubles, Doubles, Doubles]:
     """Allocates `vectors`, `weighted`, `system` and `side` for `_add_history`, as zeros.
 
     Args:
@@ -92,7 +93,13 @@ def _make_room(size: int) -> Any:
 
 @njit_reassoc
 def _add_history(
-    items: Any, confidences: Any, factors: Any, vectors: Any, weighted: Any, system: Any, side: Any
+    items: Int32s,
+    confidences: Floats,
+    factors: Floats,
+    vectors: Doubles,
+    weighted: Doubles,
+    system: Doubles,
+    side: Doubles,
 ) -> None:
     """Adds a history to its user's least squares problem; see `fold_in_systems`.
 
@@ -121,7 +128,7 @@ def _add_history(
 
 
 @njit_reassoc
-def _eliminate(system: Any, size: int, scaled: Any) -> None:
+def _eliminate(system: Doubles, size: int, scaled: Doubles) -> None:
     """Gaussian elimination of a symmetric, positive definite matrix, which needs no pivoting.
 
     Args:
@@ -150,7 +157,7 @@ def _eliminate(system: Any, size: int, scaled: Any) -> None:
 
 
 @njit_reassoc
-def _substitute(system: Any, side: Any, solution: Any) -> None:
+def _substitute(system: Doubles, side: Doubles, solution: Doubles) -> None:
     """Solves what `_eliminate` left.
 
     Args:
@@ -175,7 +182,12 @@ def _substitute(system: Any, side: Any, solution: Any) -> None:
 
 @njit_reassoc
 def fold_in_systems(
-    indptr: Any, items: Any, confidences: Any, factors: Any, ridge: Any, systems: Any
+    indptr: Int32s,
+    items: Int32s,
+    confidences: Floats,
+    factors: Floats,
+    ridge: Doubles,
+    systems: Doubles,
 ) -> None:
     """Left sides of the users' least squares problems; see `generators.als`.
 
@@ -198,7 +210,12 @@ def fold_in_systems(
 
 @njit_reassoc
 def fold_in(
-    indptr: Any, items: Any, confidences: Any, factors: Any, ridge: Any, solutions: Any
+    indptr: Int32s,
+    items: Int32s,
+    confidences: Floats,
+    factors: Floats,
+    ridge: Doubles,
+    solutions: Floats,
 ) -> None:
     """Solutions of the users' least squares problems; see `fold_in_systems` for the arguments.
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from batch_predictions.core.arrays import Flags, Int64s
 from batch_predictions.core.jit import njit_cached
 
 
 @njit_cached
 def apply_rules(
-    ranked: Any,
-    in_history: Any,
-    boosted: Any,
-    category: Any,
+    ranked: Int64s,
+    in_history: Flags,
+    boosted: Flags,
+    category: Int64s,
     per_category: int,
     min_new: int,
     boost_places: int,
     k: int,
-    out: Any,
+    out: Int64s,
 ) -> None:
     """Builds lists of k items under rules.
 

@@ -5,16 +5,29 @@ Imports numba, so this module is imported only inside functions.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from batch_predictions.core.arrays import Flags, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.common.heaps import heap_push, heap_sort
-from batch_predictions.models.common.vector_ir import broadcast, open_arrays, vector_pointer
+from batch_predictions.models.common.vector_ir import (
+    Builder,
+    Context,
+    Intrinsic,
+    OpenArray,
+    Signature,
+    Type,
+    Typing,
+    Value,
+    Values,
+    broadcast,
+    open_arrays,
+    vector_pointer,
+)
 
 BLOCK = 32
 """Scores that are compared at once."""
@@ -23,11 +36,11 @@ MIN_SCORES_PER_LANE = 4
 
 
 @intrinsic
-def _raise_maxima(typing: Any, scores: Any, start: Any, maxima: Any, lane: Any) -> Any:
+def _raise_maxima(typing: Typing, scores: Type, start: Type, maxima: Type, lane: Type) -> Intrinsic:
     """Raises the `BLOCK` maxima from `lane` on to the scores from `start` on; nan raises none."""
     signature = types.void(scores, types.intp, maxima, types.intp)
 
-    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         arrays = open_arrays(context, builder, signature, values, (0, 2))
         target = _block_pointer(builder, arrays[2], values[3])
         highest = builder.load(target, align=4)
@@ -36,42 +49,42 @@ def _raise_maxima(typing: Any, scores: Any, start: Any, maxima: Any, lane: Any) 
         builder.store(builder.select(is_higher, block, highest), target, align=4)
         return context.get_dummy_value()
 
-    return signature, generate_code
+    return signature, generate
 
 
 @intrinsic
-def _find_above(typing: Any, scores: Any, start: Any, bound: Any) -> Any:
+def _find_above(typing: Typing, scores: Type, start: Type, bound: Type) -> Intrinsic:
     """A bit for each of the `BLOCK` scores from `start` on, set where it is above a bound."""
     signature = types.uint32(scores, types.intp, types.float32)
 
-    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         arrays = open_arrays(context, builder, signature, values, (0,))
         block = builder.load(_block_pointer(builder, arrays[0], values[1]), align=4)
         is_above = builder.fcmp_ordered(">", block, broadcast(builder, values[2], BLOCK))
         return builder.bitcast(is_above, ir.IntType(BLOCK))
 
-    return signature, generate_code
+    return signature, generate
 
 
 @intrinsic
-def _lowest_bit(typing: Any, bits: Any) -> Any:
+def _lowest_bit(typing: Typing, bits: Type) -> Intrinsic:
     """The place of the lowest bit that is set, of at least one."""
     signature = types.intp(types.uint32)
 
-    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         place = builder.cttz(values[0], ir.IntType(1)(1))
         return builder.zext(place, context.get_value_type(types.intp))
 
-    return signature, generate_code
+    return signature, generate
 
 
-def _block_pointer(builder: Any, scores: Any, start: Any) -> Any:
+def _block_pointer(builder: Builder, scores: OpenArray, start: Value) -> Value:
     """The address of the `BLOCK` scores from `start` on, as that of a vector."""
     return vector_pointer(builder, scores, start, ir.VectorType(ir.FloatType(), BLOCK))
 
 
 @njit_cached
-def _lower_bound(scores: Any, k: int, maxima: Any) -> float:
+def _lower_bound(scores: Floats, k: int, maxima: Floats) -> float:
     """A score that at least k of a row reach, or -inf: the k-th largest of the lanes' maxima.
 
     A lane is every len(maxima)-th score.
@@ -85,7 +98,7 @@ def _lower_bound(scores: Any, k: int, maxima: Any) -> float:
 
 
 @njit_cached
-def _collect_above(scores: Any, bound: float, k: int, keys: Any) -> int:
+def _collect_above(scores: Floats, bound: float, k: int, keys: npt.NDArray[np.uint64]) -> int:
     """Writes the keys of the scores above a bound, and of the first k that are equal to it.
 
     Args:
@@ -122,7 +135,7 @@ def _collect_above(scores: Any, bound: float, k: int, keys: Any) -> int:
 
 
 @njit_cached
-def topk_rows(scores: Any, k: int, positions: Any, values: Any) -> None:
+def topk_rows(scores: Floats, k: int, positions: Int64s, values: Floats) -> None:
     """Finds the k best of each row of `scores` (n, m), best first; nan and -inf are left out.
 
     `positions` (n, k) is filled with -1 and `values` (n, k) with -inf where there are fewer.
@@ -153,7 +166,7 @@ def topk_rows(scores: Any, k: int, positions: Any, values: Any) -> None:
 
 
 @njit_cached
-def _order_key(bits: Any, column: int) -> Any:
+def _order_key(bits: np.uint32, column: int) -> np.uint64:
     """A key that rises where scores fall, with the column in the lower half; nan is as -inf.
 
     Args:
@@ -173,7 +186,7 @@ def _order_key(bits: Any, column: int) -> Any:
 
 
 @njit_cached
-def order_keys(bits: Any, keys: Any) -> None:
+def order_keys(bits: npt.NDArray[np.uint32], keys: npt.NDArray[np.uint64]) -> None:
     """Keys that rise where scores fall, with the column in the lower half; nan is as -inf.
 
     Args:
@@ -186,7 +199,7 @@ def order_keys(bits: Any, keys: Any) -> None:
 
 
 @njit_cached
-def logs_of_ranks(keys: Any, scores: Any, logs: Any, out: Any) -> None:
+def logs_of_ranks(keys: npt.NDArray[np.uint64], scores: Floats, logs: Floats, out: Floats) -> None:
     """The entry of `logs` for the rank of each score; nan for nan.
 
     Args:
@@ -203,7 +216,9 @@ def logs_of_ranks(keys: Any, scores: Any, logs: Any, out: Any) -> None:
 
 
 @njit_cached
-def topk_entries(indptr: Any, columns: Any, scores: Any, k: int, positions: Any) -> None:
+def topk_entries(
+    indptr: Int32s, columns: Int32s, scores: Floats, k: int, positions: Int64s
+) -> None:
     """Finds the k best entries of each CSR row.
 
     Their columns go into `positions` (n, k), with -1 at the end of short lists.
@@ -221,7 +236,12 @@ def topk_entries(indptr: Any, columns: Any, scores: Any, k: int, positions: Any)
 
 @njit_cached
 def first_allowed(
-    order: Any, row_of_user: Any, indptr: Any, entry_items: Any, is_barred: Any, positions: Any
+    order: Int64s,
+    row_of_user: Int64s,
+    indptr: Int64s,
+    entry_items: Int32s,
+    is_barred: Flags,
+    positions: Int64s,
 ) -> None:
     """The first items of each user's order that are not barred.
 

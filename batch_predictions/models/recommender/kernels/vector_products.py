@@ -9,14 +9,20 @@ Imports numba, so this module is imported only inside functions.
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from batch_predictions.models.common.vector_ir import (
+    Builder,
+    Context,
+    Intrinsic,
+    Signature,
+    Type,
+    Typing,
+    Value,
+    Values,
     broadcast,
     line_pointer,
     load_element,
@@ -36,8 +42,8 @@ LINE_COLUMNS = 64
 
 @intrinsic
 def add_products_to_tile(
-    typing: Any, left: Any, right: Any, row: Any, column: Any, terms: Any, sums: Any
-) -> Any:
+    typing: Typing, left: Type, right: Type, row: Type, column: Type, terms: Type, sums: Type
+) -> Intrinsic:
     """sums[row + r, column + c] += left[t, row + r] x right[t, column + c], t from 0 to terms - 1.
 
     Of the `TILE_ROWS` x `TILE_COLUMNS` sums from `row` and `column` on. A product and its sum are
@@ -54,7 +60,7 @@ def add_products_to_tile(
     """
     signature = types.void(left, right, types.intp, types.intp, types.intp, sums)
 
-    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         arrays = open_arrays(context, builder, signature, values, (0, 1, 5))
         row, column, terms = values[2:5]
         float_type = context.get_value_type(signature.args[5].dtype)
@@ -83,13 +89,13 @@ def add_products_to_tile(
             builder.store(builder.load(total), target, align=size)
         return context.get_dummy_value()
 
-    return signature, generate_code
+    return signature, generate
 
 
 @intrinsic
 def sum_lines(
-    typing: Any, weights: Any, numbers: Any, start: Any, stop: Any, lines: Any, sums: Any
-) -> Any:
+    typing: Typing, weights: Type, numbers: Type, start: Type, stop: Type, lines: Type, sums: Type
+) -> Intrinsic:
     """sums[c] = the sum of weights[e] x lines[numbers[e], c], e from start to stop - 1.
 
     A product and its sum are each rounded.
@@ -105,7 +111,7 @@ def sum_lines(
     """
     signature = types.void(weights, numbers, types.intp, types.intp, lines, sums)
 
-    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
         arrays = open_arrays(context, builder, signature, values, (0, 1, 4, 5))
         vector = ir.VectorType(ir.FloatType(), LINE_COLUMNS)
         index_type = values[2].type
@@ -121,4 +127,4 @@ def sum_lines(
         builder.store(builder.load(total), target, align=4)
         return context.get_dummy_value()
 
-    return signature, generate_code
+    return signature, generate

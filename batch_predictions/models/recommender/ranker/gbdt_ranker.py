@@ -29,7 +29,7 @@ LIGHTGBM_PARAMS: dict[str, Any] = {
     "rounds": 60,
 }
 """LightGBM's parameters, and `rounds`."""
-OBJECTIVES: tuple[dict[str, Any], ...] = (
+OBJECTIVES: tuple[dict[str, object], ...] = (
     {"objective": "lambdarank", "num_leaves": 7},
     # Cross-entropy over the list: Bruch 2021, "An Alternative Cross Entropy Loss for
     # Learning-to-Rank".

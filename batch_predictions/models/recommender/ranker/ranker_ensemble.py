@@ -48,10 +48,10 @@ class RankerEnsemble:
         contributions = self.linear.contributions(features, sizes)
         return total + contributions.sum(axis=1, dtype=np.float64), contributions
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Returns the values that `load` needs besides the folder, as JSON values."""
         scales = [] if self.trees is None else list(self.trees.scales)
-        values: dict[str, Any] = {"scales": scales, "linear": None}
+        values: dict[str, object] = {"scales": scales, "linear": None}
         if self.linear is not None:
             values["linear"] = {
                 "weights": list(self.linear.weights),
@@ -84,7 +84,7 @@ class RankerEnsemble:
     @classmethod
     def fit(
         cls,
-        model_params: Sequence[dict[str, Any]],
+        model_params: Sequence[dict[str, object]],
         linear_weight: float,
         features: Floats,
         labels: npt.NDArray[np.int8],

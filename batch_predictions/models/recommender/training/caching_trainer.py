@@ -109,7 +109,7 @@ class CachingTrainer(RankerTrainer):
         parameters = [config.exclude_seen, config.max_items, config.generator_params]
         return self.cache.key("generators", [*inputs, *parameters])
 
-    def _inputs_of_dataset(self, holdout: Holdout) -> list[Any]:
+    def _inputs_of_dataset(self, holdout: Holdout) -> list[object]:
         """Lists everything that `build_dataset` reads, without what only the ranker reads."""
         ranker: dict[str, Any] = {"ranker_seeds": None, "objectives": None, "linear_weight": None}
         config = replace(self.config, **ranker, ranker_params={}, threads=1)

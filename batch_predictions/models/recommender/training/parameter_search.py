@@ -94,7 +94,7 @@ class ParameterSearch:
     budget_minutes: float = 0.0
     why: str = ""
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """The budget and the trials, as JSON can hold them."""
         trials = [asdict(trial) for trial in self.trials]
         return {"budget_minutes": self.budget_minutes, "trials": trials, "why": self.why}
@@ -202,7 +202,7 @@ class _SuccessiveHalving:
     trials: list[Trial] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, minutes: float, previous: Mapping[str, Any]) -> None:
+    def run(self, minutes: float, previous: Mapping[str, object]) -> None:
         """Compares as many settings as the minutes allow."""
         declared = generators()[self.name]
         overrides = dict(self.trainer.config.generator_params.get(self.name, {}))
@@ -240,7 +240,7 @@ class _SuccessiveHalving:
         return max(3, int(minutes / one))
 
     def _evaluate(
-        self, setting: Setting, first: Setting, overrides: Mapping[str, Any], holdout: Holdout
+        self, setting: Setting, first: Setting, overrides: Mapping[str, object], holdout: Holdout
     ) -> Doubles:
         values = metric_alone(self.name, {**overrides, **setting}, self.trainer, holdout, NDCG_20)
         self.minutes += _minutes_per_setting(len(holdout.train))

@@ -108,7 +108,7 @@ def _evaluate(
     return configs, values
 
 
-def _describe(config: TwoStageConfig) -> dict[str, Any]:
+def _describe(config: TwoStageConfig) -> dict[str, object]:
     objectives = "all" if config.objectives is None else ", ".join(config.objectives)
     return {"objectives": objectives, "linear_weight": config.linear_weight}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -268,7 +267,7 @@ class RankerTrainer:
         )
         return TrainedRanker(ranker, params)
 
-    def model_params(self, rows: int, users: int) -> list[dict[str, Any]]:
+    def model_params(self, rows: int, users: int) -> list[dict[str, object]]:
         """LightGBM's parameters of every model of the ranker: each objective with each seed.
 
         Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
 
 from batch_predictions.models.common.bootstrap import Doubles
 from batch_predictions.models.recommender.data.interactions import Interactions
@@ -43,7 +42,7 @@ def validation_holdout(
 
 def metric_alone(
     name: str,
-    overrides: Mapping[str, Any],
+    overrides: Mapping[str, object],
     trainer: RankerTrainer,
     holdout: Holdout,
     metric: str,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -105,7 +105,7 @@ class CharNGramModel(SentimentModel):
         return model
 
 
-def _build_vectorizer(**parameters: Any) -> TfidfVectorizer:
+def _build_vectorizer(**parameters: object) -> TfidfVectorizer:
     """A vectorizer: 1 + log tf, times idf, rows of length 1."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 

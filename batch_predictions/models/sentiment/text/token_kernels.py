@@ -5,10 +5,9 @@ All of them release the interpreter's lock, so that several workers tokenise in 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from batch_predictions.core.arrays import Int32s, Int64s, UInt8s
 from batch_predictions.core.jit import njit_cached
 
 BLANK, WORD, PUNCTUATION, SINGLE = 0, 1, 2, 3
@@ -16,7 +15,7 @@ BLANK, WORD, PUNCTUATION, SINGLE = 0, 1, 2, 3
 
 
 @njit_cached
-def _decode_character(data: Any, position: int) -> tuple[Any, Any]:
+def _decode_character(data: UInt8s, position: int) -> tuple[np.int64, int]:
     """The code point that starts at a position in UTF-8 bytes, and the position after it."""
     lead = np.int64(data[position])
     if lead < 0x80:
@@ -29,14 +28,14 @@ def _decode_character(data: Any, position: int) -> tuple[Any, Any]:
 
 
 @njit_cached
-def _class_of(classes: Any, code: int) -> Any:
+def _class_of(classes: UInt8s, code: int) -> np.int64 | int:
     """Class of a code point; beyond the basic plane all are parts of words."""
     return np.int64(classes[code]) if code < classes.shape[0] else WORD
 
 
 @njit_cached
 def split_tokens(
-    data: Any, text_ends: Any, classes: Any, starts: Any, stops: Any, bounds: Any
+    data: UInt8s, text_ends: Int64s, classes: UInt8s, starts: Int32s, stops: Int32s, bounds: Int64s
 ) -> int:
     """Splits texts into tokens; ASCII letters are turned into lower case in place.
 
@@ -88,7 +87,7 @@ def split_tokens(
 
 
 @njit_cached
-def _hash_bytes(data: Any, start: int, stop: int) -> Any:
+def _hash_bytes(data: UInt8s, start: int, stop: int) -> np.int64:
     """Hashes bytes by FNV-1a; the high bits are folded into the low ones, which choose the slot."""
     mixed = np.uint64(0xCBF29CE484222325)
     for n in range(start, stop):
@@ -97,7 +96,7 @@ def _hash_bytes(data: Any, start: int, stop: int) -> Any:
 
 
 @njit_cached
-def _equal_bytes(data: Any, first: int, second: int, length: int) -> bool:
+def _equal_bytes(data: UInt8s, first: int, second: int, length: int) -> bool:
     """Returns whether two spans of `data` of one length are equal."""
     n = 0
     while n < length and data[first + n] == data[second + n]:
@@ -107,7 +106,7 @@ def _equal_bytes(data: Any, first: int, second: int, length: int) -> bool:
 
 @njit_cached
 def number_tokens(
-    data: Any, starts: Any, stops: Any, count: int, numbers: Any, examples: Any
+    data: UInt8s, starts: Int32s, stops: Int32s, count: int, numbers: Int32s, examples: Int32s
 ) -> int:
     """Numbers the distinct tokens in the order in which they first occur.
 
@@ -162,14 +161,14 @@ def number_tokens(
 
 
 @njit_cached
-def _first_slot(pair: int, size: int) -> Any:
+def _first_slot(pair: int, size: int) -> np.int64:
     """The slot at which the search for a pair starts (Fibonacci hashing)."""
     mixed = np.uint64(pair) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64(mixed >> np.uint64(33)) & (size - 1)
 
 
 @njit_cached
-def build_pair_table(pairs: Any, table: Any) -> None:
+def build_pair_table(pairs: Int64s, table: Int32s) -> None:
     """Fills a hash table of pairs.
 
     Args:
@@ -187,7 +186,7 @@ def build_pair_table(pairs: Any, table: Any) -> None:
 
 
 @njit_cached
-def _find_pair(pairs: Any, table: Any, ngrams: Any, pair: int) -> Any:
+def _find_pair(pairs: Int64s, table: Int32s, ngrams: Int64s, pair: int) -> np.int64 | int:
     """Finds the n-gram of a pair of words; -1 if it is not known."""
     size = table.shape[0]
     slot = _first_slot(pair, size)
@@ -200,14 +199,14 @@ def _find_pair(pairs: Any, table: Any, ngrams: Any, pair: int) -> Any:
 
 @njit_cached
 def find_ngrams(
-    numbers: Any,
-    bounds: Any,
-    unigrams: Any,
-    halves: Any,
-    boundary_halves: Any,
-    pair_table: Any,
-    matches: Any,
-    match_ends: Any,
+    numbers: Int32s,
+    bounds: Int64s,
+    unigrams: Int64s,
+    halves: Int64s,
+    boundary_halves: Int64s,
+    pair_table: tuple[Int64s, Int32s, Int64s],
+    matches: Int32s,
+    match_ends: Int64s,
 ) -> None:
     """Finds the known words and the known pairs of neighbouring words of each text.
 
@@ -241,7 +240,7 @@ def find_ngrams(
 
 
 @njit_cached
-def count_flags(numbers: Any, bounds: Any, flags: Any, counts: Any) -> None:
+def count_flags(numbers: Int32s, bounds: Int64s, flags: Int64s, counts: Int64s) -> None:
     """Counts, for each text and each bit, the distinct tokens whose flags have that bit set.
 
     Args:

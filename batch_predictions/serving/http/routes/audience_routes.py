@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -92,7 +92,7 @@ def _add_campaigns(router: APIRouter, service: PredictionService) -> None:
         """
         table = PROMOTION_AUDIENCE.name
         campaign = service.ids.normalise("campaign_id", campaign_id)
-        key: dict[str, Any] = {"campaign_id": campaign}
+        key: dict[str, object] = {"campaign_id": campaign}
         if not with_held_out:
             key["held_out"] = False
         if wants_csv(request, format):

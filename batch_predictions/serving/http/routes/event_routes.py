@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -41,7 +40,7 @@ def make_router(service: PredictionService) -> APIRouter:
         accepted = await service.writer.write(POSTED_EVENTS, rows)
         duplicates = len(events) - len(refused) - accepted
         service.metrics.count_events(accepted, duplicates, len(refused))
-        content: dict[str, Any] = {
+        content: dict[str, object] = {
             "accepted": accepted,
             "duplicates": duplicates,
             "refused": [

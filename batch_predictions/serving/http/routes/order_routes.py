@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -35,7 +35,7 @@ def make_router(service: PredictionService) -> APIRouter:
         page, release = await service.look_up(
             lambda lookup: orders(lookup, item_id, limit + 1, offset), position.release_id
         )
-        rows: list[dict[str, Any]] = page["orders"]
+        rows: list[dict[str, object]] = page["orders"]
         token = None
         if len(rows) > limit:
             del rows[limit:]
