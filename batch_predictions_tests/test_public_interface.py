@@ -16,6 +16,7 @@ import batch_predictions
 from batch_predictions_tests.worlds.paths import ROOT
 
 SNAPSHOT = ROOT / "batch_predictions_tests" / "public_interface.txt"
+NAMES: list[str] = vars(batch_predictions)["__all__"]
 TAUGHT = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
@@ -50,7 +51,7 @@ def describe(name: str) -> str:
 
 
 def test_names_and_signatures_are_those_that_were_published() -> None:
-    described = "\n".join(describe(name) for name in sorted(batch_predictions.__all__)) + "\n"
+    described = "\n".join(describe(name) for name in sorted(NAMES)) + "\n"
     assert described == SNAPSHOT.read_text(encoding="utf-8"), (
         "the public interface has changed: if that is meant, write it down with "
         "`python -m batch_predictions_tests.test_public_interface`, and in docs/public_interface.md"
@@ -61,7 +62,7 @@ def test_every_name_is_explained_and_nothing_else() -> None:
     page = (ROOT / "docs" / "public_interface.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert sorted(explained) == sorted(batch_predictions.__all__)
+    assert sorted(explained) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("path", TAUGHT, ids=lambda path: path.name)
@@ -87,6 +88,6 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 if __name__ == "__main__":
     SNAPSHOT.write_text(
-        "\n".join(describe(name) for name in sorted(batch_predictions.__all__)) + "\n",
+        "\n".join(describe(name) for name in sorted(NAMES)) + "\n",
         encoding="utf-8",
     )

@@ -24,7 +24,7 @@ def test_a_day_of_the_shop_does_not_depend_on_the_days_before(tmp_path: Path) ->
     files = [tmp_path / folder / "interactions/2024-01-03.parquet" for folder in ("all", "last")]
     assert pq.read_table(files[0]).equals(pq.read_table(files[1]))
     bought = f"'{tmp_path}/all/interactions/*.parquet'"
-    events, users, items, repeated, first, last = duckdb.sql(
+    events, users, items, repeated, first, last = duckdb.execute(
         f"""select count(*), count(distinct user_id), count(distinct item_id),
             count(*) - count(distinct (user_id, item_id)), min(occurred_at)::DATE,
             max(occurred_at)::DATE from {bought}

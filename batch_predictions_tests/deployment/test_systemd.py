@@ -37,7 +37,7 @@ def read_unit(path: Path) -> dict[str, str]:
         for line in path.read_text(encoding="utf-8").splitlines()
         if line and not line.startswith(("#", "["))
     ]
-    unit = dict(pairs)  # type: ignore[arg-type]
+    unit = dict(pairs)
     assert len(unit) == len(pairs), path
     return unit
 

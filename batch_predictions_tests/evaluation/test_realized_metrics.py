@@ -121,7 +121,7 @@ def test_churn_scores_are_compared_with_the_purchases_of_their_horizon(
 def test_the_difference_to_the_holdout_is_an_uplift_after_an_export_and_else_a_placebo(
     warehouse: Warehouse, settings: Settings, exported: bool
 ) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "date": PREDICTED_ON,
             "rank": n + 1,
@@ -177,7 +177,7 @@ def test_the_difference_to_the_holdout_is_an_uplift_after_an_export_and_else_a_p
 def test_redeemers_are_counted_by_their_rank_in_the_first_audience(
     warehouse: Warehouse, settings: Settings
 ) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "date": PREDICTED_ON,
             "campaign_id": "c1",

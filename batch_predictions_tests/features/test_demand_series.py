@@ -220,7 +220,7 @@ def test_a_home_without_sales_has_no_series(warehouse: Warehouse, settings: Sett
 def test_later_sales_do_not_change_the_series_of_a_day(
     warehouse: Warehouse, settings: Settings, sales: list[tuple[int, str, float, str]]
 ) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"day": days_ago(days), "item": item, "quantity": units, "location": location}
         for days, item, units, location in sales
     ]

@@ -204,7 +204,7 @@ def test_the_gpu_search_prefetches_and_gives_the_result_of_the_cpu(
     assert ("transfer", 23, "cuda", "transfers") in cuda.calls
 
 
-def test_a_batch_is_halved_until_it_fits():
+def test_a_batch_is_halved_until_it_fits() -> None:
     processed: list[tuple[int, int]] = []
 
     def process(low: int, high: int, batch: torch.Tensor) -> None:
@@ -217,7 +217,10 @@ def test_a_batch_is_halved_until_it_fits():
     assert processed == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
     with pytest.raises(torch.OutOfMemoryError):
         with_oom_backoff(
-            lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()), lambda *_: None, 4, 4
+            lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()),
+            lambda *_: torch.empty(0),
+            4,
+            4,
         )
 
 

@@ -71,7 +71,7 @@ def test_duckdb_reads_the_encoded_values(
     path = stage(2)
     score(path, one_worker)
     file = result_path(path, StagingManifest.read(path).shards[0])
-    rows: list[Any] = duckdb.sql(f"select name, score, entries from '{file}'").fetchall()
+    rows: list[Any] = duckdb.execute(f"select name, score, entries from '{file}'").fetchall()
     assert [row[:2] for row in rows] == [("x", 0.1), ("x", 1 / 3)]
     assert rows[0][2] == result_rows["entries"][0].as_py()
 

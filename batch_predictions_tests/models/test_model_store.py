@@ -49,11 +49,11 @@ def save(
 def decide(
     models: ModelStore, version: str, day: dt.date, decision: Verdict = "promoted"
 ) -> Decision:
-    decision = Decision(
+    decided = Decision(
         model="recommender", version=version, effective_from=day, decision=decision, why="better"
     )
-    models.decide(decision)
-    return decision
+    models.decide(decided)
+    return decided
 
 
 def champion(models: ModelStore, day: dt.date, max_age_days: int = 35) -> str:

@@ -14,12 +14,11 @@ from batch_predictions.cli.command_line import make_app
 from batch_predictions.core.home import write_state
 from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.models.model_store import Decision, ModelStore, Verdict
-from batch_predictions.operations.records import run_in_the_future
+from batch_predictions.operations.records import DEAD, RunState, run_in_the_future
 from batch_predictions.operations.refused_models import refused_models
 from batch_predictions.operations.status import read_status
 from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration.dagster_records import DagsterRecords
-from batch_predictions.orchestration.run_history import DEAD, RunState
 from batch_predictions.settings import AlertsSettings, Settings, SourceSettings
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions_tests.worlds.dagster_internals import needs_internals

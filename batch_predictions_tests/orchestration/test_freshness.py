@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -92,7 +94,8 @@ def test_the_sensor_reports_a_result_when_it_changes(
         return result
 
     first = evaluate(None)
-    assert {(e.asset_key, e.check_name, e.passed) for e in first.asset_events or []} == {
+    reported: Sequence[Any] = first.asset_events or []
+    assert {(e.asset_key, e.check_name, e.passed) for e in reported} == {
         (CHURN, IS_FRESH, True),
         (RELEASE_KEY, IS_FRESH, False),
     }
@@ -100,6 +103,7 @@ def test_the_sensor_reports_a_result_when_it_changes(
     assert not second.asset_events
     write(warehouse, CHURN_SCORES, "2024-03-06")
     (event,) = evaluate(second.cursor).asset_events or []
+    assert isinstance(event, dg.AssetCheckEvaluation)
     assert (event.asset_key, event.passed) == (CHURN, True)
     assert "the newest is 2024-03-06; 2024-03-04 or later is expected" in (event.description or "")
 

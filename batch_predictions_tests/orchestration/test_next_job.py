@@ -11,6 +11,7 @@ from dagster import DagsterRunStatus
 
 from batch_predictions.orchestration import jobs, next_job
 from batch_predictions.orchestration.nights import Night, PlannedRun
+from batch_predictions.orchestration.planner import Planner
 from batch_predictions.planning.run_plan import RunPlan
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES
@@ -29,7 +30,7 @@ def nothing() -> None:
     pass
 
 
-class Plan(next_job.Planner):
+class Plan(Planner):
     """A plan whose weekly predictions and daily ones are always due."""
 
     def plan(self, first: object, last: object, *_: object, **__: object) -> RunPlan:
@@ -59,7 +60,7 @@ class NightOfRuns:
         self, job: jobs.JobSpec, status: DagsterRunStatus, *keys: str, parent: str | None = None
     ) -> str:
         """Adds a run with a status."""
-        request = NIGHT.request(job, PlannedRun(keys or [DAY]), "a test")
+        request = NIGHT.request(job, PlannedRun(list(keys) or [DAY]), "a test")
         tags = {**request.tags}
         if request.partition_key:
             tags["dagster/partition"] = request.partition_key

@@ -168,7 +168,8 @@ def test_previews_are_shown_without_ids(shop: Shop, monkeypatch: pytest.MonkeyPa
     with dg.DagsterInstance.get() as instance:
         for key in instance.all_asset_keys():
             event = instance.get_latest_materialization_event(key)
-            metadata = event.asset_materialization.metadata if event else {}
+            materialization = event.asset_materialization if event else None
+            metadata = materialization.metadata if materialization else {}
             if "preview" in metadata:
                 previews[key.to_user_string()] = str(metadata["preview"].value)
     assert {"raw/reviews", "predictions/recommendations", "features/user_activity"} <= set(previews)

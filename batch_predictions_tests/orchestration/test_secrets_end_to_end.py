@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
-import duckdb
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -57,7 +57,7 @@ def fill(url: sa.URL, folder: Path) -> None:
     engine = sa.create_engine(url, hide_parameters=True)
     with engine.begin() as db:
         for name in ("interactions", "users", "items"):
-            rows = duckdb.sql(f"from '{folder}/{name}.parquet'").arrow().read_all().to_pylist()
+            rows = pq.read_table(folder / f"{name}.parquet").to_pylist()
             types = {str: "text", int: "bigint", float: "double precision", bool: "boolean"}
             declared = ", ".join(f"{k} {types.get(type(v), 'date')}" for k, v in rows[0].items())
             db.exec_driver_sql(f"create table shop_{name} ({declared})")
@@ -116,7 +116,7 @@ def run_commands_that_succeed(shop: Shop) -> None:
     option = bare.update_query_dict({k: str(v) for k, v in query.items()})
     in_query = option.render_as_string(hide_password=False)
     assert "password=" in in_query
-    shop.run("releases", "list", name="option", **{STORE: in_query})
+    shop.run("releases", "list", check=True, name="option", **{STORE: in_query})
 
 
 def run_commands_that_fail(shop: Shop) -> None:

@@ -124,7 +124,7 @@ def test_the_shops_questions_are_those_of_the_page(shop: Export) -> None:
 
 
 def test_sums_of_the_shop_equal_a_hand_written_query(shop: Export) -> None:
-    expected = duckdb.sql(
+    expected = duckdb.execute(
         f"""select round(sum("Lineitem quantity" * "Lineitem price"), 2)::DOUBLE,
             sum("Lineitem quantity")::DOUBLE, count(distinct lower("Email"))
         from read_csv('{shop.folder}/export/orders_export_*.csv')
@@ -160,7 +160,7 @@ def test_the_shop_recommends_no_draft_and_knows_its_customers(shop: Export) -> N
 
 
 def test_purchases_of_the_click_stream_are_counted_and_views_bar_nothing(clicks: Export) -> None:
-    expected = duckdb.sql(
+    expected = duckdb.execute(
         f"""select event_name, count(*) from
         read_parquet('{clicks.folder}/export/events/*/*.parquet')
         where product is not null group by 1 order by 1"""

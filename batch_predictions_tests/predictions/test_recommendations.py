@@ -165,7 +165,7 @@ def test_only_users_without_any_history_are_excluded(
     folder: Path,
 ) -> None:
     unknown = {"age_bracket": "unknown", "gender": "unknown", "location": "unknown"}
-    users = [
+    users: list[dict[str, Any]] = [
         {
             "user_id": "new",
             "item_ids": None,

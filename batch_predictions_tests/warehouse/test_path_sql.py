@@ -25,7 +25,7 @@ def write_files(folder: Path) -> None:
     """The same row in each format below `date=2026-11-24`."""
     day = folder / "date=2026-11-24"
     day.mkdir(parents=True)
-    duckdb.sql("select 1 as a").write_parquet(str(day / "data.parquet"))
+    duckdb.connect().sql("select 1 as a").write_parquet(str(day / "data.parquet"))
     (day / "rows.csv").write_text("a\n1\n", encoding="utf-8")
     (day / "rows.json").write_text('{"a": 1}\n', encoding="utf-8")
 
@@ -38,7 +38,7 @@ def test_each_path_reads_its_own_file(tmp_path: Path, reader: str) -> None:
         path = tmp_path / name / "date=2026-11-24" / READERS[reader]
         pattern = quote_pattern(tmp_path / name, f"date=*/{READERS[reader]}")
         for literal in (quote_files([path]), pattern):
-            rows = duckdb.sql(f"select p from {reader}({literal}, filename = 'p')").fetchall()
+            rows = duckdb.execute(f"select p from {reader}({literal}, filename = 'p')").fetchall()
             assert rows == [(str(path),)], name
         bound = [escape_pattern(path)]
         assert duckdb.execute(f"select a from {reader}(?)", bound).fetchall() == [(1,)], name

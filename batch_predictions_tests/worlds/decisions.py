@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 from batch_predictions.models.model_store import Decision, ModelStore, Verdict
 
 
 def decide(models: ModelStore, model: str, day: dt.date, decision: Verdict = "promoted") -> None:
     """Stores a model, whose file holds its name, and a decision that it serves from a day on."""
+
+    def write(folder: Path) -> None:
+        (folder / "model.txt").write_text(model)
+
     manifest = models.save(
         model,
         day,
-        lambda folder: (folder / "model.txt").write_text(model) and None,
+        write,
         candidate="a",
         parameters={},
         data_version="",

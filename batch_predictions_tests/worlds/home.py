@@ -11,6 +11,7 @@ import dagster as dg
 from batch_predictions.core.home import State
 from batch_predictions.features import declared_features
 from batch_predictions.features.assets import feature_asset
+from batch_predictions.features.base import FeatureTable
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster import assets as prediction_assets
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
@@ -42,7 +43,7 @@ def features_asset(name: str) -> dg.AssetsDefinition:
     [feature_table] = [
         value
         for value in vars(declared_features).values()
-        if isinstance(value, declared_features.FeatureTable) and value.table.name == name
+        if isinstance(value, FeatureTable) and value.table.name == name
     ]
     return feature_asset(feature_table, PARTITIONS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock
 
 import uvicorn
@@ -45,7 +45,7 @@ class FakeTransport(asyncio.Transport):
         self.is_aborted = True
 
 
-class FakeLoop(asyncio.AbstractEventLoop):
+class FakeLoop:
     """Runs what is scheduled only when a test says so, and no application."""
 
     def __init__(self) -> None:
@@ -56,13 +56,17 @@ class FakeLoop(asyncio.AbstractEventLoop):
         self.soon.append(lambda: callback(*args))
 
     def call_later(self, delay: float, callback: Any, *args: Any, **_: Any) -> Any:
-        handle = asyncio.TimerHandle(delay, callback, args, self)
+        handle = asyncio.TimerHandle(delay, callback, args, self.as_loop())
         self.timers.append((handle, lambda: callback(*args)))
         return handle
 
     def create_task(self, coroutine: Any, **_: Any) -> Any:
         coroutine.close()
         return Mock()
+
+    def as_loop(self) -> asyncio.AbstractEventLoop:
+        """This loop, as what it stands for: it has the methods that a protocol calls."""
+        return cast(asyncio.AbstractEventLoop, self)
 
     def get_debug(self) -> bool:
         return False
@@ -81,7 +85,7 @@ class Connection:
     def __init__(self) -> None:
         self.loop, self.transport = FakeLoop(), FakeTransport()
         config = uvicorn.Config(_run_nothing, interface="asgi3", ws="none", log_config=None)
-        self.protocol = HttpProtocol(config, ServerState(), {}, self.loop)
+        self.protocol = HttpProtocol(config, ServerState(), {}, self.loop.as_loop())
         self.protocol.connection_made(self.transport)
 
     def receive(self, *pieces: bytes) -> None:
@@ -104,7 +108,7 @@ class Connection:
         [look] = [
             callback
             for handle, callback in self.loop.timers
-            if handle._when == protocol_module.WATCH_SECONDS and not handle.cancelled()
+            if handle.when() == protocol_module.WATCH_SECONDS and not handle.cancelled()
         ]
         self.loop.timers.clear()
         look()

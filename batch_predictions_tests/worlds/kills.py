@@ -30,7 +30,7 @@ def kill_at(number: int, function: Callable[..., object], *arguments: Any) -> bo
             _run_until(number, function, *arguments)
             os._exit(0)
         except BaseException:
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            sys.excepthook(*sys.exc_info())
         finally:
             os._exit(1)
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

@@ -21,7 +21,9 @@ from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.orchestration import planner, stale
 from batch_predictions.settings import Settings
+from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.tables import TABLES, Table, columns, declare
+from batch_predictions.tables.base import PartitionColumn
 from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse
 
@@ -30,7 +32,7 @@ faults: set[str] = set()
 """What fails, until a test takes it out: training, daily, weekly."""
 
 
-def _table(name: str, partition: str) -> Table:
+def _table(name: str, partition: PartitionColumn) -> Table:
     return Table(
         "predictions",
         name,
@@ -127,7 +129,7 @@ def tiny_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
     monkeypatch.setattr(definitions, "instances", lambda kind, _: kinds[kind])
     monkeypatch.setattr(definitions, "TILES", {})
     # Each step takes a moment: only the raw tables without which a day or a week is missing.
-    needed = [table for table in definitions.INGESTED_TABLES if table.partition]
+    needed = [table for table in INGESTED_TABLES if table.partition]
     monkeypatch.setattr(definitions, "INGESTED_TABLES", needed)
     for name in ("histograms", "drift"):
         monkeypatch.setattr(definitions, f"{name}_asset", partial(_asset_without_rows, name))

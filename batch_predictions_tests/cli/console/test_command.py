@@ -50,6 +50,7 @@ def test_every_command_explains_itself() -> None:
     app = make_app()
     runner = CliRunner()
     for group in app.registered_groups:
+        assert group.typer_instance is not None
         words = [[group.name, item.name] for item in group.typer_instance.registered_commands]
         for names in [[group.name], *words]:
             result = runner.invoke(app, [*map(str, names), "--help"])

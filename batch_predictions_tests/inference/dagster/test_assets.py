@@ -9,9 +9,9 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import dagster as dg
 import duckdb
@@ -58,7 +58,7 @@ TOY = Table(
 class ToyScorer:
     """Doubles the number of events; excludes users whose name begins with x."""
 
-    version = "1"
+    version: ClassVar[str] = "1"
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:
@@ -158,7 +158,7 @@ def test_a_day_is_scored_in_shards_and_every_key_is_accounted_for(
     shards = list((settings.home / "inference" / "toy" / DAYS[0]).glob("staged-*/shard-*"))
     assert len(shards) == 4
     (event,) = result.get_asset_materialization_events()
-    metadata = event.materialization.metadata
+    metadata: Mapping[str, Any] = event.materialization.metadata
     assert metadata["dagster/partition_row_count"].value == 10
     assert (metadata["keys_scored"].value, metadata["keys_excluded"].value) == (10, 1)
     assert (metadata["instances"].value, metadata["device"].value) == (2, "cpu")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import dagster as dg
 import pyarrow as pa
@@ -56,7 +56,7 @@ LISTS = pa.list_(pa.struct({"item_id": pa.string(), "score": pa.float64()}))
 class OfferScorer:
     """Candidates are the items that a user had; excludes users whose name begins with x."""
 
-    version = "1"
+    version: ClassVar[str] = "1"
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:

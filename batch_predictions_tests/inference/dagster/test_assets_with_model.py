@@ -204,7 +204,9 @@ def test_every_day_of_a_range_is_scored_by_the_model_that_served_it(home: LuckHo
         assert metadata[day]["model_decision"].value == f"promoted on {decided}: better"
         # The test has written the models, not a run.
         assert "model_training_run" not in metadata[day]
-    lineage = metadata[MONDAY]["dagster/column_lineage"].value.deps_by_column
+    column_lineage = metadata[MONDAY]["dagster/column_lineage"].value
+    assert isinstance(column_lineage, dg.TableColumnLineage)
+    lineage = column_lineage.deps_by_column
     segments = dg.AssetKey(["features", "user_segments"])
     assert lineage["user_id"] == [dg.TableColumnDep(segments, "user_id")]
     assert {day for day, values in metadata.items() if "plot" in values} == {MONDAY}

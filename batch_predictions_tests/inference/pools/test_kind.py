@@ -17,7 +17,7 @@ from batch_predictions_tests.worlds.pool_fixtures import (
 )
 
 
-def test_many_rows_repay_the_start_of_processes():
+def test_many_rows_repay_the_start_of_processes() -> None:
     class ByModel(FailingScorer):
         @classmethod
         def process_rows(cls, model: Path | None) -> int | None:
@@ -35,7 +35,7 @@ def test_many_rows_repay_the_start_of_processes():
     assert kind(ByModel, "fast", 10**9) == "threads"
 
 
-def test_an_unknown_kind_of_worker_is_refused():
+def test_an_unknown_kind_of_worker_is_refused() -> None:
     class FibreScorer(FailingScorer):
         workers = "fibres"
 
@@ -45,7 +45,7 @@ def test_an_unknown_kind_of_worker_is_refused():
 
 def test_processes_for_which_the_memory_does_not_suffice_are_threads(
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     monkeypatch.setattr(kinds, "free_mib", lambda: 4.0 * PROCESS_MIB)
     assert worker_kind(PartlyPythonScorer, None, 10**9, 4) == "processes"
     assert worker_kind(PartlyPythonScorer, None, 10**9, 5) == "threads"
@@ -54,7 +54,7 @@ def test_processes_for_which_the_memory_does_not_suffice_are_threads(
 
 def test_free_memory_is_that_of_the_machine_or_of_the_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     memory = SimpleNamespace(available=4096 * 2**20)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     monkeypatch.setattr(kinds, "CGROUP", tmp_path)

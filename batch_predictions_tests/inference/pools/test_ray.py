@@ -62,7 +62,7 @@ def ray_settings(**settings: Any) -> InferenceSettings:
     return InferenceSettings(engine="ray", device="cpu", **settings)
 
 
-def test_the_rows_are_those_of_the_local_engine(cluster: Any, warehouse: Warehouse):
+def test_the_rows_are_those_of_the_local_engine(cluster: Any, warehouse: Warehouse) -> None:
     path = stage_users(warehouse)
     summary = score(path, ray_settings())
     assert (summary.scored_rows, summary.instances, summary.device) == (40, 3, "ray (cpu)")
@@ -70,7 +70,7 @@ def test_the_rows_are_those_of_the_local_engine(cluster: Any, warehouse: Warehou
     assert score(path, ray_settings()).scored_rows == 0
 
 
-def test_actors_load_the_plugins_of_the_manifest(cluster: Any, warehouse: Warehouse):
+def test_actors_load_the_plugins_of_the_manifest(cluster: Any, warehouse: Warehouse) -> None:
     plugin = "batch_predictions_tests.worlds.plugin_generator"
     path = stage_users(warehouse, scorer=GeneratorScorer, plugins=(plugin,), generator="plugin_als")
     assert score(path, ray_settings()).retries == 0
@@ -79,7 +79,7 @@ def test_actors_load_the_plugins_of_the_manifest(cluster: Any, warehouse: Wareho
 
 def test_the_shard_of_a_killed_actor_is_scored_again(
     cluster: Any, warehouse: Warehouse, tmp_path: Path
-):
+) -> None:
     (counter := tmp_path / "counter").mkdir()
     path = stage_users(warehouse, die_at=10, die_times=1, counter_folder=str(counter))
     summary = score(path, ray_settings(workers=2))
@@ -89,7 +89,7 @@ def test_the_shard_of_a_killed_actor_is_scored_again(
 
 def test_more_instances_than_the_cluster_can_place_score_every_row(
     cluster: Any, warehouse: Warehouse
-):
+) -> None:
     path = stage_users(warehouse)
     score(path, ray_settings(workers=5))
     assert read_results(path)["twice"].to_pylist() == doubles(40)
@@ -97,7 +97,7 @@ def test_more_instances_than_the_cluster_can_place_score_every_row(
 
 def test_instances_share_a_gpu_by_fractions_and_see_no_other(
     cluster: Any, warehouse: Warehouse, tmp_path: Path
-):
+) -> None:
     (counter := tmp_path / "counter").mkdir()
     path = stage_users(warehouse, gpu_folder=str(counter), gpu_instances=2)
     request = {"ray_num_cpus": 0.25, "ray_num_gpus": 0.5}
@@ -121,13 +121,13 @@ def test_instances_share_a_gpu_by_fractions_and_see_no_other(
 )
 def test_no_instance_spans_fractions_of_two_gpus(
     node: tuple[float, float], request_: tuple[float, float], count: int
-):
+) -> None:
     """`node` and `request_` are CPUs and GPUs."""
     settings = ray_settings(ray_num_cpus=request_[0], ray_num_gpus=request_[1])
     assert instances_per_node({"CPU": node[0], "GPU": node[1]}, settings) == count
 
 
-def test_instances_request_gpus_where_the_cluster_has_any(cluster: Any):
+def test_instances_request_gpus_where_the_cluster_has_any(cluster: Any) -> None:
     def gpus(**settings: Any) -> float:
         return gpus_per_instance(InferenceSettings(engine="ray", **settings))
 
@@ -149,7 +149,7 @@ def test_instances_request_gpus_where_the_cluster_has_any(cluster: Any):
 )
 def test_without_an_address_ray_is_started_locally(
     setting: str | None, variable: str | None, address: str, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     addresses: list[Any] = []
 
     def init(address: str | None = None, **options: Any) -> None:
@@ -172,19 +172,19 @@ def test_without_an_address_ray_is_started_locally(
 
 def test_a_cluster_without_resources_is_named_with_what_is_missing(
     cluster: Any, warehouse: Warehouse
-):
+) -> None:
     path = stage_users(warehouse)
     with pytest.raises(RayError, match="requests 2 CPU and 0 GPU; the 3 nodes have 1 CPU"):
         score(path, ray_settings(ray_num_cpus=2))
     with pytest.raises(RayError, match=r"1 CPU and 2 GPU.*1 CPU and 1 GPU"):
         score(path, ray_settings(ray_num_gpus=2))
 
-    @ray.remote(num_cpus=1)
     class Blocker:
         def is_placed(self) -> bool:
             return True
 
-    blockers = [Blocker.remote() for _ in range(3)]
+    actor_class = ray.remote(num_cpus=1)(Blocker)
+    blockers = [actor_class.remote() for _ in range(3)]
     ray.get([blocker.is_placed.remote() for blocker in blockers])
     with pytest.raises(RayError, match=r"placed no instance.* 0 CPU and 1 GPU are free"):
         score(path, ray_settings(workers=1, ray_patience_seconds=3))
@@ -192,11 +192,11 @@ def test_a_cluster_without_resources_is_named_with_what_is_missing(
         ray.kill(blocker)
 
 
-def test_the_shards_of_a_killed_node_are_scored_again(cluster: Any, warehouse: Warehouse):
+def test_the_shards_of_a_killed_node_are_scored_again(cluster: Any, warehouse: Warehouse) -> None:
     """The last test of the file: the cluster has one node less afterwards."""
     path = stage_users(warehouse, users=100, seconds=0.2)
     node = max(cluster.worker_nodes, key=lambda worker: worker.unique_id)
-    killed = []
+    killed: list[int] = []
 
     def kill_node(scored: int, total: int) -> None:
         if scored * 2 >= total and not killed:

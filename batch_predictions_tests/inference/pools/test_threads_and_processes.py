@@ -39,7 +39,7 @@ def pool_settings(workers: int = 2) -> InferenceSettings:
     return InferenceSettings(workers=workers, device="cpu")
 
 
-def test_every_row_is_scored_and_a_second_run_scores_nothing(warehouse: Warehouse):
+def test_every_row_is_scored_and_a_second_run_scores_nothing(warehouse: Warehouse) -> None:
     path = stage_users(warehouse)
     progress: list[tuple[int, int]] = []
     summary = score(path, pool_settings(), lambda scored, total: progress.append((scored, total)))
@@ -50,7 +50,7 @@ def test_every_row_is_scored_and_a_second_run_scores_nothing(warehouse: Warehous
     assert (second.scored_rows, second.reused_rows) == (0, 40)
 
 
-def test_results_do_not_depend_on_workers_or_pool(warehouse: Warehouse):
+def test_results_do_not_depend_on_workers_or_pool(warehouse: Warehouse) -> None:
     tables = []
     for workers, scorer in ((1, FailingScorer), (3, FailingScorer), (2, ProcessScorer)):
         path = stage_users(warehouse, scorer=scorer, run=workers)
@@ -61,7 +61,7 @@ def test_results_do_not_depend_on_workers_or_pool(warehouse: Warehouse):
 
 def test_a_shard_that_fails_twice_is_scored_at_the_third_attempt(
     warehouse: Warehouse, tmp_path: Path
-):
+) -> None:
     (counter := tmp_path / "counter").mkdir()
     path = stage_users(warehouse, fail_at=10, fail_times=2, counter_folder=str(counter))
     summary = score(path, pool_settings())
@@ -73,7 +73,7 @@ def test_a_shard_that_fails_twice_is_scored_at_the_third_attempt(
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_a_shard_that_fails_three_times_is_named_and_the_others_are_kept(
     warehouse: Warehouse, scorer: type[FailingScorer], tmp_path: Path
-):
+) -> None:
     (counter := tmp_path / "counter").mkdir()
     path = stage_users(
         warehouse, scorer=scorer, fail_at=10, fail_times=3, counter_folder=str(counter)
@@ -90,7 +90,7 @@ def test_a_shard_that_fails_three_times_is_named_and_the_others_are_kept(
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_shard_scored_again(
     warehouse: Warehouse, tmp_path: Path
-):
+) -> None:
     (counter := tmp_path / "counter").mkdir()
     path = stage_users(
         warehouse, scorer=ProcessScorer, die_at=10, die_times=1, counter_folder=str(counter)
@@ -101,7 +101,9 @@ def test_a_killed_worker_is_replaced_and_its_shard_scored_again(
 
 
 @pytest.mark.slow
-def test_a_worker_killed_while_it_writes_leaves_no_result(warehouse: Warehouse, tmp_path: Path):
+def test_a_worker_killed_while_it_writes_leaves_no_result(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
     (counter := tmp_path / "counter").mkdir()
     path = stage_users(
         warehouse,
@@ -118,7 +120,7 @@ def test_a_worker_killed_while_it_writes_leaves_no_result(warehouse: Warehouse, 
     assert read_results(path)["twice"].to_pylist() == doubles(40)
 
 
-def test_two_simultaneous_runs_of_a_partition_give_the_results_of_one(warehouse: Warehouse):
+def test_two_simultaneous_runs_of_a_partition_give_the_results_of_one(warehouse: Warehouse) -> None:
     path = stage_users(warehouse, users=100)
     # All threads of both runs begin together.
     together, begun = threading.Barrier(4, timeout=600), threading.local()
@@ -138,7 +140,9 @@ def test_two_simultaneous_runs_of_a_partition_give_the_results_of_one(warehouse:
 
 
 @pytest.mark.slow
-def test_a_shard_that_kills_every_worker_fails_the_step(warehouse: Warehouse, tmp_path: Path):
+def test_a_shard_that_kills_every_worker_fails_the_step(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
     (counter := tmp_path / "counter").mkdir()
     path = stage_users(
         warehouse, scorer=ProcessScorer, die_at=10, die_times=9, counter_folder=str(counter)
@@ -148,7 +152,7 @@ def test_a_shard_that_kills_every_worker_fails_the_step(warehouse: Warehouse, tm
     assert count_results(path) == 7
 
 
-def test_as_many_shards_are_scored_at_once_as_there_are_instances(warehouse: Warehouse):
+def test_as_many_shards_are_scored_at_once_as_there_are_instances(warehouse: Warehouse) -> None:
     path = stage_users(warehouse, users=45)
     # Nine shards pass in threes: fewer at once would wait for ever.
     threes = threading.Barrier(3, timeout=600)
@@ -175,7 +179,7 @@ score(Path(sys.argv[1]), InferenceSettings(workers=2, device="cpu"))
 
 
 @pytest.mark.slow
-def test_a_run_after_a_killed_one_scores_the_missing_shards(warehouse: Warehouse):
+def test_a_run_after_a_killed_one_scores_the_missing_shards(warehouse: Warehouse) -> None:
     """Stored results are used again, and the rows equal those of an undisturbed run."""
     path = stage_users(warehouse, users=200)
     process = subprocess.Popen(
@@ -218,7 +222,7 @@ def test_no_worker_process_outlives_a_signal(
     tmp_path: Path,
     number: signal.Signals,
     sends: Callable[[int, int], None],
-):
+) -> None:
     """To the process alone, as a supervisor sends it, or to its group, as a terminal does."""
     workers = tmp_path / "workers"
     workers.mkdir()
@@ -244,7 +248,7 @@ def test_no_worker_process_outlives_a_signal(
 
 
 @pytest.mark.slow
-def test_worker_processes_load_the_plugins_of_the_manifest(warehouse: Warehouse):
+def test_worker_processes_load_the_plugins_of_the_manifest(warehouse: Warehouse) -> None:
     """Worker processes are spawned, so that they start without the plugins of this process."""
     plugin = "batch_predictions_tests.worlds.plugin_generator"
     path = stage_users(warehouse, scorer=GeneratorScorer, plugins=(plugin,), generator="plugin_als")
@@ -252,13 +256,13 @@ def test_worker_processes_load_the_plugins_of_the_manifest(warehouse: Warehouse)
     assert read_results(path)["twice"].to_pylist() == doubles(40)
 
 
-def test_a_plugin_that_a_worker_process_cannot_import_is_named(warehouse: Warehouse):
+def test_a_plugin_that_a_worker_process_cannot_import_is_named(warehouse: Warehouse) -> None:
     path = stage_users(warehouse, scorer=ProcessScorer, plugins=("no_such_plugin",))
     with pytest.raises(ScoringError, match="plugins names no_such_plugin, which cannot be imp"):
         score(path, pool_settings())
 
 
-def test_wide_rows_make_shards_of_fewer_rows(warehouse: Warehouse):
+def test_wide_rows_make_shards_of_fewer_rows(warehouse: Warehouse) -> None:
     narrow = StagingManifest.read(stage_users(warehouse, users=200_000, shard_rows=150_000))
     wide = StagingManifest.read(
         stage_users(warehouse, users=200_000, shard_rows=150_000, shard_mb=1)
@@ -279,7 +283,9 @@ score(Path(sys.argv[1]), InferenceSettings(workers=2, device="cpu", worker_kind=
 
 
 @pytest.mark.slow
-def test_worker_processes_do_not_run_the_script_that_scores(warehouse: Warehouse, tmp_path: Path):
+def test_worker_processes_do_not_run_the_script_that_scores(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
     """Which `multiprocessing` would do, and fail where the script does not guard against it."""
     script = tmp_path / "materialize.py"
     script.write_text(UNGUARDED_SCRIPT)
@@ -310,7 +316,7 @@ def test_instances_are_processes_where_their_rows_repay_it(
     setting: Literal["auto"],
     users: int,
     kind: str,
-):
+) -> None:
     monkeypatch.setattr(kinds, "free_mib", lambda: float("inf"))
     (folder := tmp_path / "instances").mkdir()
     path = stage_users(warehouse, users, scorer=PartlyPythonScorer, gpu_folder=str(folder))
@@ -320,13 +326,13 @@ def test_instances_are_processes_where_their_rows_repay_it(
     assert ("threads" if processes == {os.getpid()} else "processes") == kind
 
 
-def test_an_empty_partition_scores_nothing(warehouse: Warehouse):
+def test_an_empty_partition_scores_nothing(warehouse: Warehouse) -> None:
     path = stage_users(warehouse, users=0)
     assert score(path, pool_settings()).scored_rows == 0
 
 
 @pytest.mark.parametrize("scorer", SCORERS)
-def test_timings_are_given_by_stage(warehouse: Warehouse, scorer: type[FailingScorer]):
+def test_timings_are_given_by_stage(warehouse: Warehouse, scorer: type[FailingScorer]) -> None:
     path = stage_users(warehouse, users=20, scorer=scorer, seconds=0.05)
     started = time.perf_counter()
     timings = score(path, pool_settings()).timings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,9 @@ def test_the_training_compares_a_plugin_s_estimators_with_its_baseline(plugin: P
         dt.date(2024, 9, 29),
         ChurnTrainingConfig(max_cutoffs=1),
     )
-    auc = {row["candidate"]: row["value"] for row in selection.metrics if row["metric"] == AUC}
+    auc: dict[Any, Any] = {
+        row["candidate"]: row["value"] for row in selection.metrics if row["metric"] == AUC
+    }
     assert list(auc) == [
         *("recency", "rhythm", "spend"),
         *("logistic", "lightgbm", "average", "binned", "mixed"),

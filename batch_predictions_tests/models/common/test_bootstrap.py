@@ -37,7 +37,7 @@ def test_samples_that_are_not_finite_are_ignored_and_the_value_is_in_the_interva
     assert np.isnan(bootstrap_interval(np.empty(0), 0).mean)
 
 
-def test_intervals_contain_the_mean_and_are_reproducible():
+def test_intervals_contain_the_mean_and_are_reproducible() -> None:
     values = np.random.default_rng(0).normal(1.0, 1.0, 400)
     first, again = bootstrap_interval(values, seed=7), bootstrap_interval(values, seed=7)
     assert first == again
@@ -47,7 +47,7 @@ def test_intervals_contain_the_mean_and_are_reproducible():
     assert np.isnan(bootstrap_interval(np.empty(0), seed=0).mean)
 
 
-def test_paired_differences_are_narrower_than_the_values_vary():
+def test_paired_differences_are_narrower_than_the_values_vary() -> None:
     taste = np.random.default_rng(0).random(200)
     gain = paired_difference(taste + 0.01, taste, seed=0)
     assert (gain.lower, gain.upper) == (pytest.approx(0.01), pytest.approx(0.01))

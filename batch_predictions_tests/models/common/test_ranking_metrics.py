@@ -23,7 +23,7 @@ from batch_predictions.models.common.ranking_metrics import (
 from batch_predictions.models.recommender.kernels.topk import topk_rows
 
 
-def test_metrics_by_hand():
+def test_metrics_by_hand() -> None:
     hits = np.array([[True, False, True, False], [False, False, False, True]])
     relevant = np.array([2, 6])
     ideal = 1 + 1 / np.log2(3)
@@ -37,7 +37,7 @@ def test_metrics_by_hand():
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=50, deadline=None)
-def test_ndcg_is_that_of_scikit_learn(seed: int):
+def test_ndcg_is_that_of_scikit_learn(seed: int) -> None:
     from sklearn.metrics import ndcg_score
 
     rng = np.random.default_rng(seed)
@@ -57,7 +57,7 @@ def test_ndcg_is_that_of_scikit_learn(seed: int):
     st.integers(1, 8),
 )
 @settings(deadline=None)
-def test_top_k_is_a_stable_sort_without_blocked_items(scores: list[list[float]], k: int):
+def test_top_k_is_a_stable_sort_without_blocked_items(scores: list[list[float]], k: int) -> None:
     expected = []
     for row in scores:
         order = sorted((-score, place) for place, score in enumerate(row) if score > -np.inf)
@@ -67,11 +67,11 @@ def test_top_k_is_a_stable_sort_without_blocked_items(scores: list[list[float]],
     values = np.empty((len(scores), k), dtype=np.float32)
     topk_rows(np.array(scores, dtype=np.float32), k, positions, values)
     assert positions.tolist() == expected
-    for row, (top, top_scores) in enumerate(zip(positions, values, strict=True)):
-        assert top_scores.tolist() == [scores[row][i] if i >= 0 else -np.inf for i in top]
+    for place, (top, top_scores) in enumerate(zip(positions, values, strict=True)):
+        assert top_scores.tolist() == [scores[place][i] if i >= 0 else -np.inf for i in top]
 
 
-def test_nan_scores_are_never_ranked():
+def test_nan_scores_are_never_ranked() -> None:
     scores = np.array([[np.nan, 1.0, -np.inf, 2.0, np.nan]], dtype=np.float32)
     positions, values = np.empty((1, 3), dtype=np.int64), np.empty((1, 3), dtype=np.float32)
     topk_rows(scores, 3, positions, values)
@@ -87,7 +87,7 @@ print(json.dumps({name: [float(value) for value in values[name]] for name in nam
 """
 
 
-def test_metrics_equal_those_of_ranx():
+def test_metrics_equal_those_of_ranx() -> None:
     if importlib.util.find_spec("ranx") is None:
         pytest.skip("ranx is not installed")
     rng = np.random.default_rng(0)

@@ -105,7 +105,7 @@ def test_naive2_and_theta_restore_a_multiplicative_season(name: str) -> None:
 
 
 def test_theta_continues_half_of_the_trend() -> None:
-    y = 10 + 2.0 * np.arange(50)
+    y = 10 + 2 * np.arange(50, dtype=np.float64)
     # A line has no curvature, so that smoothing with alpha near 1 ends at its last value and stays
     # there: the mean of both has half the slope.
     forecasts = demand_registry.make("theta").forecast(daily_panel(y[None]), 3)[0]

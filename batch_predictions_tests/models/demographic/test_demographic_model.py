@@ -57,7 +57,7 @@ def list_segments(users: pa.Table) -> pa.Table:
 EVERYONE = ("everyone", None, None, None)
 
 
-def test_shares_are_shrunk_to_those_of_the_parent():
+def test_shares_are_shrunk_to_those_of_the_parent() -> None:
     ranker = DemographicModel(30, CountAdjustment(10.0)).ranker(COUNTS, USERS)
     assert ranker.counts.items.to_pylist() == ["bread", "cake", "tea"]
     everyone = np.array([2, 10, 8]) / 20
@@ -72,7 +72,7 @@ def test_shares_are_shrunk_to_those_of_the_parent():
     assert ranker.shares("gender_location", (None, "f", "there")) == pytest.approx(gender_location)
 
 
-def test_a_small_segment_has_its_parents_shares():
+def test_a_small_segment_has_its_parents_shares() -> None:
     ranker = DemographicModel(30, CountAdjustment(1e9)).ranker(COUNTS, USERS)
     parent = ranker.shares("everyone", (None, None, None))
     assert ranker.shares("age", ("65+", None, None)) == pytest.approx(parent)
@@ -80,13 +80,13 @@ def test_a_small_segment_has_its_parents_shares():
     np.testing.assert_allclose(no_users, parent, rtol=1e-12)
 
 
-def test_infinite_kappa_is_one_list_for_all():
+def test_infinite_kappa_is_one_list_for_all() -> None:
     ranker = DemographicModel(30).ranker(COUNTS, USERS)
     lists = ranker.top_k(make_segments(("age", "65+", None, None), EVERYONE), 3)
     assert lists["item_id"].to_pylist() == ["cake", "tea", "bread"] * 2
 
 
-def test_lists_have_ranks_shares_and_support_and_no_blocked_items():
+def test_lists_have_ranks_shares_and_support_and_no_blocked_items() -> None:
     ranker = DemographicModel(30, CountAdjustment(1.0)).ranker(COUNTS, USERS)
     segment = ("age_gender", "19-24", "f", None)
     lists = ranker.top_k(
@@ -107,7 +107,7 @@ def test_lists_have_ranks_shares_and_support_and_no_blocked_items():
     assert lists["score"].to_pylist()[2:] == [0.5, 0.4]
 
 
-def test_without_users_and_counts_there_is_only_everyone():
+def test_without_users_and_counts_there_is_only_everyone() -> None:
     listed = list_segments(USERS.slice(0, 0))
     assert listed["segment_level"].to_pylist() == ["everyone"]
     ranker = DemographicModel(30, CountAdjustment(5.0)).ranker(
@@ -117,7 +117,7 @@ def test_without_users_and_counts_there_is_only_everyone():
     assert ranker.top_k(listed.slice(0, 0), 3).num_rows == 0
 
 
-def test_the_order_of_rows_does_not_change_a_bit():
+def test_the_order_of_rows_does_not_change_a_bit() -> None:
     rng = np.random.default_rng(0)
     counts = pa.concat_tables([COUNTS] * 20)
     weights = pa.array(rng.random(counts.num_rows))
@@ -129,7 +129,9 @@ def test_the_order_of_rows_does_not_change_a_bit():
 
 
 @pytest.mark.parametrize("adjustment", [CountAdjustment(300.0), NO_ADJUSTMENT, "ridge"])
-def test_a_loaded_model_equals_the_saved_one(adjustment: CountAdjustment | str, tmp_path: Path):
+def test_a_loaded_model_equals_the_saved_one(
+    adjustment: CountAdjustment | str, tmp_path: Path
+) -> None:
     model = DemographicModel(14.0, fit_ridge(1.0) if isinstance(adjustment, str) else adjustment)
     model.save(tmp_path)
     loaded = DemographicModel.load(tmp_path)
@@ -140,7 +142,7 @@ def test_a_loaded_model_equals_the_saved_one(adjustment: CountAdjustment | str, 
 
 
 @pytest.mark.parametrize("invalid", [0.0, -1.0, math.nan])
-def test_kappa_half_life_and_penalty_must_be_positive(invalid: float):
+def test_kappa_half_life_and_penalty_must_be_positive(invalid: float) -> None:
     with pytest.raises(ValueError, match="kappa"):
         CountAdjustment(invalid)
     with pytest.raises(ValueError, match="half_life_days"):
@@ -164,7 +166,7 @@ def fit_ridge(penalty: float, uses_location: bool = False) -> RidgeAdjustment:
     )
 
 
-def test_the_regression_is_that_over_users():
+def test_the_regression_is_that_over_users() -> None:
     """Against the normal equations over 100 users, one row each."""
     penalty = 7.0
     inputs = DemographicDesign.from_users(RIDGE_USERS, uses_location=True).matrix(
@@ -184,7 +186,7 @@ def test_the_regression_is_that_over_users():
     assert adjustment.means == pytest.approx(x.mean(axis=0))
 
 
-def test_ratios_follow_age_and_a_high_penalty_gives_overall_shares():
+def test_ratios_follow_age_and_a_high_penalty_gives_overall_shares() -> None:
     from scipy.sparse import csr_matrix
 
     from batch_predictions.models.demographic.demographic_segments import SegmentCounts
@@ -203,7 +205,7 @@ def test_ratios_follow_age_and_a_high_penalty_gives_overall_shares():
     assert high_penalty("age", ("65+", None, None)) == pytest.approx(everyone)
 
 
-def test_ages_are_thresholds_and_an_unknown_age_has_their_means():
+def test_ages_are_thresholds_and_an_unknown_age_has_their_means() -> None:
     users = SegmentUsers(
         [("25-34", "f", "x"), ("65+", "m", "x"), ("under 19", "f", "y"), ("unknown", "m", "x")],
         np.array([30, 10, 20, 15]),
@@ -221,7 +223,7 @@ def test_ages_are_thresholds_and_an_unknown_age_has_their_means():
     assert inputs.matrix(users.leaves) == pytest.approx(np.array(expected))
 
 
-def test_without_location_a_lookup_finds_age_and_gender_first():
+def test_without_location_a_lookup_finds_age_and_gender_first() -> None:
     users = SegmentUsers([("19-24", "f", "x"), ("19-24", "m", "x")], np.array([3, 4]))
     leaf = ("19-24", "f", "elsewhere")
     assert users.find_segment(leaf, 1) == ("age_gender", ("19-24", "f", None))

@@ -71,7 +71,7 @@ def values(selection: DemographicSelection, metric: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("one_day", [False, True])
-def test_age_is_used_where_it_has_an_effect(one_day: bool):
+def test_age_is_used_where_it_has_an_effect(one_day: bool) -> None:
     rows, traits = make_world(by_age=True, one_day=one_day)
     selection = select_demographic(rows, traits, THROUGH, CONFIG)
     assert selection.model.has_segment_lists and selection.candidate in (SEGMENTS, RIDGE)
@@ -86,7 +86,7 @@ def test_age_is_used_where_it_has_an_effect(one_day: bool):
     assert select_demographic(rows, traits, THROUGH, CONFIG) == selection
 
 
-def test_both_adjustments_recommend_the_items_of_the_age_bracket():
+def test_both_adjustments_recommend_the_items_of_the_age_bracket() -> None:
     rows, traits = make_world(by_age=True)
     selection = select_demographic(rows, traits, THROUGH, CONFIG)
     counts = pa.table(
@@ -118,7 +118,7 @@ def test_both_adjustments_recommend_the_items_of_the_age_bracket():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_popularity_serves_where_demographics_have_no_effect(seed: int):
+def test_popularity_serves_where_demographics_have_no_effect(seed: int) -> None:
     rows, traits = make_world(by_age=False, seed=seed)
     selection = select_demographic(rows, traits, THROUGH, CONFIG)
     assert not selection.model.has_segment_lists
@@ -126,18 +126,19 @@ def test_popularity_serves_where_demographics_have_no_effect(seed: int):
     assert "One list serves all users" in selection.why
 
 
-def test_the_regression_passes_unless_users_are_significantly_worse_off():
+def test_the_regression_passes_unless_users_are_significantly_worse_off() -> None:
     users = SegmentUsers([("19-24", "f", "x"), ("65+", "f", "x")], np.array([20, 20]))
     fit = RidgeFit(users, pa.array(["tea"]), csr_matrix([[9.0], [2.0]]), uses_location=False)
     draws = np.random.default_rng(0).normal(size=400)
     noise = (draws - draws.mean()) / draws.std()
-    for adjustment, shift, passes in [
+    cases: list[tuple[SegmentAdjustment, float, bool]] = [
         (fit.solve(10.0), -1.0, True),
         (fit.solve(10.0), -3.0, False),
         (fit.solve(math.inf), 3.0, False),
         (CountAdjustment(300.0), 0.5, False),
         (CountAdjustment(300.0), 1.5, True),
-    ]:
+    ]
+    for adjustment, shift, passes in cases:
         # `shift` is in standard errors of the mean of 400.
         differences = noise + shift / 20
         gain = Interval(float(differences.mean()), -1.0, 1.0, 400)
@@ -145,7 +146,7 @@ def test_the_regression_passes_unless_users_are_significantly_worse_off():
     assert not _passes(fit.solve(10.0), Interval(1.0, 1.0, 1.0, 1), np.ones(1))
 
 
-def test_one_list_serves_without_demographics():
+def test_one_list_serves_without_demographics() -> None:
     rows, traits = make_world(by_age=False)
     selection = select_demographic(rows, traits.slice(0, 0), THROUGH, CONFIG)
     assert (
@@ -157,14 +158,14 @@ def test_one_list_serves_without_demographics():
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 12])
 @pytest.mark.parametrize("one_day", [False, True])
-def test_tiny_data_is_enough(rows: int, one_day: bool):
+def test_tiny_data_is_enough(rows: int, one_day: bool) -> None:
     table, traits = make_world(by_age=True, one_day=one_day)
     selection = select_demographic(table.slice(0, rows), traits, THROUGH, CONFIG)
     assert selection.why.endswith(".")
     assert selection.model.half_life_days in HALF_LIVES
 
 
-def test_the_order_of_rows_does_not_change_a_bit():
+def test_the_order_of_rows_does_not_change_a_bit() -> None:
     rows, traits = make_world(by_age=True)
     shuffled = rows.take(np.random.default_rng(1).permutation(rows.num_rows))
     selection = select_demographic(rows, traits, THROUGH, CONFIG)
@@ -201,7 +202,7 @@ def fit_by_fold(
 
 def test_hidden_users_and_rows_after_the_cut_are_not_used(
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """Changing rows of the first fold's users or after the cut does not change its fit."""
     rows, traits = make_world(by_age=True)
     evaluation, before = fit_by_fold(monkeypatch, rows, traits)
@@ -222,7 +223,7 @@ def test_hidden_users_and_rows_after_the_cut_are_not_used(
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_the_fallback_beats_popularity_for_new_users_of_movielens():
+def test_the_fallback_beats_popularity_for_new_users_of_movielens() -> None:
     if not MOVIELENS.is_dir():
         pytest.skip(f"{MOVIELENS} is missing")
     script = [sys.executable, "benchmarks/cold_start.py", "movielens", str(MOVIELENS)]

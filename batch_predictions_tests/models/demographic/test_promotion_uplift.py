@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -107,7 +108,9 @@ def test_displays_with_an_effect_are_found_and_serve() -> None:
     uplift = selection.model.uplift
     assert selection.candidate == PROMOTED and uplift is not None
     assert uplift.display > 1.2 and uplift.mailer == 0.0
-    rows = {row["metric"]: row for row in selection.metrics if row["candidate"] == PROMOTED}
+    rows: dict[Any, dict[str, Any]] = {
+        row["metric"]: row for row in selection.metrics if row["candidate"] == PROMOTED
+    }
     gain = rows["ndcg@10_gain"]
     assert gain["lower"] > 0.02 and rows["ndcg@10_gain_over_popularity"]["lower"] > 0.02
     assert "promotions change the lists" in selection.why

@@ -31,21 +31,21 @@ def build_list(
     )[0].tolist()
 
 
-def test_without_rules_the_ranking_is_the_list():
+def test_without_rules_the_ranking_is_the_list() -> None:
     assert build_list(Rules(), 3, [0] * 5, in_history=(0, 1), boosted=(4,)) == [0, 1, 2]
 
 
-def test_no_more_than_the_cap_of_one_category():
+def test_no_more_than_the_cap_of_one_category() -> None:
     assert build_list(Rules(per_category=2), 4, [0, 0, 0, 1, 0, 2]) == [0, 1, 3, 5]
     # Items without a category are not capped.
     assert build_list(Rules(per_category=1), 4, [-1, 0, -1, 0, -1]) == [0, 1, 2, 4]
 
 
-def test_capped_items_fill_a_short_list_in_rank_order():
+def test_capped_items_fill_a_short_list_in_rank_order() -> None:
     assert build_list(Rules(per_category=1), 4, [0, 0, 0, 1]) == [0, 3, 1, 2]
 
 
-def test_at_least_the_share_of_the_list_is_new():
+def test_at_least_the_share_of_the_list_is_new() -> None:
     # Two of four: the last two places are kept for what is new.
     assert build_list(Rules(new_share=0.5), 4, [0] * 6, in_history=(0, 1, 2, 3)) == [0, 1, 4, 5]
     # There are enough new ones at the top.
@@ -55,18 +55,18 @@ def test_at_least_the_share_of_the_list_is_new():
     assert build_list(Rules(new_share=1.0), 2, [0] * 4, in_history=(0, 2)) == [1, 3]
 
 
-def test_seen_items_fill_up_where_too_few_are_new():
+def test_seen_items_fill_up_where_too_few_are_new() -> None:
     assert build_list(Rules(new_share=1.0), 4, [0] * 5, in_history=(0, 1, 2, 4)) == [0, 1, 2, 3]
     assert build_list(Rules(new_share=1.0), 2, [0] * 2, in_history=(0, 1)) == [0, 1]
 
 
-def test_boosted_items_move_up_by_boost_places():
+def test_boosted_items_move_up_by_boost_places() -> None:
     assert build_list(Rules(boost_places=2), 5, [0] * 5, boosted=(3,)) == [0, 3, 1, 2, 4]
     # The boosted keep their order among each other, and none falls off the top.
     assert build_list(Rules(boost_places=9), 5, [0] * 5, boosted=(2, 4)) == [2, 4, 0, 1, 3]
 
 
-def test_rules_are_applied_together():
+def test_rules_are_applied_together() -> None:
     rules = Rules(per_category=1, new_share=0.5, boost_places=3)
     # 3 moves to the top and takes category 1; the other place is for what is new, 2, but its
     # category is full. The second round then fills up with the next best by rank.
@@ -75,12 +75,12 @@ def test_rules_are_applied_together():
     assert build_list(rules, 2, [0, 0, 1, 1, 2], in_history=(0, 1, 3), boosted=(3,)) == [3, 4]
 
 
-def test_short_rankings_give_short_lists():
+def test_short_rankings_give_short_lists() -> None:
     assert build_list(Rules(), 4, [0, 0, 0], ranked=[2, 0, -1]) == [0, 1, -1, -1]
     assert build_list(Rules(per_category=1), 2, [0], ranked=[-1]) == [-1, -1]
 
 
-def test_no_users_and_no_items_give_no_rows():
+def test_no_users_and_no_items_give_no_rows() -> None:
     ranked: Any = np.empty((0, 3), dtype=np.int64)
     no_flags, no_categories = np.empty((0, 3), dtype=bool), np.empty(0, dtype=np.int64)
     lists = Rules().apply(
@@ -113,7 +113,7 @@ def rule_cases(draw: st.DrawFn) -> dict[str, Any]:
 
 @given(rule_cases())
 @settings(max_examples=200, deadline=None)
-def test_lists_are_full_and_respect_every_rule_that_can_be_met(case: dict[str, Any]):
+def test_lists_are_full_and_respect_every_rule_that_can_be_met(case: dict[str, Any]) -> None:
     rules, k, ranked, in_history = case["rules"], case["k"], case["ranked"], case["in_history"]
     categories = case["categories"]
     names = ("in_history", "categories", "boosted")

@@ -10,13 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.base import LinearRecommender, override_params
-from batch_predictions.models.recommender.data.histories import TRAITS, Histories
+from batch_predictions.models.recommender.base import (
+    LinearRecommender,
+    TrainableRecommender,
+    override_params,
+)
+from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import recommender_classes
 from batch_predictions.models.recommender.generators.promoted_items import PromotedItems
 from batch_predictions.models.recommender.recommender_registry import load
+from batch_predictions.tables import TRAITS
 from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import (
     BOARD,
@@ -39,12 +44,12 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_every_generator_is_tested():
+def test_every_generator_is_tested() -> None:
     classes = {model_class for model_class, _ in MODELS.values()}
     assert classes == set(recommender_classes().values())
 
 
-def test_scoring_does_not_change_the_histories(name: str):
+def test_scoring_does_not_change_the_histories(name: str) -> None:
     model = fit_named(name)
     histories = all_histories(BOARD, model)
     before = histories.entry_items.tolist(), histories.indptr.tolist(), histories.events.tolist()
@@ -54,7 +59,7 @@ def test_scoring_does_not_change_the_histories(name: str):
 
 
 @pytest.mark.parametrize("personal", PERSONAL_MODELS)
-def test_a_checkerboard_user_gets_the_unseen_square_of_its_colour(personal: str):
+def test_a_checkerboard_user_gets_the_unseen_square_of_its_colour(personal: str) -> None:
     model = fit_named(personal)
     ranked = model.rank(
         all_histories(BOARD, model), item_features(BOARD, model.items), 1, exclude_seen=True
@@ -64,7 +69,7 @@ def test_a_checkerboard_user_gets_the_unseen_square_of_its_colour(personal: str)
 
 
 @pytest.mark.parametrize("personal", PERSONAL_MODELS)
-def test_a_user_without_training_rows_is_served_from_its_history(personal: str):
+def test_a_user_without_training_rows_is_served_from_its_history(personal: str) -> None:
     model = fit_named(personal)
     white = CHECKERBOARD.items[1::2]
     ranked = model.rank(
@@ -77,7 +82,7 @@ def test_a_user_without_training_rows_is_served_from_its_history(personal: str):
 
 
 @pytest.mark.parametrize("personal", PERSONAL_MODELS)
-def test_explanations_are_items_of_the_history(personal: str):
+def test_explanations_are_items_of_the_history(personal: str) -> None:
     model = fit_named(personal)
     histories = all_histories(BOARD, model)
     picks = np.tile(np.arange(len(model.items)), (histories.users, 1))
@@ -89,7 +94,7 @@ def test_explanations_are_items_of_the_history(personal: str):
                 assert model.items[int(contributor)].as_py() in history
 
 
-def test_shapes_types_and_names(name: str):
+def test_shapes_types_and_names(name: str) -> None:
     model = fit_named(name)
     assert model.kind == MODELS[name][0].kind
     assert model.items.to_pylist() == sorted(CHECKERBOARD.items)
@@ -104,7 +109,7 @@ def test_shapes_types_and_names(name: str):
         assert queries.shape == (12, targets.shape[1]) and targets.shape[0] == 12
 
 
-def test_items_without_a_score_are_nan():
+def test_items_without_a_score_are_nan() -> None:
     in_history = all_histories(BOARD, fit_named("own_history")).matrix().toarray() > 0
     np.testing.assert_array_equal(
         np.isfinite(score_users(fit_named("own_history"), BOARD)), in_history
@@ -122,7 +127,7 @@ def test_items_without_a_score_are_nan():
     assert np.isnan(model.scores(all_histories(BOARD, model), no_promotions)).all()
 
 
-def test_items_without_a_score_are_not_ranked():
+def test_items_without_a_score_are_not_ranked() -> None:
     model = fit_named("own_history")
     histories = all_histories(BOARD, model)
     features = item_features(BOARD, model.items)
@@ -132,7 +137,7 @@ def test_items_without_a_score_are_not_ranked():
     assert (model.rank(histories, features, 8, exclude_seen=True).positions == -1).all()
 
 
-def test_blocked_and_seen_items_are_not_ranked(name: str):
+def test_blocked_and_seen_items_are_not_ranked(name: str) -> None:
     model = fit_named(name)
     blocked = np.arange(12) < 6
     histories, features = all_histories(BOARD, model), item_features(BOARD, model.items)
@@ -144,7 +149,7 @@ def test_blocked_and_seen_items_are_not_ranked(name: str):
         assert sorted(ranked[user][ranked[user] >= 0]) == np.flatnonzero(allowed[user]).tolist()
 
 
-def test_proposals_equal_rankings(name: str):
+def test_proposals_equal_rankings(name: str) -> None:
     interactions = Interactions.from_table(random_rows(30, 12, 300))
     model = fit_named(name, interactions)
     histories = all_histories(interactions, model)
@@ -165,7 +170,7 @@ def test_proposals_equal_rankings(name: str):
         assert (np.isfinite(proposed_scores).sum(axis=1) == (complete >= 0).sum(axis=1)).all()
 
 
-def test_a_users_scores_do_not_depend_on_the_batch(name: str):
+def test_a_users_scores_do_not_depend_on_the_batch(name: str) -> None:
     interactions = Interactions.from_table(random_rows(300, 60, 4000))
     model = fit_named(name, interactions)
     histories = all_histories(interactions, model)
@@ -186,7 +191,7 @@ def users_without_history(histories: Histories) -> Histories:
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
-def test_users_without_history_can_be_given_proposals(name: str, exclude_seen: bool):
+def test_users_without_history_can_be_given_proposals(name: str, exclude_seen: bool) -> None:
     model = fit_named(name)
     empty = users_without_history(all_histories(BOARD, model))
     features = item_features(BOARD, model.items)
@@ -196,7 +201,7 @@ def test_users_without_history_can_be_given_proposals(name: str, exclude_seen: b
     np.testing.assert_array_equal(is_scored, proposed.positions >= 0)
 
 
-def test_empty_picks_and_histories_have_no_explanation(name: str):
+def test_empty_picks_and_histories_have_no_explanation(name: str) -> None:
     model = fit_named(name)
     histories = all_histories(BOARD, model)
     contributors = model.explain(histories.slice_users(0, 1), np.array([[-1, -1]]))
@@ -206,10 +211,11 @@ def test_empty_picks_and_histories_have_no_explanation(name: str):
     assert not np.isinf(model.scores(empty, item_features(BOARD, model.items))).any()
 
 
-def test_a_loaded_model_scores_as_the_saved_one(name: str, tmp_path: Path):
+def test_a_loaded_model_scores_as_the_saved_one(name: str, tmp_path: Path) -> None:
     model = fit_named(name)
     model.save(tmp_path / "model")
     loaded = load(tmp_path / "model")
+    assert isinstance(loaded, TrainableRecommender)
     assert (
         type(loaded) is type(model) and loaded.name == model.name and loaded.params == model.params
     )
@@ -222,7 +228,7 @@ def test_a_loaded_model_scores_as_the_saved_one(name: str, tmp_path: Path):
     assert all(isinstance(array, np.memmap) for array in loaded.arrays.values())
 
 
-def test_a_model_of_an_unknown_kind_is_not_loaded(tmp_path: Path):
+def test_a_model_of_an_unknown_kind_is_not_loaded(tmp_path: Path) -> None:
     fit_named("popularity").save(tmp_path)
     manifest = json.loads((tmp_path / "recommender.json").read_text())
     (tmp_path / "recommender.json").write_text(json.dumps({**manifest, "kind": "oracle"}))
@@ -234,7 +240,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_equal_rows_in_any_order_give_equal_bytes(name: str, tmp_path: Path):
+def test_equal_rows_in_any_order_give_equal_bytes(name: str, tmp_path: Path) -> None:
     table = random_rows(60, 40, 900)
     shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
     fit_named(name, Interactions.from_table(table)).save(tmp_path / "a")
@@ -242,7 +248,7 @@ def test_equal_rows_in_any_order_give_equal_bytes(name: str, tmp_path: Path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_fitting_does_not_change_the_interactions(name: str):
+def test_fitting_does_not_change_the_interactions(name: str) -> None:
     """Several recommenders are fitted on the same rows."""
     interactions = Interactions.from_table(random_rows(60, 40, 900))
     before = interactions.matrix().toarray()
@@ -251,7 +257,7 @@ def test_fitting_does_not_change_the_interactions(name: str):
 
 
 @pytest.mark.parametrize("personal", ["als", "ease", "graph_filter"])
-def test_the_number_of_threads_does_not_change_a_byte(personal: str, tmp_path: Path):
+def test_the_number_of_threads_does_not_change_a_byte(personal: str, tmp_path: Path) -> None:
     """Large enough for BLAS to use several threads."""
     from threadpoolctl import threadpool_limits
 
@@ -262,23 +268,25 @@ def test_the_number_of_threads_does_not_change_a_byte(personal: str, tmp_path: P
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
-def test_the_smallest_data_is_enough(name: str, tmp_path: Path):
+def test_the_smallest_data_is_enough(name: str, tmp_path: Path) -> None:
     row = {"user_id": ["u"], "item_id": ["i"], "date": [AS_OF], "events": [2]}
     interactions = Interactions.from_table(pa.table(row))
     model = fit_named(name, interactions)
     model_scores = score_users(model, interactions)
     assert model_scores.shape == (1, 1) and not np.isinf(model_scores).any()
     model.save(tmp_path)
-    np.testing.assert_array_equal(score_users(load(tmp_path), interactions), model_scores)
+    loaded = load(tmp_path)
+    assert isinstance(loaded, TrainableRecommender)
+    np.testing.assert_array_equal(score_users(loaded, interactions), model_scores)
 
 
-def test_an_unknown_parameter_is_refused(name: str):
+def test_an_unknown_parameter_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} has no parameters factorz: it has"):
         override_params(MODELS[name][0].Params(), {"factorz": 3}, name)
 
 
 @pytest.mark.parametrize("linear", ["als", "ease"])
-def test_histories_of_another_model_are_refused(linear: str):
+def test_histories_of_another_model_are_refused(linear: str) -> None:
     model = fit_named(linear)
     histories = Histories.from_interactions(BOARD, np.arange(12), model.items[:5], AS_OF)
     with pytest.raises(ValueError, match="5 columns"):

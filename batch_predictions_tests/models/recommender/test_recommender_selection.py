@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.recommender.base import Recommender
+from batch_predictions.models.recommender.combined_evaluation import BLEND
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
@@ -19,7 +20,6 @@ from batch_predictions.models.recommender.generators.candidate_generation import
 from batch_predictions.models.recommender.ranker.two_stage import TwoStageRecommender
 from batch_predictions.models.recommender.recommender_registry import load
 from batch_predictions.models.recommender.recommender_selection import (
-    BLEND,
     COMBINED_CANDIDATES,
     FALLBACK,
     POPULARITY_BASELINES,
@@ -102,9 +102,10 @@ def noise(seed: int = 0, users: int = 60, items: int = 30) -> Interactions:
 
 
 def check_metrics(selection: Selection) -> None:
-    keys = [(row["candidate"], row["metric"]) for row in selection.metrics]
+    rows: list[dict[str, Any]] = selection.metrics
+    keys = [(row["candidate"], row["metric"]) for row in rows]
     assert len(keys) == len(set(keys))
-    for row in selection.metrics:
+    for row in rows:
         assert row["value"] is not None
         if row["lower"] is not None:
             assert row["lower"] <= row["value"] <= row["upper"]
@@ -130,7 +131,9 @@ def best_of(model: Recommender, rows: Interactions, k: int = 5) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("world", "exclude_seen"), [(cyclic_tastes, False), (followers, True)])
-def test_a_personal_pattern_is_promoted(world: Callable[[], Interactions], exclude_seen: bool):
+def test_a_personal_pattern_is_promoted(
+    world: Callable[[], Interactions], exclude_seen: bool
+) -> None:
     lines: list[str] = []
     selection = select(world(), THROUGH, trainer(exclude_seen, progress=lines.append))
     check_metrics(selection)
@@ -145,14 +148,16 @@ def test_a_personal_pattern_is_promoted(world: Callable[[], Interactions], exclu
     assert selection.model.items.equals(world().item_ids)
     by_name = ndcgs(selection)
     best = max(value for name, value in by_name.items() if name not in COMBINED_CANDIDATES)
-    gains = {r["candidate"]: r for r in selection.metrics if r["metric"] == "ndcg@10_gain"}
+    gains: dict[Any, dict[str, Any]] = {
+        r["candidate"]: r for r in selection.metrics if r["metric"] == "ndcg@10_gain"
+    }
     for name in COMBINED_CANDIDATES:
         assert gains[name]["value"] == pytest.approx(by_name[name] - best)
     assert gains["two_stage"]["lower"] > 0
     assert {"ndcg@20_gain", "recall@20_gain"} <= {row["metric"] for row in selection.metrics}
 
 
-def test_noise_is_not_promoted():
+def test_noise_is_not_promoted() -> None:
     selection = select(noise(), THROUGH, trainer(False))
     check_metrics(selection)
     assert not selection.beats_baseline and selection.candidate not in COMBINED_CANDIDATES
@@ -163,7 +168,7 @@ def test_noise_is_not_promoted():
     assert selection.candidate == max(simpler, key=lambda name: simpler[name])
 
 
-def test_a_blend_serves_where_scores_are_all_that_matters(tmp_path: Path):
+def test_a_blend_serves_where_scores_are_all_that_matters(tmp_path: Path) -> None:
     """A user takes items of its colour and popular ones: no generator sees both."""
     rng = np.random.default_rng(0)
     popular = 1 / np.arange(1, 121)
@@ -187,7 +192,7 @@ def test_a_blend_serves_where_scores_are_all_that_matters(tmp_path: Path):
     np.testing.assert_array_equal(best_of(loaded, world), best_of(selection.model, world))
 
 
-def test_rows_after_the_training_day_are_not_read():
+def test_rows_after_the_training_day_are_not_read() -> None:
     rows = cyclic_tastes()
     early = THROUGH - timedelta(days=10)
     with_later = select(rows, early, trainer(False))
@@ -204,7 +209,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_same_seed_gives_the_same_bytes(tmp_path: Path):
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     rows = cyclic_tastes()
     models = [
         select(rows, THROUGH, trainer(False, seed=3, generators=None)).model for _ in range(2)
@@ -219,18 +224,18 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path):
     np.testing.assert_array_equal(best_of(loaded, rows), best_of(models[0], rows))
 
 
-def test_trees_of_more_seeds_are_added_to_those_of_one():
+def test_trees_of_more_seeds_are_added_to_those_of_one() -> None:
     rows = cyclic_tastes()
     datasets = trainer(False).build_datasets(rows, THROUGH)
-    single, double = (
-        trainer(False, ranker_seeds=seeds).fit_ranker(datasets).ranker.trees.models
-        for seeds in (1, 2)
-    )
+    trees = [
+        trainer(False, ranker_seeds=seeds).fit_ranker(datasets).ranker.trees for seeds in (1, 2)
+    ]
+    single, double = (ranker.models for ranker in trees if ranker is not None)
     assert double[: len(single)] == single and len(double) == 2 * len(single)
     assert not {*double[len(single) :]} & {*single}
 
 
-def test_parameters_reach_their_generator():
+def test_parameters_reach_their_generator() -> None:
     overrides = {"ease": {"max_items": 12}}
     selection = select(cyclic_tastes(), THROUGH, trainer(False, generator_params=overrides))
     assert isinstance(selection.model, TwoStageRecommender)
@@ -238,7 +243,7 @@ def test_parameters_reach_their_generator():
     assert sizes["ease"] == 12 and sizes["item_neighbours"] == 60
 
 
-def test_a_users_rare_items_are_ranked_if_only_one_generator_proposes_them():
+def test_a_users_rare_items_are_ranked_if_only_one_generator_proposes_them() -> None:
     rows = cyclic_tastes()
     selection = select(rows, THROUGH, trainer(False, max_items=15))
     assert isinstance(selection.model, TwoStageRecommender)
@@ -257,14 +262,14 @@ def test_a_users_rare_items_are_ranked_if_only_one_generator_proposes_them():
     assert (histories.days_since_last[entries] >= 7).all()
 
 
-def test_for_a_hold_out_of_newest_items_windows_hide_ever_older_newest_items():
+def test_for_a_hold_out_of_newest_items_windows_hide_ever_older_newest_items() -> None:
     rows = followers()
     datasets = trainer(True, max_labelled_users=120).build_datasets(rows, THROUGH, "leave_newest")
     # 50 users a window, each of which hides the newest items that the one before left.
     assert len(datasets) == 3 and all(dataset.users for dataset in datasets)
 
 
-def test_generators_that_need_times_are_not_fitted_where_there_are_none():
+def test_generators_that_need_times_are_not_fitted_where_there_are_none() -> None:
     chosen = trainer(True, generators=("ease", "sequence_ease", "sequence_neighbours"))
     timed = cyclic_tastes(users=8)
     ensemble = chosen.fit_generators(timed, THROUGH)
@@ -276,7 +281,7 @@ def test_generators_that_need_times_are_not_fitted_where_there_are_none():
 
 
 @pytest.mark.parametrize("alone", ["als", "graph_filter", "current_neighbours"])
-def test_a_generator_that_wins_alone_serves_under_its_own_name(alone: str):
+def test_a_generator_that_wins_alone_serves_under_its_own_name(alone: str) -> None:
     """Users like items of their colour: any item similarity finds them, popularity cannot."""
     rng = np.random.default_rng(0)
     rows = [
@@ -291,7 +296,7 @@ def test_a_generator_that_wins_alone_serves_under_its_own_name(alone: str):
     assert "two_stage" not in ndcgs(selection)
 
 
-def test_an_unknown_candidate_is_refused():
+def test_an_unknown_candidate_is_refused() -> None:
     with pytest.raises(ValueError, match="svd"):
         select(cyclic_tastes(), THROUGH, trainer(False), candidates=["svd"])
 
@@ -310,7 +315,7 @@ SMALL = {
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
 @pytest.mark.parametrize("world", sorted(SMALL))
-def test_small_data_is_enough(world: str, exclude_seen: bool):
+def test_small_data_is_enough(world: str, exclude_seen: bool) -> None:
     interactions = Interactions.from_table(SMALL[world])
     config = TwoStageConfig(exclude_seen=exclude_seen, threads=1)
     selection = select(interactions, THROUGH, RankerTrainer(config))
@@ -326,7 +331,7 @@ def test_small_data_is_enough(world: str, exclude_seen: bool):
         assert ("none took anything new" in selection.why) == exclude_seen
 
 
-def test_no_interactions_are_an_error():
+def test_no_interactions_are_an_error() -> None:
     with pytest.raises(ValueError, match="no interactions up to 2019"):
         select(cyclic_tastes(), date(2019, 1, 1), trainer(False))
 
@@ -334,7 +339,7 @@ def test_no_interactions_are_an_error():
 @pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not ML.exists(), reason="MovieLens 100K is missing")
-def test_movielens_reaches_the_known_figures():
+def test_movielens_reaches_the_known_figures() -> None:
     rows = np.loadtxt(ML, skiprows=1, dtype=str, delimiter="\t")
     days = rows[:, 3].astype(np.int64).astype("datetime64[s]").astype("datetime64[D]")
     ratings = Interactions.from_table(

@@ -168,7 +168,7 @@ def test_platt_scaling_finds_the_temperature_and_the_intercepts() -> None:
     temperature, intercepts = fit_platt(scores, labels)
     assert temperature == pytest.approx(2, abs=0.1)
     np.testing.assert_allclose(intercepts, shift, atol=0.1)
-    calibrated = scores / temperature + intercepts
+    calibrated = np.asarray(scores / temperature + intercepts, np.float32)
     assert log_loss(calibrated, labels) <= log_loss(true_scores, labels) + 1e-4
     assert log_loss(calibrated, labels) < log_loss(scores / fit_temperature(scores, labels), labels)
 

@@ -40,7 +40,10 @@ def reviews(template: tuple[str, tuple[str, ...]], count: int) -> Reviews:
 
 
 def select(german: int, **changed: object) -> LanguageSelection:
-    by_language = {"en": reviews(ENGLISH, 150), "de": reviews(GERMAN, german)}
+    by_language: dict[str | None, Reviews] = {
+        "en": reviews(ENGLISH, 150),
+        "de": reviews(GERMAN, german),
+    }
     training = ModelTraining(3, 7, progress=lambda _: None)
     config = CONFIG.model_copy(update=changed)
     return select_by_language(by_language, "en", by_language["en"], training, config)

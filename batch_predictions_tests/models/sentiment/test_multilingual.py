@@ -70,7 +70,7 @@ def select(folder: Path, english: Reviews, all_reviews: Reviews) -> LanguageSele
     training = ModelTraining(
         len(CLASSES), 7, encoder=folder, options={"frozen": True}, progress=lambda _: None
     )
-    by_language = {"en": english, "fr": reviews(SPARE)}
+    by_language: dict[str | None, Reviews] = {"en": english, "fr": reviews(SPARE)}
     return select_by_language(by_language, "en", all_reviews, training, config)
 
 

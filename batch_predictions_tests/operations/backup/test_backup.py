@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from typer.testing import CliRunner
@@ -164,9 +165,14 @@ def test_equal_files_are_kept_once_and_old_backups_removed(
 ) -> None:
     home = world.settings.home
     first = create_backup(home, pool, "a")
-    read: list[Path] = []
+    read: list[str] = []
     add = pool.add
-    monkeypatch.setattr(pool, "add", lambda source: read.append(source.name) or add(source))
+
+    def record(source: BinaryIO) -> tuple[str, int]:
+        read.append(source.name)
+        return add(source)
+
+    monkeypatch.setattr(pool, "add", record)
     second = create_backup(home, pool, "b")
     # SQLite changes its files without changing their times.
     assert {Path(name).name for name in map(str, read)} == {"copy"}

@@ -15,9 +15,8 @@ from batch_predictions.core import process_records
 from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.operations.costs.collect import collect_costs
 from batch_predictions.operations.costs.cost_report import cost_per_million, plot_costs, sum_costs
-from batch_predictions.operations.costs.usage import Usage, peak_mib, reset_peak
+from batch_predictions.operations.costs.usage import FOLDER, StepCost, Usage, peak_mib, reset_peak
 from batch_predictions.orchestration import instance as home_instance
-from batch_predictions.orchestration.cost_handler import FOLDER, StepCost
 from batch_predictions.settings import CostsSettings, Settings
 from batch_predictions.warehouse import Warehouse, as_date
 
@@ -31,7 +30,7 @@ def made(rows: int) -> dg.MaterializeResult[None]:
 
 
 @dg.asset(key_prefix="predictions", partitions_def=DAYS)
-def lists(context) -> dg.MaterializeResult:  # type: ignore[no-untyped-def, type-arg]
+def lists(context) -> dg.MaterializeResult:  # type: ignore[no-untyped-def]
     """Uses CPU and memory."""
     block = bytearray(os.urandom(1024) * (BYTES // 1024))
     sum(block[:: 1 << 6])

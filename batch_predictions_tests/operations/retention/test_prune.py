@@ -94,7 +94,7 @@ def test_dagster_shows_partitions_and_checks_as_before(
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[check],
     )
-    def checked() -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def checked() -> dg.MaterializeResult:
         return dg.MaterializeResult(
             check_results=[dg.AssetCheckResult(check_name="adds_up", passed=True)]
         )

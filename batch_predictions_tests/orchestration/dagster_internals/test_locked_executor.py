@@ -68,8 +68,8 @@ def execute(
     wait_minutes: float = 0.0,
 ) -> tuple[bool, str]:
     """Whether a job succeeded, and the messages of its events."""
-    args = (str(home), executor, work, wait_minutes)
-    reconstructable = dg.build_reconstructable_job(__name__, "job", reconstructable_args=args)
+    kwargs = {"home": str(home), "executor": executor, "work": work, "wait_minutes": wait_minutes}
+    reconstructable = dg.build_reconstructable_job(__name__, "job", reconstructable_kwargs=kwargs)
     with dg.execute_job(reconstructable, instance=instance, raise_on_error=False) as result:
         process_records.unregister(processes_folder(Path(home)), result.run_id)
         log = "\n".join(

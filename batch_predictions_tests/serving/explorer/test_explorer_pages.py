@@ -132,9 +132,9 @@ def test_an_unknown_user_has_the_fallback_and_a_form(client: Client) -> None:
     assert '<option value="35-44">' in page and '<option value="Berlin">' in page
     assert '<option value="unknown">' not in page
     given = {"age_bracket": "29", "gender": "", "location": " Berlin "}
-    text = text_of(client, "/users/nobody", **given)
+    text = text_of(client, "/users/nobody", 200, **given)
     assert "popular with people of age bracket 25-34, location Berlin" in text
-    page = client.get("/explorer/users/nobody", **given).body.decode()
+    page = client.get("/explorer/users/nobody", None, **given).body.decode()
     assert 'value="29"' in page
     assert "Age bracket 25-34 Gender F Location Berlin" in text_of(client, "/users/ann")
 
@@ -276,7 +276,7 @@ def test_what_users_and_shops_write_is_escaped(tmp_path: Path) -> None:
         assert HOSTILE in text_of(client, "/users/u2") and HOSTILE in text_of(client, "/items/a1")
         assert HOSTILE in text_of(client, f"/items/{address}", 404)
         given = dict.fromkeys(("age_bracket", "gender", "location"), HOSTILE)
-        text_of(client, "/users/nobody", **given)
+        text_of(client, "/users/nobody", 200, **given)
         assert HOSTILE in text_of(client, "/search", q=f"x{HOSTILE}")
         reply = client.get("/explorer/search", q=HOSTILE)
         assert reply.headers["location"] == f"/explorer/users/{address}"
@@ -306,9 +306,7 @@ def test_every_page_is_of_one_release(tmp_path: Path, monkeypatch: pytest.Monkey
 
         return read
 
-    monkeypatch.setattr(
-        explorer_pages, "read_choices", publishing_first(explorer_pages.read_choices)
-    )
+    monkeypatch.setattr(explorer_pages, "read_choices", publishing_first(reads.read_choices))
     monkeypatch.setattr(reads, "read_titles", publishing_first(reads.read_titles))
     with running_service(shop.settings) as client:
         for n, path in enumerate(("/users/nobody", "", "/users/nobody", "")):

@@ -115,7 +115,7 @@ def test_what_changes_something_needs_another_scope_than_what_reads() -> None:
 def test_a_key_may_have_several_scopes() -> None:
     access = AccessControl({"read": [READ], "write": [READ]})
     for scope in ("read", "write"):
-        assert access.identify(scope, {b"x-api-key": READ.encode()})  # type: ignore[arg-type]
+        assert access.identify(scope, {b"x-api-key": READ.encode()})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batch_predictions.serving.http.page_tokens import PagePosition, decode_token, encode_token
 from batch_predictions.serving.http.problems import ProblemError
 
-TEXTS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 VALUES = st.one_of(TEXTS, st.integers(-(2**53), 2**53))
 PARAMETERS = st.dictionaries(TEXTS, st.one_of(TEXTS, st.booleans(), st.none()), max_size=3)
 

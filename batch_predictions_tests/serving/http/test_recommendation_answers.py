@@ -139,7 +139,7 @@ def test_the_service_answers_as_the_lookup_does(world: ServingWorld) -> None:
     with running_service(world.settings) as client, Lookup(world.settings) as lookup:
         for user in ("u0", "ann", "bob", "nobody"):
             for attributes in ({}, {"age_bracket": "37"}, {"gender": "F", "location": "Berlin"}):
-                expected = lookup.recommendations(user, k=3, **attributes)  # type: ignore[arg-type]
+                expected = lookup.recommendations(user, k=3, **attributes)
                 answer = client.list_of(user, k=3, **attributes)
                 for key in ("source", "segment", "model_version", "release_id", "as_of"):
                     assert answer[key] == expected[key], (user, attributes, key)

@@ -202,11 +202,12 @@ def test_several_lookups_of_one_answer_are_of_one_snapshot(
     publish_all(world)
     opened = []
     original = ReadStore.snapshot
-    monkeypatch.setattr(
-        ReadStore,
-        "snapshot",
-        lambda self, release_id=None: opened.append(1) or original(self, release_id),
-    )
+
+    def count(store: ReadStore, release_id: str | None = None) -> Any:
+        opened.append(1)
+        return original(store, release_id)
+
+    monkeypatch.setattr(ReadStore, "snapshot", count)
     with Lookup(world.settings) as lookup:
         answer = item_sentiment(lookup, "a1")
     assert len(answer["aspects"]) == 2 and len(answer["examples"]) == 1
@@ -264,7 +265,7 @@ def test_a_service_without_a_release_says_once_what_to_do(
         return query(None, served[-1])
 
     source = SimpleNamespace(read=read)
-    watcher = ReleaseWatcher(source, lambda served: CurrentRelease(served, ZoneInfo("UTC"), 0, 0))  # type: ignore[arg-type]
+    watcher = ReleaseWatcher(source, lambda served: CurrentRelease(served, ZoneInfo("UTC"), 0, 0))
 
     def warnings() -> list[str]:
         return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -317,7 +318,7 @@ def test_the_memory_of_a_replaced_release_is_freed_by_the_next_refresh() -> None
     served = ServedRelease("a", DAY, 1, {})
     source = SimpleNamespace(read=lambda query: query(None, served))
     zone = ZoneInfo("UTC")
-    watcher = ReleaseWatcher(source, lambda served: CurrentRelease(served, zone, 8_000, 0))  # type: ignore[arg-type]
+    watcher = ReleaseWatcher(source, lambda served: CurrentRelease(served, zone, 8_000, 0))
     watcher.refresh()
     first = watcher.require()
     first.answers.put("path", "answer", 10)

@@ -147,7 +147,7 @@ def test_an_unchanged_publish_makes_no_rows(
     world: ServingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    make = publishing.draft_context
+    make = context_tables.draft_context
 
     def count(*arguments: Any) -> Any:
         made.append(1)
@@ -296,8 +296,8 @@ def test_a_release_file_has_them(world: ServingWorld, tmp_path: Path) -> None:
     ):
         filed = Lookup(files)
         for table, key in (("user_history", {"user_id": "u1"}), ("review_quotes", {})):
-            rows = stored.rows(table, **key)
-            assert rows and filed.rows(table, **key) == rows
+            rows = stored.rows(table, limit=None, **key)
+            assert rows and filed.rows(table, limit=None, **key) == rows
 
 
 def test_they_are_erased_with_their_user(world: ServingWorld, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions.core.database import StoreError
+from batch_predictions.core.read_only import StoreError
 from batch_predictions.serving.lookup import Lookup, NotPublishedError
 from batch_predictions.serving.release.release_records import rollback
 from batch_predictions.serving.store.pointer import NoReleaseError, ReleaseError

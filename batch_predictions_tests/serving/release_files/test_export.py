@@ -35,6 +35,7 @@ def test_a_file_has_the_rows_of_the_release_and_its_manifest_says_so(
     add_sign_ups(world.store, [{"user_id": "new", "gender": "F", "signed_up_on": "2024-03-04"}])
     export = export_current(world.settings, tmp_path / "files")
     manifest = read_manifest(tmp_path / "files" / export.manifest.name)
+    assert isinstance(export.path, Path)
     verify_bytes(export.path, manifest)
     assert manifest.tables["recommendations"].rows == 12
     assert manifest.tables["item_sentiments"].as_of == dt.date(2024, 2, 26)
@@ -64,6 +65,7 @@ def test_rows_are_in_key_order_and_only_of_the_release(world: ServingWorld, tmp_
     world.release(DAY, "a")
     world.release(DAY + dt.timedelta(days=1), "b")
     path = export_current(world.settings, tmp_path / "files").path
+    assert isinstance(path, Path)
     file = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
     rows = file.execute("select release_id, user_id, rank from recommendations").fetchall()
     file.close()

@@ -34,6 +34,7 @@ from batch_predictions.serving.release_files import export as exporting
 from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.release_files.folder import list_manifests, read_manifest
 from batch_predictions.serving.release_files.release_source import ReleaseFiles
+from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
 KEEP = 3
@@ -123,7 +124,7 @@ class ReleaseMachine(RuleBasedStateMachine):
             if not self.model[release_id].is_withdrawn
         ]
         if not older:
-            with pytest.raises(publishing.ReleaseError):
+            with pytest.raises(ReleaseError):
                 rollback(self.world.store)
             return
         rollback(self.world.store)
@@ -229,7 +230,7 @@ class ReleaseMachine(RuleBasedStateMachine):
             patch.setattr(publishing, "_serve", serve_after_another)
             try:
                 release = self.world.publish(dates[0], keep=KEEP)
-            except publishing.ReleaseError:
+            except ReleaseError:
                 # The other publisher has removed it, as the oldest of more than are kept.
                 assert self.model[self.current or ""].day > day
             else:

@@ -12,6 +12,7 @@ import pytest
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.context_tables import ContextChoice
 from batch_predictions.serving.release_files import parquet_export
+from batch_predictions.serving.release_files.export import BATCH_ROWS
 from batch_predictions.serving.release_files.parquet_export import (
     MANIFEST_NAME,
     ParquetExport,
@@ -31,7 +32,7 @@ def export(world: ServingWorld, folder: Path, keep: int = 2) -> ParquetExport:
 def test_the_files_have_the_rows_of_the_release(
     world: ServingWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet_export, "GROUP_ROWS", parquet_export.BATCH_ROWS)
+    monkeypatch.setattr(parquet_export, "GROUP_ROWS", BATCH_ROWS)
     world.predict()
     world.warehouse.replace_partition(
         INTERACTIONS,
@@ -49,7 +50,7 @@ def test_the_files_have_the_rows_of_the_release(
     with Lookup(world.settings) as lookup:
         for name in ("recommendations", "demographic_recommendations", "user_history"):
             path = Path(exported.path) / manifest.tables[name].file
-            rows = duckdb.sql(f"from '{path}'").to_arrow_table().to_pylist()
+            rows = duckdb.connect().sql(f"from '{path}'").to_arrow_table().to_pylist()
             expected = lookup.rows(name)
             assert len(rows) == manifest.tables[name].rows == len(expected) > 0
             for row in rows:

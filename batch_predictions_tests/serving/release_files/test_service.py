@@ -136,6 +136,7 @@ def test_readiness_and_metrics_say_what_is_refused(shop: ServingWorld, tmp_path:
         world.release(DAY + dt.timedelta(days=1), "b")
         exporting = tmp_path / "exporting"
         export = export_current(world.settings, exporting)
+        assert isinstance(export.path, Path)
         half = export.path.read_bytes()[:8192]
         (folder / export.path.name.replace("1000", "2000")).write_bytes(half)
         manifest = export.manifest.model_copy(

@@ -154,7 +154,7 @@ def test_households_products_and_campaigns(tmp_path: Path) -> None:
 def test_weeks_of_promotions_run_from_monday_to_sunday() -> None:
     """Purchases have the number of the week and the timestamp."""
     source = CompleteJourneySource(SourceSettings(), None)
-    days = duckdb.sql(
+    days = duckdb.execute(
         "select week, min(day) as first, max(day) as last from (select week, "
         "(transaction_timestamp at time zone 'UTC' at time zone 'America/New_York')::DATE as day "
         f"from read_parquet('{source.folder / 'transactions.parquet'}')) group by all order by 1"
@@ -207,7 +207,7 @@ def test_of_two_rows_with_one_key_the_fuller_is_taken_and_completed(tmp_path: Pa
     home = initialise(tmp_path, original_dates=True)
     assert isinstance(home.source, CompleteJourneySource)
     home.source.folder = tmp_path
-    duckdb.sql(
+    duckdb.connect().sql(
         "from (values (1, 9, '0', 'D', 2), (1, 9, '7', 'D', 2), (2, 9, '3', '0', 2), "
         "(2, 9, '0', 'A', 2), (3, 9, '0', '0', 2), (4, 9, '5', '0', 3), (1, 8, '0', 'C', 2)) "
         "t(product_id, store_id, display_location, mailer_location, week)"

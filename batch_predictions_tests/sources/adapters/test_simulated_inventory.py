@@ -19,7 +19,7 @@ PURCHASES = f"""
 
 
 def stock(days: list[str], purchases: str = PURCHASES) -> dict[tuple[str, str], tuple[float, ...]]:
-    rows = duckdb.sql(inventory_sql(purchases, days)).fetchall()
+    rows = duckdb.execute(inventory_sql(purchases, days)).fetchall()
     return {(str(row[0]), row[1]): row[2:4] for row in rows}
 
 
@@ -27,7 +27,7 @@ def test_stock_falls_by_what_is_sold_between_deliveries() -> None:
     levels = stock(DAYS[50:64])
     sold = {
         (str(date), str(item)): quantity
-        for date, item, quantity in duckdb.sql(PURCHASES).fetchall()
+        for date, item, quantity in duckdb.execute(PURCHASES).fetchall()
     }
     for item in map(str, range(1, 6)):
         deliveries = 0

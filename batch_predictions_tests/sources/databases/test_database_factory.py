@@ -6,6 +6,7 @@ import datetime as dt
 import importlib.util
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ TODAY = dt.date(2024, 1, 20)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses before further tries, which take no time."""
     seconds: list[float] = []
-    monkeypatch.setattr(database_factory.time, "sleep", seconds.append)
+    monkeypatch.setattr(time, "sleep", seconds.append)
     return seconds
 
 
@@ -307,7 +308,7 @@ def test_a_missing_driver_or_file_is_named(
     def without_adbc(name: str, package: str | None = None) -> Any:
         return None if name.startswith("adbc") else find_spec(name, package)
 
-    monkeypatch.setattr(database_factory.importlib.util, "find_spec", without_adbc)
+    monkeypatch.setattr(importlib.util, "find_spec", without_adbc)
     settings = SourceSettings.model_validate(
         {"kind": "sql", "tables": {"interactions": "t"}, **options}
     )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.files import mapped_groups
+from batch_predictions.sources.files.formats import read_files
 from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
@@ -40,7 +41,6 @@ def ingest_due(shop: SourceFolder) -> list[str]:
 def read_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are read from now on."""
     names: list[str] = []
-    read_files = mapped_groups.read_files
 
     def record(db: Any, folder: Path, paths: Any, *arguments: Any) -> Any:
         names.extend(path.name for path in paths)

@@ -24,12 +24,8 @@ from batch_predictions.sources.posted_rows.posted_schema import (
 )
 from batch_predictions.sources.posted_rows.reader import PostedRows
 from batch_predictions.tables import FEEDBACK, USERS
-from batch_predictions_tests.sources.posted_rows.test_posted_rows import (
-    FIRST_DAY,
-    LAST,
-    PostedWorld,
-)
-from batch_predictions_tests.worlds.source_folders import total_counts
+from batch_predictions_tests.sources.posted_rows.test_posted_rows import LAST, PostedWorld
+from batch_predictions_tests.worlds.source_folders import FIRST_DAY, total_counts
 
 KEPT_DAYS = 5
 

@@ -143,9 +143,12 @@ def test_the_days_of_a_home_are_looked_at_by_few_connections(
     world.post_events(a="2024-01-02 12:00:00", b="2024-01-09 12:00:00", c="2024-01-09 13:00:00")
     connections: list[None] = []
     connect = PostedRows._engine
-    monkeypatch.setattr(
-        PostedRows, "_engine", lambda self: connections.append(None) or connect(self)
-    )
+
+    def count(rows: PostedRows) -> Any:
+        connections.append(None)
+        return connect(rows)
+
+    monkeypatch.setattr(PostedRows, "_engine", count)
     source = FeedbackSource.of(world.source)
     assert source.day_fingerprints(FEEDBACK, day_keys(3)).keys() == {*day_keys(3)}
     few = len(connections)

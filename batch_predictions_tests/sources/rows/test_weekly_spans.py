@@ -97,14 +97,14 @@ def test_an_invalid_row_belongs_to_its_readable_week_or_the_newest_of_the_file(
 
 def test_a_column_week_decides_the_week(tmp_path: Path) -> None:
     names = "week,sku,starts_on,ends_on\n"
-    rows = (
+    lines = (
         "2024-01-10,whole,,\n"
         "2024-01-08,days,2024-01-09,2024-01-16\n"
         "2024-01-01,elsewhere,2024-01-09,2024-01-16\n"
         "2024-01-08,bad,noon,\n"
         "W2,unread,,\n"
     )
-    shop = promotion_folder(tmp_path, rows, names)
+    shop = promotion_folder(tmp_path, lines, names)
     assert total_counts(shop.ingest(CALENDAR, WEEKS)) == (5, 2, 3)
     rows = shop.rows("select item_id, location, starts_on, ends_on from raw.promotion_calendar")
     assert [tuple(row.values()) for row in rows] == [
@@ -166,7 +166,7 @@ def test_a_promotion_without_an_end_is_read_only_for_the_ingested_weeks(tmp_path
 
 def test_types_of_parquet_are_converted(tmp_path: Path) -> None:
     shop = SourceFolder(tmp_path).write("interactions.csv", HEADER)
-    duckdb.sql(
+    duckdb.connect().sql(
         "select 7 as product_id, 3 as store_id, DATE '2024-01-05' as start_date, "
         "DATE '2024-01-08' as end_date, 2 as display, false as mailer"
     ).write_parquet(str(shop.folder / "promotion_calendar.parquet"))

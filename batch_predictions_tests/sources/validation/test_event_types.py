@@ -78,8 +78,8 @@ def test_contradictions_are_refused(events: Any, options: Any, message: str) -> 
 def test_values_are_matched_in_any_case_and_others_stay() -> None:
     names = event_types(SHOP).name_sql("value")
     values = ["ORDER", " sale", "cart", "refund", "Wishlist", "it's"]
-    rows = duckdb.sql(
-        f"select {names} from (select unnest($values) as value)", params={"values": values}
+    rows = duckdb.execute(
+        f"select {names} from (select unnest($values) as value)", {"values": values}
     ).fetchall()
     expected = ["purchase", "purchase", "cart", "return", "Wishlist", "it's"]
     assert [row[0] for row in rows] == expected

@@ -78,7 +78,10 @@ def test_a_number_written_in_a_format_is_read_back(
     example: str, number: Decimal, currency: str
 ) -> None:
     number_format = NumberFormat.parse("setting", example)
-    marks = {",": number_format.thousands[:1], ".": number_format.decimal}
+    marks: dict[str, str | int | None] = {
+        ",": number_format.thousands[:1],
+        ".": number_format.decimal,
+    }
     text = f"{abs(number):,.2f}".translate(str.maketrans(marks))
     text = f"{'-' if number < 0 else ''}{currency}{text}"
     assert Decimal(read_number(example, text) or "nan") == number

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.data.histories import TRAITS, Histories, spans
+from batch_predictions.models.recommender.data.histories import Histories, spans
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.staged_histories import (
     IdLookup,
     StagedItems,
     read_histories,
 )
+from batch_predictions.tables import TRAITS
 
 AS_OF = date(2024, 3, 31)
 ITEMS = pa.array(["x", "y", "z"])
@@ -68,7 +70,7 @@ ANN = [(0, 0, 2, 1.0), (0, 0, 4, 2.0), (0, 0, 10, 3.0), (0, 1, 4, 1.0)]
 BOB = (1, 2, 0, 1.0)
 
 
-def test_rows_are_ordered_without_other_items_and_later_days():
+def test_rows_are_ordered_without_other_items_and_later_days() -> None:
     histories = make_histories()
     assert (histories.users, histories.width) == (3, 3)
     assert rows_of(histories) == [*ANN, BOB]
@@ -79,14 +81,14 @@ def test_rows_are_ordered_without_other_items_and_later_days():
     ]
 
 
-def test_users_are_in_the_order_of_the_argument():
+def test_users_are_in_the_order_of_the_argument() -> None:
     histories = make_histories(2, 1, 0)
     assert rows_of(histories) == [BOB, *((2, *row[1:]) for row in ANN)]
     assert [row["location"] for row in traits_of(histories)] == ["here", None, "there"]
     assert make_histories(1, traits=None).traits is None
 
 
-def test_staged_rows_give_the_same_as_interactions():
+def test_staged_rows_give_the_same_as_interactions() -> None:
     lists: dict[str, list[list[tuple[str, int, float]]]] = {}
     for user, item, age, events in reversed(ROWS):
         if age >= 0:
@@ -117,7 +119,9 @@ def test_staged_rows_give_the_same_as_interactions():
     assert rows_of(read_histories(batch.slice(1), LOOKUP)) == [(0, *BOB[1:])]
 
 
-def staged_batch(items: list[list[str] | None], ages: list[list[int] | None]) -> pa.RecordBatch:
+def staged_batch(
+    items: Sequence[Sequence[str | None] | None], ages: list[list[int] | None]
+) -> pa.RecordBatch:
     return pa.record_batch(
         {
             "item_ids": pa.array(items, pa.list_(pa.string())),
@@ -128,13 +132,13 @@ def staged_batch(items: list[list[str] | None], ages: list[list[int] | None]) ->
     )
 
 
-def test_null_and_empty_lists_are_no_rows():
+def test_null_and_empty_lists_are_no_rows() -> None:
     histories = read_histories(staged_batch([None, [], ["y"]], [None, [], [1]]), LOOKUP)
     assert histories.users == 3 and rows_of(histories) == [(2, 1, 1, 1.0)]
     assert histories.indptr.tolist() == [0, 0, 0, 1]
 
 
-def test_a_null_list_says_that_all_rows_are_as_usual():
+def test_a_null_list_says_that_all_rows_are_as_usual() -> None:
     rows = staged_batch([["x", "y"], ["y"], ["z", "z"], None], [[1, 2], [3], [4, 5], None])
     lists = {
         "targets": pa.array([[0, 2], None, [4, None], None], pa.list_(pa.float64())),
@@ -166,7 +170,7 @@ def test_a_null_list_of_flags_means_all_items() -> None:
     assert [items.seen(row) for row in range(3)] == [{"a"}, {"b", "c"}, set()]
 
 
-def test_dictionary_encoded_ids_are_the_same():
+def test_dictionary_encoded_ids_are_the_same() -> None:
     rows = staged_batch([["x", "y", None], None, ["?", "z"]], [[1, 2, 3], None, [4, 5]])
     encoded = pa.ListArray.from_arrays(
         rows["item_ids"].offsets, rows["item_ids"].values.dictionary_encode()
@@ -176,14 +180,14 @@ def test_dictionary_encoded_ids_are_the_same():
     assert rows_of(read_histories(other.slice(1), LOOKUP)) == [(1, 2, 5, 5.0)]
 
 
-def test_lists_of_different_lengths_are_refused():
+def test_lists_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in length"):
         read_histories(staged_batch([["x"], ["y"]], [[1, 2], []]), LOOKUP)
     with pytest.raises(ValueError, match="an age is negative"):
         read_histories(staged_batch([["x"], ["y"]], [[1], [-1]]), LOOKUP)
 
 
-def test_entries_are_a_users_rows_of_one_item():
+def test_entries_are_a_users_rows_of_one_item() -> None:
     histories = make_histories()
     assert histories.entry_starts.tolist() == [0, 3, 4]
     assert histories.entry_items.tolist() == [0, 1, 2] and histories.entry_users.tolist() == [
@@ -198,7 +202,7 @@ def test_entries_are_a_users_rows_of_one_item():
     assert histories.sum_per_entry(histories.events).tolist() == [6.0, 1.0, 1.0]
 
 
-def test_events_halve_with_every_half_life():
+def test_events_halve_with_every_half_life() -> None:
     histories = make_histories()
     assert histories.decayed_events_per_entry(2.0).tolist() == [1 + 3 / 32, 0.25, 1.0]
     assert histories.decayed_events_per_entry(None).tolist() == [6.0, 1.0, 1.0]
@@ -207,13 +211,13 @@ def test_events_halve_with_every_half_life():
     assert histories.matrix().dtype == np.float32
 
 
-def test_values_are_reduced_per_user_and_empty_where_there_are_no_rows():
+def test_values_are_reduced_per_user_and_empty_where_there_are_no_rows() -> None:
     histories = make_histories()
     assert histories.reduce_per_user(histories.ages, np.minimum, -1.0).tolist() == [2.0, 0.0, -1.0]
     assert histories.reduce_per_user(histories.events, np.add, 0.0).tolist() == [7.0, 1.0, 0.0]
 
 
-def test_a_slice_of_users_equals_their_histories_alone():
+def test_a_slice_of_users_equals_their_histories_alone() -> None:
     all_users = make_histories()
     for start, stop in ((0, 1), (1, 3), (0, 3), (2, 2), (1, 9)):
         subset = all_users.slice_users(start, stop)
@@ -227,14 +231,14 @@ def test_a_slice_of_users_equals_their_histories_alone():
         assert traits_of(subset) == traits_of(all_users)[start:stop]
 
 
-def test_reindex_moves_rows_to_other_items_and_drops_the_rest():
+def test_reindex_moves_rows_to_other_items_and_drops_the_rest() -> None:
     moved = make_histories().reindex(np.array([1, -1, 4], dtype=np.int32), 6)
     assert moved.width == 6
     assert rows_of(moved) == [(0, 1, 2, 1), (0, 1, 4, 2), (0, 1, 10, 3), (1, 4, 0, 1)]
     assert traits_of(moved) == traits_of(make_histories())
 
 
-def test_last_active_days_are_counted_from_each_users_newest_row():
+def test_last_active_days_are_counted_from_each_users_newest_row() -> None:
     histories = make_histories()
     assert rows_of(histories.last_active_days(1)) == [ANN[0], BOB]
     assert rows_of(histories.last_active_days(2)) == [ANN[0], BOB]
@@ -242,7 +246,7 @@ def test_last_active_days_are_counted_from_each_users_newest_row():
     assert rows_of(histories.last_active_days(9)) == rows_of(histories)
 
 
-def test_no_users_and_no_rows_give_empty_results():
+def test_no_users_and_no_rows_give_empty_results() -> None:
     no_users, no_rows = make_histories().slice_users(0, 0), make_histories(2)
     for histories in (no_users, no_rows):
         assert (
@@ -256,12 +260,12 @@ def test_no_users_and_no_rows_give_empty_results():
         assert rows_of(histories.last_active_days(4)) == []
 
 
-def test_positions_in_and_spans():
+def test_positions_in_and_spans() -> None:
     assert positions_in(pa.array(["z", "?", "x", None]), ITEMS).tolist() == [2, -1, 0, -1]
     assert spans(5, 2) == [(0, 2), (2, 4), (4, 5)] and spans(0, 2) == []
 
 
-def test_recency_rank_is_by_age_then_by_time_of_day():
+def test_recency_rank_is_by_age_then_by_time_of_day() -> None:
     rows = pa.table(
         {
             "user_id": ["ann"] * 4 + ["bob"],
@@ -287,7 +291,7 @@ def test_recency_rank_is_by_age_then_by_time_of_day():
         read_histories(short, LOOKUP)
 
 
-def test_ratings_stay_with_their_rows_and_filter_them():
+def test_ratings_stay_with_their_rows_and_filter_them() -> None:
     rows = pa.table(
         {
             "user_id": ["ann"] * 3 + ["bob"],
@@ -307,7 +311,8 @@ def test_ratings_stay_with_their_rows_and_filter_them():
     np.testing.assert_array_equal(computed.ratings, [1, np.nan, 5, 4])
     liked = computed.rated_above(3.5)
     assert liked.items.tolist() == [2, 0] and liked.user_index.tolist() == [0, 1]
-    assert liked.slice_users(1, 2).ratings.tolist() == [4]
+    ratings = liked.slice_users(1, 2).ratings
+    assert ratings is not None and ratings.tolist() == [4]
     assert len(computed.rated_above(-np.inf).items) == 3
     unrated = Histories.from_interactions(
         Interactions.from_table(unrated_rows), np.array([0, 1]), ITEMS, AS_OF
@@ -322,7 +327,7 @@ def test_ratings_stay_with_their_rows_and_filter_them():
     np.testing.assert_array_equal(read.ratings, [1, np.nan, 5])
 
 
-def test_a_matrix_can_be_changed_in_place_and_the_histories_stay_as_they_are():
+def test_a_matrix_can_be_changed_in_place_and_the_histories_stay_as_they_are() -> None:
     histories = make_histories()
     before = histories.entry_items.tolist(), histories.indptr.tolist()
     changed = histories.to_csr(np.arange(len(histories.entry_items)) == 1)

@@ -22,7 +22,7 @@ TABLE = pa.table(
 )
 
 
-def test_ids_are_sorted_and_events_summed():
+def test_ids_are_sorted_and_events_summed() -> None:
     interactions = Interactions.from_table(TABLE)
     assert interactions.user_ids.to_pylist() == ["a", "b"]
     assert interactions.item_ids.to_pylist() == ["x", "y"]
@@ -30,7 +30,7 @@ def test_ids_are_sorted_and_events_summed():
     assert interactions.matrix().dtype == np.float32
 
 
-def test_up_to_and_after_part_the_rows_and_keep_only_their_ids():
+def test_up_to_and_after_part_the_rows_and_keep_only_their_ids() -> None:
     interactions = Interactions.from_table(TABLE)
     early, late = interactions.up_to(date(2024, 1, 2)), interactions.after(date(2024, 1, 2))
     assert (len(early), len(late)) == (2, 2)
@@ -40,7 +40,7 @@ def test_up_to_and_after_part_the_rows_and_keep_only_their_ids():
     assert not early.has_single_date and late.has_single_date
 
 
-def test_weights_halve_with_age_and_do_not_grow_in_the_future():
+def test_weights_halve_with_age_and_do_not_grow_in_the_future() -> None:
     weights = Interactions.from_table(TABLE).recency_weights(1.0, date(2024, 1, 2))
     assert sorted(weights) == [0.5, 1.0, 1.0, 1.0]
 
@@ -53,12 +53,12 @@ def test_weights_halve_with_age_and_do_not_grow_in_the_future():
         (TABLE.set_column(3, "events", pa.array([1, 0, 1, 1])), "positive"),
     ],
 )
-def test_rows_that_break_the_contract_are_refused(table: pa.Table, message: str):
+def test_rows_that_break_the_contract_are_refused(table: pa.Table, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Interactions.from_table(table)
 
 
-def test_no_rows_are_fine():
+def test_no_rows_are_fine() -> None:
     empty = Interactions.from_table(TABLE.slice(0, 0))
     assert len(empty) == 0 and empty.matrix().shape == (0, 0) and not empty.has_single_date
 
@@ -74,7 +74,7 @@ def staged(ids: pa.Array, counts: pa.Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({**columns, **dict.fromkeys(TRAITS, unknown)})
 
 
-def test_histories_drop_unknown_items():
+def test_histories_drop_unknown_items() -> None:
     items = pa.array(["x", "y", "z"])
     ids = pa.array([["y", "?", "y"], None, [], ["z", None, "x"]], pa.list_(pa.string()))
     counts = pa.array([[1, 9, 2], None, [], [None, 1, 4]], pa.list_(pa.int64()))
@@ -85,6 +85,6 @@ def test_histories_drop_unknown_items():
     assert part.matrix().toarray().tolist() == expected[2:]
 
 
-def test_lists_of_different_length_are_refused():
+def test_lists_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="differ"):
         read_histories(staged(pa.array([["x"]]), pa.array([[1, 2]])), IdLookup.of(pa.array(["x"])))

@@ -42,7 +42,7 @@ def item_features(
     )
 
 
-def test_stats_are_of_the_rows_up_to_the_day():
+def test_stats_are_of_the_rows_up_to_the_day() -> None:
     stats = item_features().stats
     assert set(stats) == set(ITEM_STATS)
     assert stats["events"].tolist() == [4.0, 0.0, 7.0]
@@ -50,7 +50,7 @@ def test_stats_are_of_the_rows_up_to_the_day():
     assert stats["days_since_first"].tolist() == [14.0, -1.0, 28.0]
 
 
-def test_decayed_events_halve_with_every_half_life():
+def test_decayed_events_halve_with_every_half_life() -> None:
     stats = item_features().stats
     # new: 1 today, 3 at 14 days; old: 3 at 14 days, 4 at 28.
     assert stats["decayed_events_14"] == pytest.approx([1 + 3 / 2, 0, 3 / 2 + 4 / 4])
@@ -59,14 +59,14 @@ def test_decayed_events_halve_with_every_half_life():
     assert stats["decayed_events_30"] == pytest.approx([1 + 3 * half, 0, 3 * half + 4 * half**2])
 
 
-def test_returning_events_are_of_users_with_an_earlier_day():
+def test_returning_events_are_of_users_with_an_earlier_day() -> None:
     stats = item_features().stats
     # Ann returned on two days; bob has only his first day.
     assert stats["returning_events_14"] == pytest.approx([1, 0, 2 / 2])
     assert stats["returning_events_30"] == pytest.approx([1, 0, 2 * 0.5 ** (14 / 30)])
 
 
-def test_first_time_events_are_of_returning_users_only():
+def test_first_time_events_are_of_returning_users_only() -> None:
     stats = item_features().stats
     # On ann's later days only `new` was new to her; bob has only his first day.
     assert stats["first_time_events_14"] == pytest.approx([1, 0, 0])
@@ -85,7 +85,7 @@ OLD_IS_PROMOTED = pa.table(
 )
 
 
-def test_rows_of_one_user_item_and_day_are_added():
+def test_rows_of_one_user_item_and_day_are_added() -> None:
     whole = [*ROWS, ("cat", "none", 0, 4)]
     in_halves = [(*row[:3], row[3] / 2) for row in whole for _ in range(2)]
     expected = item_features(rows=whole).stats
@@ -94,7 +94,7 @@ def test_rows_of_one_user_item_and_day_are_added():
         np.testing.assert_allclose(values, expected[name], rtol=1e-12, err_msg=name)
 
 
-def test_take_keeps_stats_and_promotions():
+def test_take_keeps_stats_and_promotions() -> None:
     taken = item_features(ITEMS, metadata(), OLD_IS_PROMOTED).take(np.array([2, 0]))
     assert taken.items.to_pylist() == ["old", "new"]
     assert taken.stats["events"].tolist() == [7.0, 4.0] and not taken.metadata.tags
@@ -104,12 +104,12 @@ def test_take_keeps_stats_and_promotions():
     ]
 
 
-def test_shares_sum_to_one_or_are_zero():
+def test_shares_sum_to_one_or_are_zero() -> None:
     assert item_features().share("events") == pytest.approx([4 / 11, 0, 7 / 11])
     assert item_features(pa.array(["none"])).share("events").tolist() == [0.0]
 
 
-def test_reindex_gives_the_same_values_for_other_items():
+def test_reindex_gives_the_same_values_for_other_items() -> None:
     described = ItemMetadata.from_table(
         pa.table({"item_id": ["old", "new"], "price": [2.0, 1.0], "kind": ["a", "b"]}), ITEMS
     )
@@ -141,7 +141,7 @@ def metadata() -> ItemMetadata:
     return ItemMetadata.from_table(table, ITEMS)
 
 
-def test_texts_are_tags_whose_rows_sum_to_one():
+def test_texts_are_tags_whose_rows_sum_to_one() -> None:
     item_metadata = metadata()
     assert set(item_metadata.tags) == {"genres", "brand"}
     # fun, war; only tags that the items have are known.
@@ -149,14 +149,14 @@ def test_texts_are_tags_whose_rows_sum_to_one():
     assert item_metadata.tags["brand"].toarray().tolist() == [[1], [0], [0]]
 
 
-def test_numbers_stay_numbers_also_where_they_are_written_as_text():
+def test_numbers_stay_numbers_also_where_they_are_written_as_text() -> None:
     item_metadata = metadata()
     assert set(item_metadata.numbers) == {"price", "year"}
     np.testing.assert_array_equal(item_metadata.numbers["price"], [np.nan, np.nan, 2.0])
     np.testing.assert_array_equal(item_metadata.numbers["year"], [2001.0, np.nan, 1999.0])
 
 
-def test_metadata_of_other_items_is_unknown():
+def test_metadata_of_other_items_is_unknown() -> None:
     moved = metadata().reindex(pa.array(["old", "stranger"]))
     assert moved.tags["genres"].toarray().tolist() == [[0.5, 0.5], [0, 0]]
     np.testing.assert_array_equal(moved.numbers["year"], [1999.0, np.nan])
@@ -176,7 +176,7 @@ CALENDAR = pa.table(
 )
 
 
-def test_promotions_are_shares_of_the_shops_that_have_any():
+def test_promotions_are_shares_of_the_shops_that_have_any() -> None:
     promotions = ItemPromotions.from_table(CALENDAR, ITEMS)
     assert promotions is not None
     assert promotions.shops.to_pylist() == ["s1", "s2", "s3"]
@@ -190,7 +190,7 @@ def test_promotions_are_shares_of_the_shops_that_have_any():
     assert taken.by_shop["mailer"].toarray().tolist() == [[0, 0], [1, 0], [0, 0]]
 
 
-def test_a_later_week_has_its_own_placements():
+def test_a_later_week_has_its_own_placements() -> None:
     later = CALENDAR.slice(1, 2).set_column(0, "weeks_ahead", pa.array([3, 3]))
     later = later.set_column(5, "tomorrow", pa.array([False, False]))
     promotions = ItemPromotions.from_table(pa.concat_tables([CALENDAR, later]), ITEMS)
@@ -205,7 +205,7 @@ def test_a_later_week_has_its_own_placements():
     assert not alone.shares["display"].any() and not alone.is_promoted_tomorrow.any()
 
 
-def test_an_empty_calendar_is_no_promotions():
+def test_an_empty_calendar_is_no_promotions() -> None:
     assert ItemPromotions.from_table(CALENDAR.slice(0, 0), ITEMS) is None
     assert (
         item_features(promotions=CALENDAR.slice(0, 0)).promotions is None

@@ -24,7 +24,7 @@ from batch_predictions_tests.worlds.holdouts import (
 )
 
 
-def test_rows_of_one_date_are_split_by_user_and_the_result_says_so():
+def test_rows_of_one_date_are_split_by_user_and_the_result_says_so() -> None:
     rows = [(f"u{u}", f"i{i}", DAY_BEFORE, 1) for u in range(4) for i in range(u * 4 + 1)]
     interactions = Interactions.from_table(event_table(*rows))
     holdout = hold_out(interactions, through=DAY_AFTER, holdout_days=7, exclude_seen=False, seed=1)
@@ -40,7 +40,7 @@ def test_rows_of_one_date_are_split_by_user_and_the_result_says_so():
     assert evaluate_popularity(holdout).split == "leave_out"
 
 
-def test_split_newest_orders_rows_by_time_of_day():
+def test_split_newest_orders_rows_by_time_of_day() -> None:
     # Ten rows on two days, two of them at one moment; ann and bob came before, cat afterwards.
     rows = [("ann", f"i{n}", DAY_BEFORE, 1) for n in range(4)]
     rows += [("bob", f"i{n}", DAY_AFTER, 1) for n in range(3)]
@@ -63,7 +63,7 @@ def test_split_newest_orders_rows_by_time_of_day():
     assert evaluate_popularity(by_day).n == 1
 
 
-def test_leave_last_out_orders_items_by_time_of_day():
+def test_leave_last_out_orders_items_by_time_of_day() -> None:
     # u0 took 20 items on one day, from the last to the first, and the first one again at the end.
     times = [*range(20, 0, -1), 30]
     rows = [("u0", f"i{i:02}", DAY_BEFORE, 1) for i in [*range(20), 19]]
@@ -83,7 +83,7 @@ def test_leave_last_out_orders_items_by_time_of_day():
     assert evaluate_popularity(by_day).n == 2
 
 
-def test_a_large_holdout_is_evaluated_on_a_seeded_sample():
+def test_a_large_holdout_is_evaluated_on_a_seeded_sample() -> None:
     holdout = split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=False, max_users=2, seed=4)
     assert evaluate_popularity(holdout).n == 2
 
@@ -102,7 +102,7 @@ def hidden_items(holdout: Holdout) -> list[list[str]]:
     return [[holdout.item_ids[int(i)].as_py() for i in row.indices] for row in holdout.relevant]
 
 
-def test_only_targets_are_relevant_and_only_seen_types_bar_an_item():
+def test_only_targets_are_relevant_and_only_seen_types_bar_an_item() -> None:
     interactions = typed_interactions()
     holdout = split_by_time(interactions, cut=CUT_DAY, exclude_seen=True)
     # a was viewed, not bought: it may be offered. c was bought before. d was only viewed.
@@ -111,7 +111,7 @@ def test_only_targets_are_relevant_and_only_seen_types_bar_an_item():
     assert hidden_items(holdout) == [["a", "c"]]
 
 
-def test_only_targets_are_hidden_and_all_rows_of_their_items():
+def test_only_targets_are_hidden_and_all_rows_of_their_items() -> None:
     interactions = typed_interactions()
     holdout = leave_out(interactions, as_of=DAY_AFTER, seed=1, share=0.5)
     [[item]] = hidden_items(holdout)

@@ -21,7 +21,7 @@ DAY = date(2024, 3, 31)
 ITEMS = pa.array(["a", "b", "c", "d"])
 # Two kinds of milk and two of tea.
 CATEGORIES = ["milk", "milk", "tea", "tea"]
-AGES = {
+AGES: dict[str, dict[str, tuple[int, ...]]] = {
     "ann": {"a": (30, 20, 10), "b": (10,), "c": (100, 93, 86)},
     "bob": {"d": (5,)},
 }
@@ -52,7 +52,7 @@ def decay(age: float, half_life: float) -> float:
     return float(0.5 ** (age / half_life))
 
 
-def test_recency_new_items_and_events_of_a_category():
+def test_recency_new_items_and_events_of_a_category() -> None:
     ann, bob = compute("category_days_since_last").tolist()
     assert ann == by_category(10, 86) and bob == by_category(1000, 5)
     ann, _ = compute("category_new_items").tolist()
@@ -64,7 +64,7 @@ def test_recency_new_items_and_events_of_a_category():
     )
 
 
-def test_affinity_is_positive_where_a_user_takes_more_than_others():
+def test_affinity_is_positive_where_a_user_takes_more_than_others() -> None:
     ann, bob = compute("brand_affinity", "brand").tolist()
     assert ann[0] == ann[1] > 0 > ann[2] == ann[3]
     assert bob[2] == bob[3] > 0 > bob[0] == bob[1]

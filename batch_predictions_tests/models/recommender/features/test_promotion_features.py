@@ -64,7 +64,7 @@ def later_features(*calendar: Row) -> dict[str, npt.NDArray[Any]]:
     return {feature.name: np.asarray(feature.compute(batch)).reshape(3, 3) for feature in features}
 
 
-def test_each_later_week_has_its_own_features():
+def test_each_later_week_has_its_own_features() -> None:
     values = later_features(*CALENDAR)
     placements = [f"{name}_{week}" for week in (2, 4) for name in ("display", "mailer")]
     assert sorted(values) == sorted(
@@ -84,11 +84,11 @@ def test_each_later_week_has_its_own_features():
     )
 
 
-def test_a_calendar_of_one_week_or_of_none_has_no_later_features():
+def test_a_calendar_of_one_week_or_of_none_has_no_later_features() -> None:
     assert later_features(*CALENDAR[:1]) == {} and later_features() == {}
 
 
-def test_later_weeks_that_are_unknown_when_serving_are_nan():
+def test_later_weeks_that_are_unknown_when_serving_are_nan() -> None:
     _, columns = build_feature_table(make_batch(*CALENDAR))
     index = [column.name for column in columns].index("display_4_in_users_shop")
     known, _ = build_feature_table(make_batch(*CALENDAR), columns)
@@ -97,7 +97,7 @@ def test_later_weeks_that_are_unknown_when_serving_are_nan():
     assert np.isfinite(known[:6, index]).all() and np.isnan(unknown[:, index]).all()
 
 
-def test_items_promoted_in_any_known_week_are_scored_by_popularity_and_shops():
+def test_items_promoted_in_any_known_week_are_scored_by_popularity_and_shops() -> None:
     batch = make_batch(*CALENDAR)
     model = PromotedItems(ITEMS, PromotedItemsParams("events"))
     scores = model.scores(batch.histories, batch.item_features)
@@ -112,14 +112,14 @@ def test_items_promoted_in_any_known_week_are_scored_by_popularity_and_shops():
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
 
 
-def test_the_popularity_statistic_is_a_parameter():
+def test_the_popularity_statistic_is_a_parameter() -> None:
     batch = make_batch(*CALENDAR)
     model = PromotedItems(ITEMS, PromotedItemsParams("first_time_events_14"))
     # All users have one day only: there are no first-time events of returning users.
     assert np.nansum(np.abs(model.scores(batch.histories, batch.item_features))) == 0
 
 
-def test_only_promotions_of_the_coming_week_are_given_as_a_reason():
+def test_only_promotions_of_the_coming_week_are_given_as_a_reason() -> None:
     batch = make_batch(*CALENDAR)
     model = PromotedItems(ITEMS, PromotedItemsParams("events"))
     ranked = model.rank(batch.histories, batch.item_features, 2, exclude_seen=False)

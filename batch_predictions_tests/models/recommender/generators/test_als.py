@@ -9,7 +9,7 @@ from batch_predictions.models.recommender.generators.als import ALS
 from batch_predictions_tests.worlds.recommenders import fit_named, random_rows, single_user_history
 
 
-def test_explanations_of_als_are_the_terms_of_its_scores():
+def test_explanations_of_als_are_the_terms_of_its_scores() -> None:
     """Without an item's confidence on the right-hand side, exactly its term is missing."""
     model = fit_named("als", Interactions.from_table(random_rows(40, 30, 400)))
     assert isinstance(model, ALS)
@@ -33,7 +33,7 @@ def test_explanations_of_als_are_the_terms_of_its_scores():
     np.testing.assert_array_equal(contributors, expected)
 
 
-def test_als_folds_in_to_the_factors_that_implicit_would_recalculate():
+def test_als_folds_in_to_the_factors_that_implicit_would_recalculate() -> None:
     from implicit.cpu.als import AlternatingLeastSquares
 
     interactions = Interactions.from_table(random_rows(40, 30, 400))

@@ -11,7 +11,7 @@ from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import fit, random_rows, score_users
 
 
-def test_ease_solves_its_equations():
+def test_ease_solves_its_equations() -> None:
     """Steck 2019, eq. 8: B = I - P / diag(P), P the inverse of X'X + l2 I."""
     interactions = Interactions.from_table(random_rows(50, 20, 600))
     model = fit(EASE, interactions, l2=3.0)
@@ -22,7 +22,7 @@ def test_ease_solves_its_equations():
     np.testing.assert_allclose(score_users(model, interactions), x @ expected, atol=1e-4)
 
 
-def test_ease_keeps_the_items_with_most_events():
+def test_ease_keeps_the_items_with_most_events() -> None:
     table = pa.table(
         {
             "user_id": ["a"] * 3,

@@ -9,7 +9,7 @@ from batch_predictions.models.recommender.generators.graph_filter import GraphFi
 from batch_predictions_tests.worlds.recommenders import fit, random_rows, score_users
 
 
-def test_a_graph_filter_adds_normalised_cooccurrence_and_a_truncated_svd():
+def test_a_graph_filter_adds_normalised_cooccurrence_and_a_truncated_svd() -> None:
     interactions = Interactions.from_table(random_rows(40, 20, 300))
     model = fit(GraphFilter, interactions, factors=5, weight=0.3)
     x = np.log1p(interactions.matrix().toarray().astype(np.float64))

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.data.histories import TRAITS, Histories
+from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators import shared_scores
 from batch_predictions.models.recommender.generators.popularity import Popularity
 from batch_predictions.models.recommender.generators.segment_popularity import SegmentPopularity
+from batch_predictions.tables import TRAITS
 from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import (
     BOARD,
@@ -26,7 +27,7 @@ from batch_predictions_tests.worlds.recommenders import (
 )
 
 
-def test_user_frequency_explains_an_item_by_itself():
+def test_user_frequency_explains_an_item_by_itself() -> None:
     model = fit_named("own_history")
     histories = all_histories(BOARD, model)
     contributors = model.explain(histories, np.tile(np.arange(12), (12, 1)))
@@ -34,7 +35,7 @@ def test_user_frequency_explains_an_item_by_itself():
     np.testing.assert_array_equal(contributors, np.where(in_history, np.arange(12), -1))
 
 
-def test_recent_popularity_halves_with_every_half_life():
+def test_recent_popularity_halves_with_every_half_life() -> None:
     table = pa.table(
         {
             "user_id": ["a", "b", "b"],
@@ -54,7 +55,7 @@ def test_recent_popularity_halves_with_every_half_life():
         fit(Popularity, rows, half_life_days=15)
 
 
-def test_user_frequency_halves_with_every_half_life():
+def test_user_frequency_halves_with_every_half_life() -> None:
     table = pa.table(
         {
             "user_id": ["a", "a", "a"],
@@ -68,7 +69,7 @@ def test_user_frequency_halves_with_every_half_life():
     assert score_users(fit_named("own_history_90d", rows), rows).tolist() == [[2.0, 4.0]]
 
 
-def test_segment_popularity_is_shrunk_to_overall_shares():
+def test_segment_popularity_is_shrunk_to_overall_shares() -> None:
     users = [f"u{i}" for i in range(8)]
     table = pa.table(
         {
@@ -98,7 +99,7 @@ def test_segment_popularity_is_shrunk_to_overall_shares():
     assert np.isnan(model.scores(histories)).all()
 
 
-def test_items_promoted_in_the_users_shop_score_higher():
+def test_items_promoted_in_the_users_shop_score_higher() -> None:
     model = fit_named("promoted")
     features = item_features(BOARD, model.items)
     popularity = features.share("decayed_events_14")
@@ -122,7 +123,7 @@ def test_segments_kept_from_earlier_batches_change_no_proposal(
     kept = fit_named("promoted")
     features = item_features(BOARD, kept.items)
     random = np.random.default_rng(0)
-    shops = pa.array(random.choice(["here", "there", "elsewhere", None], 12), pa.string())
+    shops = pa.array(random.choice(np.array(["here", "there", "elsewhere", None]), 12), pa.string())
     user_traits = pa.table(dict.fromkeys(TRAITS, shops))
     histories = replace(all_histories(BOARD, kept), traits=user_traits)
     blocked = np.arange(12) == 0

@@ -14,7 +14,7 @@ from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import fit, fit_named, random_rows, score_users
 
 
-def test_item_neighbours_sum_cosines_over_the_root_of_the_number_of_items():
+def test_item_neighbours_sum_cosines_over_the_root_of_the_number_of_items() -> None:
     interactions = Interactions.from_table(random_rows(40, 20, 300))
     model = fit_named("item_neighbours", interactions)
     is_taken = (interactions.matrix().toarray() > 0).astype(np.float64)
@@ -25,7 +25,7 @@ def test_item_neighbours_sum_cosines_over_the_root_of_the_number_of_items():
     np.testing.assert_allclose(score_users(model, interactions), expected, atol=1e-5)
 
 
-def test_current_neighbours_weigh_what_users_of_an_item_take_now():
+def test_current_neighbours_weigh_what_users_of_an_item_take_now() -> None:
     interactions = Interactions.from_table(random_rows(40, 20, 300))
     model = fit_named("current_neighbours", interactions)
     now = interactions.with_decayed_events(14, AS_OF).matrix().toarray().astype(np.float64)
@@ -35,7 +35,7 @@ def test_current_neighbours_weigh_what_users_of_an_item_take_now():
     np.testing.assert_allclose(score_users(model, interactions), expected, atol=1e-4)
 
 
-def test_only_the_neighbours_that_are_kept_and_the_newest_days_count():
+def test_only_the_neighbours_that_are_kept_and_the_newest_days_count() -> None:
     table = pa.table(
         {
             "user_id": ["a", "a", "a", "b", "b"],

@@ -59,7 +59,7 @@ def two_groups(users: int = 40, seed: int = 3) -> Interactions:
     return make_ratings(*rows)
 
 
-def test_predicted_ratings_are_those_of_the_formula():
+def test_predicted_ratings_are_those_of_the_formula() -> None:
     interactions = two_groups(12)
     params = ItemKNNRatingParams(mean_prior=2.0, pair_prior=3.0, support_prior=0.5)
     model = ItemKNNRating.fit(interactions, DAY, params)
@@ -86,7 +86,7 @@ def test_predicted_ratings_are_those_of_the_formula():
     assert (model.explain(histories, picks) == expected).all()
 
 
-def test_a_user_who_rates_like_a_group_gets_what_the_group_likes():
+def test_a_user_who_rates_like_a_group_gets_what_the_group_likes() -> None:
     interactions = two_groups()
     model = ItemKNNRating.fit(interactions, DAY)
     newcomer = make_ratings(("x", "i00", 5.0), ("x", "i01", 1.0), ("x", "i03", 1.0))
@@ -102,7 +102,7 @@ def test_a_user_who_rates_like_a_group_gets_what_the_group_likes():
     ).all()
 
 
-def test_liked_ease_is_ease_of_what_was_liked():
+def test_liked_ease_is_ease_of_what_was_liked() -> None:
     interactions = two_groups()
     model = LikedEASE.fit(interactions, DAY, EASEParams(l2=1.0))
     assert interactions.ratings is not None
@@ -124,14 +124,16 @@ def test_liked_ease_is_ease_of_what_was_liked():
 
 @pytest.mark.parametrize("recommender_class", [ItemKNNRating, LikedEASE])
 @pytest.mark.parametrize("ratings", [None, 4.0])
-def test_missing_or_equal_ratings_score_all_users_equally(recommender_class: Any, ratings: float):
+def test_missing_or_equal_ratings_score_all_users_equally(
+    recommender_class: Any, ratings: float
+) -> None:
     interactions = make_ratings(*((f"u{n}", f"i{m}", ratings) for n in range(4) for m in range(3)))
     model = recommender_class.fit(interactions, DAY)
     scores = model.scores(all_histories(interactions, model.items))
     assert np.isfinite(scores).all() and np.ptp(scores, axis=0).max() < 1e-6
 
 
-def test_rating_generators_score_candidates_and_propose_none():
+def test_rating_generators_score_candidates_and_propose_none() -> None:
     interactions = two_groups()
     names = ["recent", "predicted_rating", "rating_lift", "liked_ease"]
     assert not any(generators()[name].is_candidate_source for name in names[1:])
@@ -151,7 +153,7 @@ def test_rating_generators_score_candidates_and_propose_none():
     assert (ratings_only.positions >= 0).any(axis=1).all()
 
 
-def test_rating_generators_need_ratings_and_lists_of_new_items():
+def test_rating_generators_need_ratings_and_lists_of_new_items() -> None:
     interactions = two_groups()
     trainer = RankerTrainer(TwoStageConfig(exclude_seen=True))
     rating_generators = {"predicted_rating", "rating_lift", "liked_ease"}

@@ -21,7 +21,7 @@ from batch_predictions_tests.worlds.recommenders import (
 )
 
 
-def test_items_near_in_a_session_are_ranked_next():
+def test_items_near_in_a_session_are_ranked_next() -> None:
     """Every user takes all eight items on one day, in alphabetical order or in reverse."""
     letters = list("abcdefgh")
     rows = [
@@ -63,7 +63,7 @@ def test_items_near_in_a_session_are_ranked_next():
     assert np.isfinite(untimed_model.arrays["similarity"]).all()
 
 
-def test_sequence_ease_is_the_ridge_regression_on_the_following_items():
+def test_sequence_ease_is_the_ridge_regression_on_the_following_items() -> None:
     interactions = make_sequences({"u": "abc", "v": "cab", "w": "ba"})
     fades, l2 = (0.5, 0.25), 2.0
     settings: dict[str, Any] = {"fades": fades, "l2": l2, "ahead": 2, "ahead_fade": 0.5}
@@ -87,7 +87,7 @@ def test_sequence_ease_is_the_ridge_regression_on_the_following_items():
     np.testing.assert_allclose(score_users(model, interactions)[0], profile @ expected, rtol=1e-5)
 
 
-def test_sequence_ease_ranks_the_next_item_and_explains_it_by_the_previous():
+def test_sequence_ease_ranks_the_next_item_and_explains_it_by_the_previous() -> None:
     interactions = make_sequences({**{f"u{n}": "abcdef" for n in range(9)}, "x": "bc", "y": "de"})
     model = fit(SequenceEASE, interactions, l2=1.0, fades=(0.5,), ahead=2, backward=0.0)
     ranked = model.rank(

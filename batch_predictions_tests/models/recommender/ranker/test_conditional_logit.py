@@ -25,6 +25,7 @@ from batch_predictions.models.recommender.ranker.conditional_logit import (
     linear_weight,
 )
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
+from batch_predictions.models.recommender.ranker.two_stage import TwoStageRecommender
 from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
@@ -53,7 +54,7 @@ def make_lists(users: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.nd
     return flat, labels.ravel(), np.full(users, 10)
 
 
-def test_features_are_standardised_within_a_list_and_missing_values_are_worst():
+def test_features_are_standardised_within_a_list_and_missing_values_are_worst() -> None:
     logit = ConditionalLogit((1.0, 1.0, 0.0, 1.0), (0.0,) * 4, (False, True, False, False))
     features = np.array(
         [
@@ -79,7 +80,7 @@ def test_features_are_standardised_within_a_list_and_missing_values_are_worst():
     assert logit.contributions(outlier, np.array([200])).max() == CLIP_SD
 
 
-def test_margins_of_a_list_do_not_depend_on_the_other_lists():
+def test_margins_of_a_list_do_not_depend_on_the_other_lists() -> None:
     features, labels, sizes = make_lists(40)
     logit = ConditionalLogit.fit(features, labels, sizes, COLUMNS)
     all_margins = logit.margins(features, sizes)
@@ -89,7 +90,7 @@ def test_margins_of_a_list_do_not_depend_on_the_other_lists():
     assert logit.margins(features[:0], np.array([0])).shape == (0,)
 
 
-def test_only_the_predictive_feature_gets_a_weight():
+def test_only_the_predictive_feature_gets_a_weight() -> None:
     features, labels, sizes = make_lists(1500)
     weights = ConditionalLogit.fit(features, labels, sizes, COLUMNS).weights
     # 2 per unit, a little less per standard deviation of ten values, shrunk by the ridge.
@@ -97,7 +98,7 @@ def test_only_the_predictive_feature_gets_a_weight():
     assert weights[2] == 0 and max(abs(weights[1]), abs(weights[3])) < 0.15
 
 
-def test_weights_minimise_the_penalised_loss():
+def test_weights_minimise_the_penalised_loss() -> None:
     features, labels, sizes = make_lists(300, seed=4)
     # A list without a taken candidate has no likelihood.
     labels[:10] = 0
@@ -120,7 +121,7 @@ def test_weights_minimise_the_penalised_loss():
             assert loss(changed) > loss(best)
 
 
-def test_weights_change_with_days_inactive():
+def test_weights_change_with_days_inactive() -> None:
     rng = np.random.default_rng(1)
     days = np.repeat([0.0, 90.0], 1000)
     features = rng.standard_normal((2000, 10, 3))
@@ -152,11 +153,12 @@ def test_weights_change_with_days_inactive():
 TREES = {"objective": "lambdarank", "rounds": 5, "num_leaves": 4, "num_threads": 1}
 
 
-def test_linear_margins_are_scaled_to_the_trees(tmp_path: Path):
+def test_linear_margins_are_scaled_to_the_trees(tmp_path: Path) -> None:
     features, labels, sizes = make_lists(200)
     ensemble = RankerEnsemble.fit([TREES], 0.5, features, labels, sizes, COLUMNS)
     total, contributions = ensemble.margins(features, sizes)
     assert contributions is not None
+    assert ensemble.trees is not None
     trees = ensemble.trees.margins(features)
     np.testing.assert_allclose(total, trees + contributions.sum(axis=1), rtol=1e-5, atol=1e-5)
     assert np.std(total - trees) == pytest.approx(0.5 * np.std(trees), rel=1e-4)
@@ -169,13 +171,15 @@ def test_linear_margins_are_scaled_to_the_trees(tmp_path: Path):
     assert loaded.margins(features, sizes)[1] is None
 
 
-def test_the_linear_weight_falls_with_the_number_of_users():
+def test_the_linear_weight_falls_with_the_number_of_users() -> None:
     assert linear_weight(0, True) == linear_weight(100, True) == linear_weight(100, False) == 2
     assert linear_weight(1500, True) == 1 and linear_weight(3000, True) == 0.25
     assert linear_weight(1500, False) == 0
 
 
-def fit_two_stage(seed: int, events: int, rounds: int):
+def fit_two_stage(
+    seed: int, events: int, rounds: int
+) -> tuple[TwoStageRecommender, Interactions, date]:
     """A model of 20 users who take 30 items at random, its interactions, and their last day."""
     rng = np.random.default_rng(seed)
     day = date(2024, 3, 31)
@@ -193,7 +197,7 @@ def fit_two_stage(seed: int, events: int, rounds: int):
     return RankerTrainer(config).fit(interactions, day), interactions, day
 
 
-def test_groups_that_raise_the_margin_are_those_of_lightgbm_s_shapley_values():
+def test_groups_that_raise_the_margin_are_those_of_lightgbm_s_shapley_values() -> None:
     model, interactions, day = fit_two_stage(seed=0, events=3000, rounds=8)
     assert model.ranker.linear is not None and any(model.ranker.linear.weights)
     trees = model.ranker.trees
@@ -219,7 +223,9 @@ def test_groups_that_raise_the_margin_are_those_of_lightgbm_s_shapley_values():
     assert (same == players.sum_by_group(shapley).argmax(axis=1)).mean() > 0.95
 
 
-def test_rankings_of_many_users_keep_the_features_of_ranked_candidates_only(monkeypatch):
+def test_rankings_of_many_users_keep_the_features_of_ranked_candidates_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model, interactions, day = fit_two_stage(seed=1, events=2000, rounds=4)
     features = ItemFeatures.from_interactions(interactions, day, model.items)
     histories = Histories.from_interactions(interactions, np.arange(20), model.items, day)

@@ -13,8 +13,9 @@ import pytest
 
 from batch_predictions.models.common.training_cache import TrainingCache
 from batch_predictions.models.recommender import recommender_selection
+from batch_predictions.models.recommender.combined_evaluation import TWO_STAGE
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.recommender_selection import TWO_STAGE, Selection, select
+from batch_predictions.models.recommender.recommender_selection import Selection, select
 from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
 from batch_predictions.models.recommender.training.config import NoSideInformation, TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer

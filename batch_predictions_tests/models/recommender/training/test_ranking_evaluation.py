@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ from batch_predictions_tests.worlds.holdouts import (
 )
 
 
-def test_users_with_rows_before_and_after_the_cut_are_evaluated():
+def test_users_with_rows_before_and_after_the_cut_are_evaluated() -> None:
     holdout = split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=False)
     evaluation = evaluate_popularity(holdout)
     assert evaluation.n == 3 and evaluation.split == "time"
@@ -40,7 +41,7 @@ def test_users_with_rows_before_and_after_the_cut_are_evaluated():
     assert evaluation.coverage == 1.0
 
 
-def test_seen_items_are_neither_recommended_nor_relevant():
+def test_seen_items_are_neither_recommended_nor_relevant() -> None:
     holdout = split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=True)
     evaluation = evaluate_popularity(holdout)
     # Cat took only c, which it had before: it has no relevant item.
@@ -49,10 +50,9 @@ def test_seen_items_are_neither_recommended_nor_relevant():
     assert evaluation.per_user["ndcg@10"].tolist() == [1.0, 0.0]
 
 
-def test_metric_rows_hold_their_values():
-    rows = evaluate_popularity(split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=False)).rows(
-        seed=0
-    )
+def test_metric_rows_hold_their_values() -> None:
+    evaluation = evaluate_popularity(split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=False))
+    rows: list[dict[str, Any]] = evaluation.rows(seed=0)
     assert [row["metric"] for row in rows] == [
         "ndcg@10",
         "ndcg@20",
@@ -66,7 +66,7 @@ def test_metric_rows_hold_their_values():
     assert rows[5]["lower"] is None
 
 
-def test_novelty_is_the_mean_self_information_of_recommended_items():
+def test_novelty_is_the_mean_self_information_of_recommended_items() -> None:
     # Of the four (item, user) pairs before the cut one is of a, two of b, one of c: 2, 1, 2 bits.
     evaluation = evaluate_popularity(split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=False))
     assert evaluation.per_user["novelty@10"] == pytest.approx([5 / 3] * 3)
@@ -75,7 +75,7 @@ def test_novelty_is_the_mean_self_information_of_recommended_items():
     assert masked.per_user["novelty@10"] == pytest.approx([2.0, 2.0])
 
 
-def test_an_evaluation_keeps_its_values_under_another_name():
+def test_an_evaluation_keeps_its_values_under_another_name() -> None:
     evaluation = evaluate_popularity(split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=False))
     renamed = evaluation.renamed("other")
     assert renamed.candidate == "other" and evaluation.candidate == "popularity"
@@ -83,7 +83,7 @@ def test_an_evaluation_keeps_its_values_under_another_name():
     assert {row["candidate"] for row in renamed.rows(seed=0)} == {"other"}
 
 
-def test_a_model_of_fewer_items_misses_the_others():
+def test_a_model_of_fewer_items_misses_the_others() -> None:
     """EASE here knows a and b only; c, which ann and cat took, counts as missed."""
     holdout = split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=False)
     model = EASE.fit(holdout.train, CUT_DAY, EASEParams(max_items=2))
@@ -94,7 +94,7 @@ def test_a_model_of_fewer_items_misses_the_others():
     assert evaluation.coverage == pytest.approx(2 / 3)
 
 
-def test_a_user_with_an_empty_list_counts():
+def test_a_user_with_an_empty_list_counts() -> None:
     holdout = split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=True)
     model = UserFrequency.fit(holdout.train, CUT_DAY)
     evaluation = evaluate(
@@ -104,7 +104,7 @@ def test_a_user_with_an_empty_list_counts():
     assert all((values == 0).all() for values in evaluation.per_user.values())
 
 
-def test_user_traits_reach_the_model():
+def test_user_traits_reach_the_model() -> None:
     holdout = split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=False)
     users = pa.table(
         {
@@ -124,7 +124,7 @@ def test_user_traits_reach_the_model():
     assert (evaluate(model, holdout, item_features).per_user["ndcg@10"] == 0).all()
 
 
-def test_histories_are_weighted_as_the_model_was_trained():
+def test_histories_are_weighted_as_the_model_was_trained() -> None:
     """With a half-life recent events weigh more than old ones."""
     old, new = date(2023, 10, 1), DAY_BEFORE
     rows = [("ann", "old", old, 2), ("ann", "new", new, 1)]

@@ -116,7 +116,9 @@ def test_a_gpu_is_asked_for_where_the_chosen_model_is_a_net(
 
 @pytest.mark.parametrize("name", ["nb_lr", "char_lr", "gru"])
 def test_a_second_fit_gives_the_same_probabilities(name: str) -> None:
-    training = ModelTraining(3, 7, options={"epochs": 2.0, "width": 8.0, "size": 8.0}, progress=len)
+    training = ModelTraining(
+        3, 7, options={"epochs": 2.0, "width": 8.0, "size": 8.0}, progress=lambda _: None
+    )
     documents = world(50, 4).documents
     first, second = (
         ClassifierTrainer(deduplicate(world(200, 1)), training).fit(name).probabilities(documents)
@@ -205,7 +207,7 @@ def test_a_net_starts_from_pretrained_vectors(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("\n".join(lines), "utf-8")
     training = ModelTraining(
-        3, 7, path, options={"epochs": 10.0, "rate": 0.01, "dropout": 0.1}, progress=len
+        3, 7, path, options={"epochs": 10.0, "rate": 0.01, "dropout": 0.1}, progress=lambda _: None
     )
     classifier = ClassifierTrainer(deduplicate(world(400, 1)), training).fit("cnn")
     # These words are in no review: the net knows only their vectors.
@@ -245,7 +247,9 @@ def test_the_selection_takes_a_significantly_better_model_and_explains_it() -> N
     selection = select_sentiment(
         build_reviews(texts, labels),
         ["cnn"],
-        ModelTraining(3, 7, options={"epochs": 15.0, "rate": 0.01, "width": 16.0}, progress=len),
+        ModelTraining(
+            3, 7, options={"epochs": 15.0, "rate": 0.01, "width": 16.0}, progress=lambda _: None
+        ),
         holdout_share=0.3,
         min_reviews=50,
         max_reviews=1000,
