@@ -39,7 +39,7 @@ CADENCE = "cadence"
 """Tag of weekly assets: daily and weekly assets cannot share a job."""
 
 
-def table_metadata(table: Table) -> dict[str, object]:
+def table_metadata(table: Table) -> dict[str, Any]:
     """Metadata of an asset's definition: its columns with types and descriptions."""
     constraints = dg.TableColumnConstraints(nullable=False)
     columns = [
@@ -156,7 +156,7 @@ def set_data_version(
     context.set_data_version(asset_key or context.asset_key, dg.DataVersion(version))
 
 
-def lineage_metadata(table: Table, lineage: Mapping[str, Sequence[str]]) -> dict[str, object]:
+def lineage_metadata(table: Table, lineage: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """What each column of a table is computed from; empty where nothing is known.
 
     Dagster's open-source pages do not draw `dagster/column_lineage`, which Dagster+ and catalogues

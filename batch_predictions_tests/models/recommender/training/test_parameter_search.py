@@ -60,7 +60,8 @@ def test_a_generator_moves_to_the_parameters_that_the_data_need() -> None:
     trainer = replace(TRAINER, progress=lines.append)
     result = search_parameters(tastes(1_500), DAY, trainer, minutes=0.25)
     chosen = result.trainer.config.generator_params
-    assert chosen["als"]["regularization"] <= 60.0
+    regularization = chosen["als"]["regularization"]
+    assert isinstance(regularization, float | int) and regularization <= 60.0
     # A generator without scales stays as it is.
     assert set(chosen) == {"als"}
     line = next(line for line in lines if line.startswith("als:"))
