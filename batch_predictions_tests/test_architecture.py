@@ -238,6 +238,20 @@ def test_loading_the_code_location_loads_no_heavy_library(tmp_path: Path) -> Non
     assert process.stdout.strip() == "[]"
 
 
+def test_the_service_needs_nothing_of_the_warehouse(tmp_path: Path) -> None:
+    """Its image has no Dagster, DuckDB, Arrow or numpy."""
+    absent = ["dagster", "dagster_duckdb", "duckdb", "pyarrow", *sorted(HEAVY)]
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
+        "import batch_predictions.serving.server.http_app\n"
+        "import batch_predictions.cli.commands.serve_command"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+
+
 def test_nothing_is_pickled_and_no_asset_reads_the_clock() -> None:
     clocks = {
         "operations/alerts.py",

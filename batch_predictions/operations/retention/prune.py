@@ -18,7 +18,7 @@ from batch_predictions.operations.retention.partition_retention import (
 from batch_predictions.serving.store.pointer import all_releases
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
-from batch_predictions.sources.posted_rows.posted_pruning import remove_ingested_posted_rows
+from batch_predictions.sources.posted_rows.posted_retention import remove_ingested_posted_rows
 from batch_predictions.warehouse import Warehouse
 
 

@@ -15,8 +15,8 @@ from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_po
 from batch_predictions.settings import RetentionSettings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.ingest import days_to_ingest, ingest
-from batch_predictions.sources.posted_rows import posted_pruning
-from batch_predictions.sources.posted_rows.posted_pruning import remove_ingested_posted_rows
+from batch_predictions.sources.posted_rows import posted_pruning, posted_retention
+from batch_predictions.sources.posted_rows.posted_retention import remove_ingested_posted_rows
 from batch_predictions.sources.posted_rows.posted_schema import (
     POSTED_EVENTS,
     POSTED_USERS,
@@ -113,7 +113,7 @@ def test_refused_events_stay(world: PostedWorld) -> None:
 def test_a_day_of_many_refused_events_keeps_all(
     world: PostedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(posted_pruning, "MAX_REFUSED", 0)
+    monkeypatch.setattr(posted_retention, "MAX_REFUSED", 0)
     world.post_events(a="2024-01-03T17:00", b="2024-01-04T17:00")
     world.post_events(**{" ": "2024-01-03T18:00"})
     world.ingest_feedback()
