@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-Doubles: TypeAlias = npt.NDArray[np.float64]
+from batch_predictions.core.arrays import Doubles
 
 
 def main() -> None:

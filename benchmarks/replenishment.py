@@ -25,11 +25,12 @@ import numpy as np
 from complete_journey_data import sales_panel
 from stock_simulation import StockSimulation, simulate
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.common.bootstrap import multinomial_counts, percentile_interval
 from batch_predictions.models.demand.backtest import backtest_origins, run_backtest
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import ConformalCalibration
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBDTForecasterParams
 from batch_predictions.models.demand.replenishment.policy import order_quantity, stock_levels

@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.core.arrays import Doubles
+from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
 
 ORDER, PERIOD, HORIZON = (0, 1, 1, 0, 1, 1), 7, 14

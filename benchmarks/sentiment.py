@@ -23,6 +23,7 @@ from labelled_file import LabelledFile, read_labelled_file
 
 from batch_predictions.cli.console.options import Home, Json, load_settings
 from batch_predictions.cli.console.printing import print_table
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.common.torch_threads import one_torch_thread
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.fold_cache import FoldCache, hash_inputs
@@ -50,7 +51,6 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     number_distinct,
     stratified_folds,
 )
-from batch_predictions.models.sentiment.text.ragged import Floats
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from common import log, machine, print_json
 from small_reviews import HALVES, SETS, draw_sample, read_set, take_half
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.common.bootstrap import percentile_interval, resample_counts
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining
@@ -48,7 +49,6 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     stratified_folds,
 )
 
-Doubles = npt.NDArray[np.float64]
 DATA = Path(__file__).parents[2] / "shared" / "data" / "reviews"
 OUTER_FOLDS = 5
 MODELS = ("nb_lr", "char_lr", "average_char_lr")

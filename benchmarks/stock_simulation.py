@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from batch_predictions.models.demand.data.panel import Doubles, Integers
+from batch_predictions.core.arrays import Doubles, Int64s
 
 OrderPolicy: TypeAlias = Callable[[int, Doubles], Doubles]
 """Units to order, (n,), from the number of the day and the position: units on hand and on order."""
@@ -51,7 +51,7 @@ class StockSimulation:
 def simulate(
     demand: Doubles,
     policy: OrderPolicy,
-    lead_days: Integers | int,
+    lead_days: Int64s | int,
     review_days: int,
     initial_stock: Doubles | None = None,
 ) -> StockSimulation:

@@ -13,3 +13,5 @@ Int32s: TypeAlias = npt.NDArray[np.int32]
 Int64s: TypeAlias = npt.NDArray[np.int64]
 UInt8s: TypeAlias = npt.NDArray[np.uint8]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+Positions: TypeAlias = Int64s
+"""Positions in another array or axis; -1 where something is missing."""

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.demand.data.panel import Doubles, Integers
 from batch_predictions.models.demand.data.panel_builder import history_lengths
 from batch_predictions.models.demand.demand_model import DemandPrediction
 from batch_predictions.models.demand.demand_training import DemandModels
@@ -142,9 +142,7 @@ class DemandScorer:
         return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(~is_first_day))
 
 
-def _quantiles_at_levels(
-    prediction: DemandPrediction, lengths: Integers, levels: Doubles
-) -> Doubles:
+def _quantiles_at_levels(prediction: DemandPrediction, lengths: Int64s, levels: Doubles) -> Doubles:
     """Quantile of the sum over `lengths` days of each series at its own level, (n,)."""
     quantiles = np.empty(len(levels))
     for level in np.unique(levels):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
@@ -20,7 +21,6 @@ from batch_predictions.models.sentiment.item_aggregates import (
 from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import CLASSES
-from batch_predictions.models.sentiment.text.ragged import Doubles
 from batch_predictions.predictions import sentiment_plots as plots
 from batch_predictions.predictions.review_sentiments import UNTRAINED
 from batch_predictions.settings import Settings

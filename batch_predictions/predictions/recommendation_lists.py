@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.core.arrays import Positions
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.models.recommender.base import Positions, Ranking
+from batch_predictions.models.recommender.base import Ranking
 from batch_predictions.models.recommender.data.staged_histories import StagedItems
 from batch_predictions.models.recommender.explanations import BOUGHT_BEFORE, TRENDING
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 
+from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.demand.data.panel import Doubles, Integers
 from batch_predictions.models.demand.replenishment.policy import (
     TERM_COLUMNS,
     OrderTerms,
@@ -60,7 +60,7 @@ class OrderScorer:
             for sums, cycle_days in zip(sums_by_days, terms.cycle_days.tolist(), strict=True)
         ]
 
-        def demand(days: Integers, name: str) -> Doubles:
+        def demand(days: Int64s, name: str) -> Doubles:
             """A column of the demand over `days`; nan for excluded items."""
             return np.array(
                 [

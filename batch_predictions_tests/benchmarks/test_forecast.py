@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from batch_predictions.cli.command_line import make_app
 from batch_predictions.cli.commands.benchmark_command import load_benchmark
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.core.arrays import Doubles
+from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.forecasters.smoothing import Naive2
 from batch_predictions.settings import SettingsError
 from batch_predictions_tests.worlds.demand import random_walks

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.core.arrays import Doubles
+from batch_predictions.models.demand.data.panel import Panel
 
 MONDAY = dt.date(2023, 1, 2)
 

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Doubles: TypeAlias = npt.NDArray[np.float64]
+from batch_predictions.core.arrays import Doubles
+
 Rows: TypeAlias = npt.NDArray[np.int64]
 
 PSI, KS, WASSERSTEIN = "psi", "ks", "wasserstein"

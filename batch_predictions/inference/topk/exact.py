@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.core.arrays import Int32s
+from batch_predictions.core.arrays import Floats, Int32s, Positions
 from batch_predictions.inference.topk.item_blocks import (
     BLOCK_ITEMS,
     BLOCK_USERS,
-    Floats,
     ItemBlocks,
-    Positions,
     upper_norms,
 )
 from batch_predictions.models.common.torch_threads import one_torch_thread

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Floats, Positions
 from batch_predictions.inference.device import prefetching_uploader, with_oom_backoff
-from batch_predictions.inference.topk.item_blocks import Floats, Positions, upper_norms
+from batch_predictions.inference.topk.item_blocks import upper_norms
 
 if TYPE_CHECKING:
     import torch

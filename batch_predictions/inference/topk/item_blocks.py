@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Floats
+
 if TYPE_CHECKING:
     import torch
 
-Floats = npt.NDArray[np.float32]
-Positions = npt.NDArray[np.int64]
 
 BLOCK_USERS = 256
 BLOCK_ITEMS = 2048

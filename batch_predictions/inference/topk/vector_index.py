@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Floats, Positions
 from batch_predictions.inference.topk.exact import search_exactly
 from batch_predictions.inference.topk.gpu import GPUCandidates
-from batch_predictions.inference.topk.item_blocks import Floats, ItemBlocks, Kind, Positions
+from batch_predictions.inference.topk.item_blocks import ItemBlocks, Kind
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import pyarrow as pa
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.churn.data.churn_examples import Examples
-from batch_predictions.models.common.bootstrap import Doubles
 
 Params = TypeVar("Params")
 

@@ -11,6 +11,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.churn.churn_metrics import AUC, ECE, LIFT, PairedComparison
 from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer, Method
 from batch_predictions.models.churn.data.churn_examples import (
@@ -23,7 +24,7 @@ from batch_predictions.models.churn.estimators.churn_registry import (
     candidate_names,
     estimator_specs,
 )
-from batch_predictions.models.common.bootstrap import Doubles, Interval, Row, metric_row
+from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
 from batch_predictions.models.common.promotion_gate import best_significant
 
 UNTRAINED = "untrained"

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Doubles: TypeAlias = npt.NDArray[np.float64]
+from batch_predictions.core.arrays import Doubles
 
 Row: TypeAlias = dict[str, str | float | int | None]
 """A row of `evaluation.model_metrics`: candidate, metric, value, lower, upper, n."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.common.bootstrap import (
-    Doubles,
     Interval,
     Row,
     bootstrap_interval,

@@ -5,13 +5,10 @@ All metrics take binary relevance and return one value per user, for paired comp
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 import numpy.typing as npt
 
-Doubles: TypeAlias = npt.NDArray[np.float64]
-Positions: TypeAlias = npt.NDArray[np.int64]
+from batch_predictions.core.arrays import Doubles, Positions
 
 NDCG, NDCG_20, RECALL, MAP = "ndcg@10", "ndcg@20", "recall@20", "map@10"
 DEPTH = 20

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.common.bootstrap import Interval
 from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.warehouse.reporting import legend_outside, new_axes
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
+from batch_predictions.core.arrays import Doubles, Int64s
+from batch_predictions.models.demand.data.panel import Panel
 
 MANIFEST_FILE = "forecaster.json"
 SERIES_FILE = "series.parquet"
@@ -181,7 +182,7 @@ class PerSeriesForecaster(Forecaster):
         self.ids, self.series_table = list(ids), columns
         return self
 
-    def table_rows(self, panel: Panel) -> Integers:
+    def table_rows(self, panel: Panel) -> Int64s:
         """Row in the table of each series of a panel, (n,); -1 where it was not fitted."""
         row_of_id = {series_id: row for row, series_id in enumerate(self.ids)}
         return np.array([row_of_id.get(series_id, -1) for series_id in panel.ids], np.int64)

@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from batch_predictions.models.demand.data.panel import Doubles, Integers
+from batch_predictions.core.arrays import Doubles, Int64s
 
 QUANTILE_LEVELS = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95)
 """Levels of the quantiles of a day's forecast."""
@@ -72,9 +72,7 @@ class ConformalCalibration:
         steps = np.broadcast_to(np.arange(mean.shape[1]), mean.shape)
         return self._add_errors(mean, steps, levels, self.edges, self.errors)
 
-    def sum_quantiles(
-        self, mean: Doubles, days: int | Integers, levels: Sequence[float]
-    ) -> Doubles:
+    def sum_quantiles(self, mean: Doubles, days: int | Int64s, levels: Sequence[float]) -> Doubles:
         """Quantiles of sums over the first `days` columns of forecasts, (n, levels).
 
         Args:
@@ -89,7 +87,7 @@ class ConformalCalibration:
     def _add_errors(
         self,
         mean: Doubles,
-        steps: Integers,
+        steps: Int64s,
         levels: Sequence[float],
         edges: Doubles,
         errors: Doubles,

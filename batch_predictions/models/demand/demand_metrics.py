@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.common.bootstrap import (
     Interval,
     multinomial_counts,
     percentile_interval,
 )
-from batch_predictions.models.demand.data.panel import Doubles
 
 WAPE, WAPE_SUM, BIAS = "wape", "wape_sum", "bias"
 RMSSE, MASE, PINBALL = "rmsse", "mase", "pinball"

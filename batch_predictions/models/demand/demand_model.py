@@ -12,10 +12,11 @@ from typing import Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.models.demand import demand_registry
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
-from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
+from batch_predictions.models.demand.data.panel import Panel
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class DemandPrediction:
     methods: list[str]
     calibration: ConformalCalibration
 
-    def sum_means(self, days: int | Integers) -> Doubles:
+    def sum_means(self, days: int | Int64s) -> Doubles:
         """Means of the sum of the first `days` columns, one number or (n,): (n,)."""
         lengths = np.broadcast_to(np.asarray(days, np.int64), (len(self.mean),))
         totals = self.mean.cumsum(axis=1)[np.arange(len(self.mean)), lengths - 1]
         return np.asarray(totals)
 
-    def sum_quantiles(self, days: int | Integers, levels: Sequence[float]) -> Doubles:
+    def sum_quantiles(self, days: int | Int64s, levels: Sequence[float]) -> Doubles:
         """Quantiles of the sum of the first `days` columns, one number or (n,): (n, levels)."""
         return self.calibration.sum_quantiles(self.mean, days, levels)
 
@@ -87,7 +88,7 @@ SHRINKAGE_ORIGINS = 3.0
 
 def forecast_by_champions(
     forecasts: Mapping[str, Doubles], actual: Doubles
-) -> tuple[Doubles, Integers]:
+) -> tuple[Doubles, Int64s]:
     """Forecasts of each series by its best candidate, chosen at each origin from earlier ones only.
 
     At the first origin nothing is known yet: the first candidate, the baseline, forecasts.
@@ -129,7 +130,7 @@ def _losses(forecast: Doubles, actual: Doubles) -> Doubles:
     return np.asarray(np.abs(error).sum(axis=2) + np.abs(error.sum(axis=2)))
 
 
-def _champions(losses: Doubles) -> Integers:
+def _champions(losses: Doubles) -> Int64s:
     """Number of the best candidate of each series, (n,), by losses (candidates, origins, n).
 
     The losses of a series are shrunk towards those of all series, since the best candidate of a few

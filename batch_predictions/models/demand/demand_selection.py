@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from batch_predictions.core.arrays import Int64s
 from batch_predictions.models.demand import demand_metrics, demand_registry
 from batch_predictions.models.demand.backtest import (
     WAPE_SUM_GAIN,
@@ -18,7 +19,7 @@ from batch_predictions.models.demand.backtest import (
 )
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import ConformalCalibration
-from batch_predictions.models.demand.data.panel import Integers, Panel
+from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.demand_model import (
     DemandModel,
     best_overall,
@@ -239,7 +240,7 @@ def _fit_selector(
     panel: Panel,
     config: BacktestConfig,
     backtest: Backtest,
-    champions: Integers,
+    champions: Int64s,
     fitted: dict[str, Forecaster],
     progress: Progress,
 ) -> PerSeriesSelector:

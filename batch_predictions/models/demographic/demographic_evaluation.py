@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.common.ranking_metrics import DEPTH, Doubles, compute_metrics, top_k
+from batch_predictions.core.arrays import Doubles
+from batch_predictions.models.common.ranking_metrics import DEPTH, compute_metrics, top_k
 from batch_predictions.models.demographic.demographic_segments import encode_user_leaves
 from batch_predictions.models.demographic.demographic_statistics import (
     Candidate,

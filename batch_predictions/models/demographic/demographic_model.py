@@ -22,7 +22,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.models.common.ranking_metrics import Doubles, top_k
+from batch_predictions.core.arrays import Doubles
+from batch_predictions.models.common.ranking_metrics import top_k
 from batch_predictions.models.demographic.demographic_segments import (
     ALL,
     EVERYONE,

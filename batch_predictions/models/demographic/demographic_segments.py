@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.models.common.ranking_metrics import Doubles
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.recommender.data.interactions import Codes, encode_ids
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 from batch_predictions.tables import TRAITS

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.common.bootstrap import (
     Interval,
     Row,
@@ -30,7 +31,7 @@ from batch_predictions.models.common.bootstrap import (
     metric_row,
     paired_difference,
 )
-from batch_predictions.models.common.ranking_metrics import NDCG, Doubles
+from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.models.demographic.demographic_evaluation import (
     ColdStartEvaluation,
     UserMetrics,

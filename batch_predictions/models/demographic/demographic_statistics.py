@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.common.ranking_metrics import DEPTH, Doubles, Positions, top_k
+from batch_predictions.core.arrays import Doubles, Positions
+from batch_predictions.models.common.ranking_metrics import DEPTH, top_k
 from batch_predictions.models.demographic.demographic_model import CountAdjustment
 from batch_predictions.models.demographic.demographic_segments import (
     Leaf,

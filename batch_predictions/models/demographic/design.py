@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batch_predictions.models.common.ranking_metrics import Doubles
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demographic.demographic_segments import UNKNOWN, Leaf, SegmentUsers
 from batch_predictions.sources.validation.ages import AGE_BRACKETS
 

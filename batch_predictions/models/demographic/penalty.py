@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from batch_predictions.models.common.ranking_metrics import Doubles
+from batch_predictions.core.arrays import Doubles
 
 PENALTIES: Doubles = 5.0 * 2.0 ** (np.arange(31) / 2.0)[::-1]
 """The grid: from 163,840 users, with which no segment differs, down to 5."""

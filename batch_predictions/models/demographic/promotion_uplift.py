@@ -32,7 +32,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.common.ranking_metrics import Doubles
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.recommender.data.interactions import positions_in
 
 MIN_FACTOR = 0.05

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.common.ranking_metrics import Doubles
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demographic.demographic_evaluation import ColdStartEvaluation
 from batch_predictions.models.demographic.promotion_uplift import (
     CHANGE_COLUMNS,

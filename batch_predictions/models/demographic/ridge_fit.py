@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.common.ranking_metrics import Doubles, Positions
+from batch_predictions.core.arrays import Doubles, Positions
 from batch_predictions.models.demographic.demographic_segments import SegmentUsers
 from batch_predictions.models.demographic.design import DemographicDesign
 from batch_predictions.models.demographic.penalty import (

@@ -28,16 +28,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Doubles, Floats, Int32s
 from batch_predictions.models.forest.lightgbm_text import Tree, UnsupportedModelError, parse_model
-from batch_predictions.models.forest.quickscorer import (
-    Doubles,
-    Rows,
-    iterate_lines,
-    thresholds_by_dtype,
-)
-
-Integers = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
+from batch_predictions.models.forest.quickscorer import Rows, iterate_lines, thresholds_by_dtype
 
 
 def build_banzhaf_explainer(model_text: str, players: Sequence[int]) -> Callable[[Rows], Doubles]:
@@ -96,12 +89,12 @@ class BanzhafExplainer:
     n_features: int
     n_players: int
     tree_starts: npt.NDArray[np.intp]
-    split_feature: Integers
+    split_feature: Int32s
     thresholds: dict[str, Rows]
     default_left: npt.NDArray[np.uint8]
-    players: Integers
-    edges: Integers
-    earlier_edges: Integers
+    players: Int32s
+    edges: Int32s
+    earlier_edges: Int32s
     factors: Floats
     weights: Floats
 

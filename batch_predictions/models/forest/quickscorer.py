@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.forest.lightgbm_text import UnsupportedModelError, parse_model
 
-Doubles = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32] | Doubles
 Lines = npt.NDArray[np.float32] | Doubles
 """Rows in groups of `GROUP_ROWS`, as the kernels read them: a line of values for each feature,

@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.core.arrays import Floats, Positions
 from batch_predictions.models.recommender.data.dense_scores import (
     TargetBlocks,
     inner_products,
@@ -38,9 +39,6 @@ from batch_predictions.models.recommender.data.recommender_manifest import (
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-Floats: TypeAlias = npt.NDArray[np.float32]
-Positions: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

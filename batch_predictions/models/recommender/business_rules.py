@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.recommender.base import Positions
+from batch_predictions.core.arrays import Positions
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from batch_predictions.core.arrays import Positions
 from batch_predictions.models.common.bootstrap import Interval
 from batch_predictions.models.common.ranking_metrics import DEPTH, NDCG, NDCG_20
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.data.splits import Holdout, Positions
+from batch_predictions.models.recommender.data.splits import Holdout
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.ranker.two_stage import (
     ExplainedRanking,

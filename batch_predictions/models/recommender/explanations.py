@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Positions
 from batch_predictions.models.forest.banzhaf import sum_players
-from batch_predictions.models.recommender.base import Positions, Ranking, Recommender
+from batch_predictions.models.recommender.base import Ranking, Recommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.features.table import generator_columns

@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.models.base import SentimentModel
 from batch_predictions.models.sentiment.models.batching import is_imbalanced, log_softmax
 from batch_predictions.models.sentiment.models.sentiment_registry import load_model
@@ -26,7 +27,6 @@ from batch_predictions.models.sentiment.sentiment_metrics import (
 )
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Doubles, Floats
 
 TAUS = tuple(np.round(np.arange(0, 1.21, 0.1), 1).tolist())
 MACRO_F1_TOLERANCE = 0.005

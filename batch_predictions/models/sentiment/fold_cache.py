@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.core.arrays import Floats
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels, Reviews
-from batch_predictions.models.sentiment.text.ragged import Floats
 
 
 @dataclass(frozen=True)

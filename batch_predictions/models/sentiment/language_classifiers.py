@@ -19,6 +19,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Doubles, Positions
 from batch_predictions.models.common.bootstrap import Row
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.item_aggregates import corrected_shares
@@ -30,13 +31,10 @@ from batch_predictions.models.sentiment.sentiment_selection import (
 )
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Reviews
-from batch_predictions.models.sentiment.text.ragged import Doubles
 from batch_predictions.settings import SentimentSettings
 
 MANIFEST = "languages.json"
 MULTILINGUAL = "multilingual"
-
-Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

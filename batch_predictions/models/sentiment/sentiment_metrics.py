@@ -12,10 +12,11 @@ from functools import cached_property
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.common.bootstrap import Interval, percentile_interval, resample_counts
 from batch_predictions.models.sentiment.models.batching import log_softmax
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Doubles, Floats, Ints
+from batch_predictions.models.sentiment.text.ragged import Ints
 
 ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining, SentimentModel
 from batch_predictions.models.sentiment.models.batching import (
@@ -33,7 +34,7 @@ from batch_predictions.models.sentiment.models.sentiment_registry import (
 )
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels, Reviews, ReviewSplit
-from batch_predictions.models.sentiment.text.ragged import Floats, Ints
+from batch_predictions.models.sentiment.text.ragged import Ints
 from batch_predictions.settings import SettingsError
 
 BASELINE, NB_LR = "tfidf_lr", "nb_lr"

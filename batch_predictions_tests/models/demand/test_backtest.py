@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.assets import panel_spec
 from batch_predictions.models.demand.backtest import (
@@ -27,7 +28,7 @@ from batch_predictions.models.demand.data.calendar import (
     holiday_flags,
     steps_to_next,
 )
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.demand_model import forecast_by_champions
 from batch_predictions.models.demand.demand_selection import BacktestConfig, decide, select
 from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demand import demand_registry
 from batch_predictions.models.demand.assets import backtest_config
-from batch_predictions.models.demand.data.panel import Doubles
 from batch_predictions.models.demand.demand_selection import make_candidate
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams

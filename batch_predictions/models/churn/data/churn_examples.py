@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.common.bootstrap import Doubles
+from batch_predictions.core.arrays import Doubles
 
 
 @dataclass(frozen=True)

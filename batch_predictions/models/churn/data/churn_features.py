@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.models.common.bootstrap import Doubles
+from batch_predictions.core.arrays import Doubles
 
 AGE_BRACKETS = ("under 19", "19-24", "25-34", "35-44", "45-54", "55-64", "65+")
 LOG_COLUMNS = (

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 import pyarrow as pa
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.churn.base import (
     ChurnEstimator,
     ChurnEstimatorSpec,
@@ -16,7 +17,6 @@ from batch_predictions.models.churn.base import (
     read_manifest,
 )
 from batch_predictions.models.churn.estimators.churn_registry import load_estimator
-from batch_predictions.models.common.bootstrap import Doubles
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 import pyarrow as pa
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.churn.base import (
     ChurnEstimator,
     ChurnEstimatorSpec,
@@ -20,7 +21,6 @@ from batch_predictions.models.churn.base import (
 from batch_predictions.models.churn.data.churn_examples import Examples
 from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
 from batch_predictions.models.churn.estimators.average import AverageEstimator
-from batch_predictions.models.common.bootstrap import Doubles
 from batch_predictions.models.forest.quickscorer import Rows, build_predictor
 
 FIXED_LIGHTGBM_PARAMS: dict[str, object] = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.demand.data.panel import Doubles
+from batch_predictions.core.arrays import Doubles
 
 US_SHOP_HOLIDAYS = (
     "New Year's Day",

@@ -13,10 +13,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Doubles, Floats, Int64s
 from batch_predictions.models.demand.data.calendar import steps_to_next
-from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
+from batch_predictions.models.demand.data.panel import Panel
 
-Floats: TypeAlias = npt.NDArray[np.float32]
 Feature: TypeAlias = tuple[str, npt.NDArray[np.float64]]
 """A name, and values that broadcast to (n, origins, horizon)."""
 
@@ -84,7 +84,7 @@ def build_features(panel: Panel, origins: Sequence[int], horizon: int) -> Featur
 
 
 def _history_features(
-    panel: Panel, means: dict[int, Doubles], level: Doubles, origin_columns: Integers
+    panel: Panel, means: dict[int, Doubles], level: Doubles, origin_columns: Int64s
 ) -> Iterator[Feature]:
     """Level, ratios of other means to it, share of columns with sales, columns since a sale."""
     yield "level", np.log(level)[:, :, None]
@@ -99,7 +99,7 @@ def _history_features(
 
 
 def _same_phase_features(
-    panel: Panel, level: Doubles, origin_columns: Integers, horizon: int
+    panel: Panel, level: Doubles, origin_columns: Int64s, horizon: int
 ) -> Iterator[Feature]:
     """Means of the last values of the target's phase, as ratios to the level."""
     for count in PHASE_VALUES:
@@ -108,7 +108,7 @@ def _same_phase_features(
 
 
 def _covariate_features(
-    panel: Panel, origin_columns: Integers, target_columns: Integers, extra_columns: int
+    panel: Panel, origin_columns: Int64s, target_columns: Int64s, extra_columns: int
 ) -> Iterator[Feature]:
     """Each covariate in the target column, and what it did to the series before the origin."""
     for name in sorted(panel.future_covariates):
@@ -125,7 +125,7 @@ def _static_features(panel: Panel) -> Iterator[Feature]:
 
 
 def _calendar_features(
-    panel: Panel, target_columns: Integers, extra_columns: int
+    panel: Panel, target_columns: Int64s, extra_columns: int
 ) -> Iterator[Feature]:
     """Phase, step of the horizon, distances to holidays, day of the month."""
     yield "phase", panel.phases(extra_columns)[target_columns].astype(float)[None]
@@ -178,7 +178,7 @@ def _columns_since_sale(y: Doubles) -> Doubles:
     return np.asarray(np.arange(y.shape[1] + 1) - last_sale - 1.0)
 
 
-def _same_phase_mean(panel: Panel, count: int, origin_columns: Integers, horizon: int) -> Doubles:
+def _same_phase_mean(panel: Panel, count: int, origin_columns: Int64s, horizon: int) -> Doubles:
     """Mean of the last `count` values of the target's phase, (n, origins, horizon)."""
     period, (n, t) = panel.period, panel.y.shape
     padding = -t % period

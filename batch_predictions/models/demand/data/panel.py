@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Doubles: TypeAlias = npt.NDArray[np.float64]
-Integers: TypeAlias = npt.NDArray[np.int64]
+from batch_predictions.core.arrays import Doubles, Int64s
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,12 @@ class Panel:
         start = self.start
         return start.toordinal() - 1 if isinstance(start, dt.date) else start
 
-    def times(self, horizon: int = 0) -> Integers:
+    def times(self, horizon: int = 0) -> Int64s:
         """Numbers of the columns and of `horizon` columns after them, (t + horizon,)."""
         first = self.start_number
         return np.arange(first, first + self.n_columns + horizon, dtype=np.int64)
 
-    def phases(self, horizon: int = 0) -> Integers:
+    def phases(self, horizon: int = 0) -> Int64s:
         """Positions within the season, from 0, (t + horizon,); for days, 0 is Monday."""
         return self.times(horizon) % self.period
 

@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.models.demand.data.calendar import country_holidays, holiday_flags
-from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
+from batch_predictions.models.demand.data.panel import Panel
 
 COVARIATES = ("promotion", "display", "mailer")
 """List columns of `features.demand` that reach beyond the day of the row."""
@@ -93,13 +94,13 @@ def series_ids(rows: pa.Table) -> list[str]:
     return [f"{item}|{location}" for item, location in zip(items, locations, strict=True)]
 
 
-def history_lengths(rows: pa.Table, day: dt.date) -> Integers:
+def history_lengths(rows: pa.Table, day: dt.date) -> Int64s:
     """Days of each series from its first sale to a day, both included, (n,)."""
     first_dates = rows["first_date"].to_pylist()
     return np.array([(day - date).days + 1 for date in first_dates], np.int64).reshape(-1)
 
 
-def _lists_to_matrix(column: pa.ChunkedArray, first_columns: Integers, width: int) -> Doubles:
+def _lists_to_matrix(column: pa.ChunkedArray, first_columns: Int64s, width: int) -> Doubles:
     """Lists as rows of a matrix, (n, width), each from its first column on; nan elsewhere."""
     lists: Any = pa.chunked_array(column).combine_chunks()
     if isinstance(lists, pa.ChunkedArray):

@@ -7,8 +7,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demand.base import Forecaster, ForecasterParams, clip_forecasts
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Panel
 
 LEVEL_SEASONS = 4
 """Seasons of the recent mean: 28 days for a season of 7."""

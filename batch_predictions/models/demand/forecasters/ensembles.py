@@ -12,13 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demand.base import (
     SERIES_FILE,
     EnsembleForecaster,
     Forecaster,
     ForecasterParams,
 )
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Panel
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demand.base import Forecaster, ForecasterParams, clip_forecasts
 from batch_predictions.models.demand.data.demand_features import FeatureMatrix, build_features
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Panel
 
 TREES_FILE = "trees.txt"
 CHUNK_SERIES = 2000

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Floats, Int64s
 from batch_predictions.models.common.torch_threads import one_torch_thread
 from batch_predictions.models.demand.base import Forecaster, ForecasterParams, clip_forecasts
 from batch_predictions.models.demand.data.demand_features import (
     LEVEL_SEASONS,
     LOG_OFFSET,
     FeatureMatrix,
-    Floats,
     build_features,
     rolling_mean,
 )
-from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
+from batch_predictions.models.demand.data.panel import Panel
 
 if TYPE_CHECKING:
     from batch_predictions.models.demand.kernels.gru_network import GRUNetwork
@@ -128,7 +128,7 @@ class GRUForecaster(Forecaster):
                 self.networks.append(network)
         return self
 
-    def _training_origins(self, panel: Panel, horizon: int) -> Integers:
+    def _training_origins(self, panel: Panel, horizon: int) -> Int64s:
         """Ascending origins, as close as `MAX_TRAINING_ROWS` allows."""
         newest = max(panel.n_columns - horizon, 1)
         oldest = min(MIN_TRAINING_SEASONS * panel.period, newest - 1)
@@ -177,7 +177,7 @@ class GRUForecaster(Forecaster):
         past = np.stack([values[:, skipped_columns:] for values in inputs], axis=2)
         return past.astype(np.float32), skipped_columns
 
-    def _category_codes(self, panel: Panel) -> Integers:
+    def _category_codes(self, panel: Panel) -> Int64s:
         """Codes of the static features, (n, features); 0 for those that `fit` has not seen."""
         statics, counts = self.fitted_values["statics"], self.fitted_values["codes"]
         codes = np.zeros((len(panel), len(statics)), np.int64)

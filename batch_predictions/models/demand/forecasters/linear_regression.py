@@ -6,8 +6,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demand.base import PerSeriesForecaster, clip_forecasts
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 
 CHUNK_SERIES = 2000

@@ -15,13 +15,14 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.models.demand.base import (
     ForecasterParams,
     ForecasterVariant,
     PerSeriesForecaster,
     clip_forecasts,
 )
-from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
+from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.linear_regression import LinearPromotions
 
@@ -66,7 +67,7 @@ class Sarima(PerSeriesForecaster):
     params_class: ClassVar[type[ForecasterParams]] = SarimaParams
     params: SarimaParams
 
-    def order(self, period: int) -> Integers:
+    def order(self, period: int) -> Int64s:
         """Returns the order p, d, q, P, D, Q, s as the compiled loops take it."""
         return np.array([*self.params.order, period], np.int64)
 
@@ -171,7 +172,7 @@ class Sarima(PerSeriesForecaster):
                 total += effects[:, column, None] * values
         return total
 
-    def _prepare(self, panel: Panel) -> tuple[Doubles, Integers, Integers, npt.NDArray[np.bool_]]:
+    def _prepare(self, panel: Panel) -> tuple[Doubles, Int64s, Int64s, npt.NDArray[np.bool_]]:
         """The values to model.
 
         Returns:
@@ -200,14 +201,14 @@ def diverged(panel: Panel, means: Doubles) -> npt.NDArray[np.bool_]:
     return ~(np.isfinite(means) & (np.abs(means) <= limit)).all(axis=1)
 
 
-def _has_gap(y: Doubles, first: Integers, end: Integers) -> npt.NDArray[np.bool_]:
+def _has_gap(y: Doubles, first: Int64s, end: Int64s) -> npt.NDArray[np.bool_]:
     """Series with a missing value between their first and last observation, (n,)."""
     columns = np.arange(y.shape[1])
     is_inside = (columns >= first[:, None]) & (columns < end[:, None])
     return np.asarray((is_inside & ~np.isfinite(y)).any(axis=1))
 
 
-def starting_points(order: Integers) -> Doubles:
+def starting_points(order: Int64s) -> Doubles:
     """Unconstrained parameters to start the optimiser from, (points, k).
 
     All combinations of two values for the first coefficient of each polynomial; the other

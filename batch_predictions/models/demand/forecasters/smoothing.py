@@ -12,8 +12,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demand.base import Forecaster, clip_forecasts
-from batch_predictions.models.demand.data.panel import Doubles, Panel
+from batch_predictions.models.demand.data.panel import Panel
 
 Z90 = 1.645
 """Quantile of the normal distribution for a two-sided 90 % test."""

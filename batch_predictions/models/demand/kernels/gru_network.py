@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from batch_predictions.models.demand.data.demand_features import Floats
-from batch_predictions.models.demand.data.panel import Doubles, Integers
+from batch_predictions.core.arrays import Doubles, Floats, Int64s
 
 EMBEDDING_SIZE = 4
 ORIGINS_PER_STEP = 12
@@ -34,9 +33,9 @@ class NetworkInputs:
     """
 
     past: Floats
-    columns: Integers
+    columns: Int64s
     features: Floats
-    codes: Integers
+    codes: Int64s
     level: Doubles
 
     def take_origins(self, origins: npt.NDArray[np.bool_]) -> NetworkInputs:

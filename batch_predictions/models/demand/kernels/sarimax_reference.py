@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.models.demand.data.panel import Doubles, Integers
+from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.models.demand.kernels.sarima_kernels import (
     FAILED,
     FITTED,
@@ -24,9 +24,9 @@ from batch_predictions.models.demand.kernels.sarima_kernels import (
 
 def fit_rows(
     y: Doubles,
-    first: Integers,
-    end: Integers,
-    order: Integers,
+    first: Int64s,
+    end: Int64s,
+    order: Int64s,
     starts: Doubles,
     tries: int,
     params: Doubles,
@@ -52,11 +52,11 @@ def fit_rows(
 
 def forecast_rows(
     y: Doubles,
-    first: Integers,
-    end: Integers,
-    order: Integers,
+    first: Int64s,
+    end: Int64s,
+    order: Int64s,
     params: Doubles,
-    param_rows: Integers,
+    param_rows: Int64s,
     means: Doubles,
 ) -> None:
     """Forecasts each row from its end on; see `sarima_kernels.forecast_rows`."""
@@ -74,13 +74,13 @@ def forecast_rows(
         means[row] = lfilter([1.0], delta, differences, zi=past)[0]
 
 
-def _series(y: Doubles, first: Integers, end: Integers) -> Iterator[tuple[int, Doubles]]:
+def _series(y: Doubles, first: Int64s, end: Int64s) -> Iterator[tuple[int, Doubles]]:
     """The number and the values of each row."""
     for row in range(len(y)):
         yield row, y[row, first[row] : end[row]]
 
 
-def _model(series: Doubles, order: Integers) -> Any:
+def _model(series: Doubles, order: Int64s) -> Any:
     from statsmodels.tsa.statespace.sarimax import SARIMAX
 
     p, d, q, *seasonal, period = order.tolist()

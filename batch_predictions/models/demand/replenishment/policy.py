@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.models.demand.data.panel import Doubles, Integers
+from batch_predictions.core.arrays import Doubles, Int64s
 
 TERM_COLUMNS = (
     "lead_time_days",
@@ -43,14 +43,14 @@ class OrderTerms:
         min_order: smallest order in units.
     """
 
-    lead_days: Integers
-    review_days: Integers
+    lead_days: Int64s
+    review_days: Int64s
     service_level: Doubles
     pack_size: Doubles
     min_order: Doubles
 
     @property
-    def cycle_days(self) -> Integers:
+    def cycle_days(self) -> Int64s:
         """Days for which the stock on hand and on order must last."""
         return self.lead_days + self.review_days
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.recommender.data.histories import Histories, spans
-
-Floats: TypeAlias = npt.NDArray[np.float32]
 
 DENSE_SCORES_MB = 128
 """Memory of the dense scores of one batch of users, MiB."""

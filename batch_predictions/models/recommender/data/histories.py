@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.recommender.data.interactions import (
     Codes,
-    Doubles,
     Interactions,
     positions_in,
     take_optional,

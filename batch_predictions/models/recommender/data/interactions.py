@@ -18,12 +18,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.core.arrays import Doubles
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Codes: TypeAlias = npt.NDArray[np.int32]
 Dates: TypeAlias = npt.NDArray[np.datetime64]
-Doubles: TypeAlias = npt.NDArray[np.float64]
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

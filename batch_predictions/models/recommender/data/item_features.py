@@ -17,12 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.interactions import (
-    Doubles,
-    Interactions,
-    positions_in,
-)
+from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.data.item_promotions import ItemPromotions
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.recommender.data.interactions import Doubles, encode_ids, positions_in
+from batch_predictions.core.arrays import Doubles
+from batch_predictions.models.recommender.data.interactions import encode_ids, positions_in
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

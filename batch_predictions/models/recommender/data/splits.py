@@ -18,13 +18,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.core.arrays import Positions
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Positions: TypeAlias = npt.NDArray[np.int64]
 Split: TypeAlias = Literal["time", "leave_out", "leave_newest"]
 
 HIDDEN_SHARE = 0.2

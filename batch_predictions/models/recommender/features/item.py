@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.models.recommender.data.interactions import Doubles
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.recommender.data.item_features import (
     FIRST_TIME_HALF_LIVES,
     POPULARITY_HALF_LIVES,

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from batch_predictions.models.recommender.base import Floats
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.recommender.data.dense_scores import sorted_keys
 from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, LinearRecommender, Positions
-from batch_predictions.models.recommender.data.interactions import Codes, Doubles, Interactions
+from batch_predictions.core.arrays import Doubles, Floats, Positions
+from batch_predictions.models.recommender.base import LinearRecommender
+from batch_predictions.models.recommender.data.interactions import Codes, Interactions
 from batch_predictions.models.recommender.generators.base import Generator
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.models.recommender.base import Positions, TrainableRecommender
+from batch_predictions.core.arrays import Positions
+from batch_predictions.models.recommender.base import TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures

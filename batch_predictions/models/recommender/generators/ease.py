@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, LinearRecommender, Positions
+from batch_predictions.core.arrays import Floats, Positions
+from batch_predictions.models.recommender.base import LinearRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.recommender.data.dense_scores import TargetBlocks, inner_products
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions

@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
+from batch_predictions.core.arrays import Doubles, Floats, Positions
+from batch_predictions.models.recommender.base import TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.interactions import Doubles, Interactions, sum_to_csr
+from batch_predictions.models.recommender.data.interactions import Interactions, sum_to_csr
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import Generator
 from batch_predictions.models.recommender.generators.neighbour_tables import top_contributors

@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
+from batch_predictions.core.arrays import Floats, Positions
+from batch_predictions.models.recommender.base import TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures

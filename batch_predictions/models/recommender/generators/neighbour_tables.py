@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
+from batch_predictions.core.arrays import Floats, Positions
+from batch_predictions.models.recommender.base import TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
+from batch_predictions.core.arrays import Doubles, Floats, Positions
+from batch_predictions.models.recommender.base import TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import (
     Codes,
-    Doubles,
     Interactions,
     item_sequences,
 )

@@ -10,12 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import (
-    Floats,
-    Positions,
-    Proposals,
-    TrainableRecommender,
-)
+from batch_predictions.core.arrays import Floats, Positions
+from batch_predictions.models.recommender.base import Proposals, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures

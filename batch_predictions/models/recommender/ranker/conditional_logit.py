@@ -18,8 +18,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.recommender.base import Floats
-from batch_predictions.models.recommender.data.interactions import Doubles
+from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.recommender.features.candidate_features import FeatureColumn
 from batch_predictions.models.recommender.features.user import DAYS_INACTIVE
 

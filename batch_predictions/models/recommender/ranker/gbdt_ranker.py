@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
-from batch_predictions.models.forest.quickscorer import Doubles, Rows, build_predictors
-from batch_predictions.models.recommender.base import Floats
+from batch_predictions.models.forest.quickscorer import Rows, build_predictors
 
 if TYPE_CHECKING:
     pass

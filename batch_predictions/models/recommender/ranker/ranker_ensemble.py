@@ -10,8 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.recommender.base import Floats
-from batch_predictions.models.recommender.data.interactions import Doubles
+from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.recommender.features.candidate_features import FeatureColumn
 from batch_predictions.models.recommender.ranker.conditional_logit import ConditionalLogit, Sizes
 from batch_predictions.models.recommender.ranker.gbdt_ranker import GBDTRanker

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batch_predictions.models.recommender.base import Floats, Positions, Ranking, Recommender
+from batch_predictions.core.arrays import Floats, Positions
+from batch_predictions.models.recommender.base import Ranking, Recommender
 from batch_predictions.models.recommender.data.dense_scores import argsort_descending, user_batches
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures

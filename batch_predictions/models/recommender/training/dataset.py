@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.models.recommender.base import Floats
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.recommender.data.dense_scores import user_batches
 from batch_predictions.models.recommender.data.interactions import positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures

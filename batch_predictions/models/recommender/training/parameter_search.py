@@ -23,7 +23,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from batch_predictions.models.common.bootstrap import Doubles, paired_difference
+from batch_predictions.core.arrays import Doubles
+from batch_predictions.models.common.bootstrap import paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG_20
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import Holdout

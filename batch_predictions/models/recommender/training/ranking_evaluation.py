@@ -7,15 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.common.bootstrap import (
-    Doubles,
-    Interval,
-    Row,
-    bootstrap_interval,
-    metric_row,
-)
+from batch_predictions.core.arrays import Doubles, Positions
+from batch_predictions.models.common.bootstrap import Interval, Row, bootstrap_interval, metric_row
 from batch_predictions.models.common.ranking_metrics import DEPTH, NDCG, compute_metrics
-from batch_predictions.models.recommender.base import Positions, Recommender
+from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.data.interactions import positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.splits import Holdout, Split

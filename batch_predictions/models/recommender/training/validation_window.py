@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 
-from batch_predictions.models.common.bootstrap import Doubles
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import MAX_USERS, Holdout, hold_out
 from batch_predictions.models.recommender.training.config import TwoStageConfig

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Self, TypeAlias, TypeVar
 
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.sentiment.models.net_parameters import build_parameters
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Floats
 
 Progress: TypeAlias = Callable[[str], None]
 Role: TypeAlias = Literal["linear", "net", "encoder"]

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.text.documents import PADDING
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Doubles, Floats, Ints, RaggedArray
+from batch_predictions.models.sentiment.text.ragged import Ints, RaggedArray
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.common.torch_threads import one_torch_thread
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
@@ -31,7 +32,7 @@ from batch_predictions.models.sentiment.models.batching import (
 )
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Floats, Ints, RaggedArray
+from batch_predictions.models.sentiment.text.ragged import Ints, RaggedArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn, optim

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
@@ -28,7 +29,6 @@ from batch_predictions.models.sentiment.models.batching import (
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.models.sentiment.text.ngrams import NGramIndex, frequent_ngrams
-from batch_predictions.models.sentiment.text.ragged import Doubles, Floats
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

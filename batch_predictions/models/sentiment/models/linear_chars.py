@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
@@ -21,7 +22,6 @@ from batch_predictions.models.sentiment.models.base import (
 from batch_predictions.models.sentiment.models.batching import coefficients_by_class, log_softmax
 from batch_predictions.models.sentiment.text.documents import Documents, normalise
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Floats
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.common.torch_threads import one_torch_thread
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
@@ -29,7 +30,6 @@ from batch_predictions.models.sentiment.models.net_training import NetParameters
 from batch_predictions.models.sentiment.models.sentiment_registry import build_model
 from batch_predictions.models.sentiment.text.documents import Documents, Vocabulary
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Floats
 from batch_predictions.models.sentiment.text.text_vectors import read_vectors
 from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer, read_wordpieces
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.batching import (
     has_native_bf16,
@@ -16,7 +17,7 @@ from batch_predictions.models.sentiment.models.batching import (
     shuffled_batches,
 )
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Floats, RaggedArray
+from batch_predictions.models.sentiment.text.ragged import RaggedArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn, optim

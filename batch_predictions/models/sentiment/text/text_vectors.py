@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.sentiment.text.documents import Vocabulary
-from batch_predictions.models.sentiment.text.ragged import Floats
 
 MAX_FILE_WORDS = 50_000
 """Words read from the start of the file, where the frequent ones are. Words of the vocabulary are

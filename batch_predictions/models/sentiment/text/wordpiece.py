@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from batch_predictions.core.arrays import Floats
 from batch_predictions.models.sentiment.text.documents import UNKNOWN
-from batch_predictions.models.sentiment.text.ragged import Floats, RaggedArray
+from batch_predictions.models.sentiment.text.ragged import RaggedArray
 from batch_predictions.models.sentiment.text.text_vectors import VectorsError, pca_reduce
 from batch_predictions.models.sentiment.text.token_ids import TokenIds
 
