@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import sentence_polarity
-from labelled_file import LabelledFile, read_labelled_file
 
+from batch_predictions.cli.benchmark.labelled_file import LabelledFile, read_labelled_file
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import (
     Reviews,

@@ -1,4 +1,4 @@
-"""What an operator does with a home: status, doctor, alerts, costs, retention, erasure, backup.
+"""The work of an operator: status, doctor, alerts, costs, retention, erasure, backup.
 
 Nothing here knows Dagster: its records are read and deleted through `records`.
 """

@@ -16,7 +16,7 @@ from batch_predictions.core.redaction import has_secret
 from batch_predictions.orchestration import dagster_internals
 from batch_predictions.orchestration.executors import inherited_env
 from batch_predictions.settings import PREFIX, Settings, SettingsError
-from batch_predictions.settings.section import WITHHELD
+from batch_predictions.settings.environment import WITHHELD
 
 _HOME = f"{PREFIX}HOME"
 _BATCH_VARIABLE, _BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", "1000"

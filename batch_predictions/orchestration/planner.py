@@ -173,10 +173,15 @@ class Planner:
     def next_due(
         self, day: dt.date, after: jobs.JobSpec | None = None
     ) -> tuple[jobs.JobSpec, list[PlannedRun]] | None:
-        """Finds the first job after another one that has something to do; None: nothing is due."""
+        """Finds the first job after another one that has something to do; None: nothing is due.
+
+        Damaged models of the day are moved aside before trainings are planned.
+        """
         plan = self.plan(day, day, after=after)
         first = jobs.SCHEDULED.index(after) + 1 if after else 0
         for job in jobs.SCHEDULED[first:]:
+            if job == jobs.WEEKLY_TRAINING:
+                self.begin_repair(plan)
             if runs := self.due(job, plan):
                 return job, runs
         return None
@@ -188,15 +193,13 @@ class Planner:
             SourceError: the source cannot be read.
         """
         steps = {
-            jobs.INGEST: lambda: [PlannedRun(keys) for keys in near_partitions(plan.raw_days)],
-            jobs.INGEST_WEEKLY: lambda: [
-                PlannedRun(keys) for keys in near_partitions(plan.weeks_ahead)
-            ],
-            jobs.WEEKLY_TRAINING: lambda: list(self._trainings(plan)),
-            jobs.WEEKLY_PREDICTIONS: lambda: list(self._weekly_predictions(plan)),
-            jobs.NIGHTLY: lambda: list(self._predictions(plan)),
+            jobs.INGEST: self._ingests,
+            jobs.INGEST_WEEKLY: self._weeks_ahead,
+            jobs.WEEKLY_TRAINING: self._trainings,
+            jobs.WEEKLY_PREDICTIONS: self._weekly_predictions,
+            jobs.NIGHTLY: self._predictions,
         }
-        return steps[job]()
+        return list(steps[job](plan))
 
     def begin_repair(self, plan: RunPlan) -> list[str]:
         """Moves damaged models of the plan's days aside and writes lost log rows; says so."""
@@ -222,8 +225,13 @@ class Planner:
             if model_key(name) in in_job and (self.only is None or model_key(name) in self.only)
         }
 
+    def _ingests(self, plan: RunPlan) -> Iterator[PlannedRun]:
+        return map(PlannedRun, near_partitions(plan.raw_days))
+
+    def _weeks_ahead(self, plan: RunPlan) -> Iterator[PlannedRun]:
+        return map(PlannedRun, near_partitions(plan.weeks_ahead))
+
     def _trainings(self, plan: RunPlan) -> Iterator[PlannedRun]:
-        self.begin_repair(plan)
         for week, reasons in self.training_reasons(plan).items():
             why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             yield PlannedRun([week.isoformat()], [model_key(name) for name in reasons], why)

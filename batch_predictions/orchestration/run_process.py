@@ -1,4 +1,4 @@
-"""What a process needs that executes steps or evaluates sensors, and that loading does not set."""
+"""Prepares a process that executes steps or evaluates sensors; loading definitions does not."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a run has to do: days, weeks and trainings that are missing, damaged or out of date."""
+"""Finds what a run has to do: what is missing, damaged or out of date."""

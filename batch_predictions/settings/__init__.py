@@ -7,6 +7,7 @@ between levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictio
 
 from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.demand_settings import DemandSettings
+from batch_predictions.settings.environment import PREFIX, shareable_variables
 from batch_predictions.settings.http_settings import HttpSettings
 from batch_predictions.settings.loading import FILE_NAME, Settings, home_folder
 from batch_predictions.settings.operations_settings import (
@@ -29,7 +30,7 @@ from batch_predictions.settings.recommendations_settings import (
     RecommendationsSettings,
     RecommenderSettings,
 )
-from batch_predictions.settings.section import PREFIX, SettingsError, shareable_variables
+from batch_predictions.settings.section import SettingsError
 from batch_predictions.settings.sentiment_settings import SentimentSettings
 from batch_predictions.settings.source_settings import (
     DeduplicateRule,

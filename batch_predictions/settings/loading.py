@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from batch_predictions.core.redaction import configure, has_secret, is_secret_name, redact
 from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.demand_settings import DemandSettings
+from batch_predictions.settings.environment import PREFIX, require_withheld
 from batch_predictions.settings.http_settings import HttpSettings
 from batch_predictions.settings.operations_settings import (
     AlertsSettings,
@@ -37,7 +38,7 @@ from batch_predictions.settings.recommendations_settings import (
     RecommendationsSettings,
     RecommenderSettings,
 )
-from batch_predictions.settings.section import PREFIX, SettingsError, require_withheld
+from batch_predictions.settings.section import SettingsError
 from batch_predictions.settings.sentiment_settings import SentimentSettings
 from batch_predictions.settings.source_settings import SourceSettings
 from batch_predictions.settings.yaml_file import StrictYamlSource

@@ -51,7 +51,7 @@ up to 2,700 bytes."""
 
 
 def id_problem(text: str) -> str | None:
-    """What is wrong with an id and how to correct it; None for a valid one."""
+    """Says why an id is refused and how to correct it; None for a valid one."""
     if any(unicodedata.category(character) == "Cc" for character in text):
         return "has a control character (such as a zero byte or a line break): remove it"
     if len(text.encode(errors="replace")) > MAX_ID_BYTES:

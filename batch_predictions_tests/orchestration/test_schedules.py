@@ -55,6 +55,9 @@ class Plan(Planner):
         assert isinstance(last, dt.date)
         return RunPlan(last, last, [latest_ended_week(last)], [], [])
 
+    def begin_repair(self, plan: RunPlan) -> list[str]:
+        return []
+
     def due(self, job: JobSpec, plan: RunPlan) -> list[PlannedRun]:
         return {INGEST: self.ingests, NIGHTLY: self.due_after}.get(job, [])
 

@@ -1,8 +1,9 @@
-"""`batch-predictions benchmark …`: this project and its peers, measured in one run.
+"""`batch-predictions benchmark …`: a file of your own, or this project and its peers.
 
-The benchmarks are scripts in the folder `benchmarks/` of the repository, outside the package: they
-need peers and data that running the platform does not. Each has its options in `main`. Results are
-one JSON object on the standard output, progress is on the standard error.
+Those of a file are in `cli/benchmark/`. The others are scripts in the folder `benchmarks/` of the
+repository, outside the package: they need peers and data that running the platform does not. Each
+has its options in `main`. Results are one JSON object on the standard output, progress is on the
+standard error.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from batch_predictions.cli.console.command import Command
 from batch_predictions.settings import SettingsError
 
 FOLDER = Path(__file__).parents[3] / "benchmarks"
+OF_A_FILE = ("sentiment", "forecast")
+"""Benchmarks that are in the package."""
 SCRIPTS = {
     "topk": "Exact top-k, `implicit` and a bare matrix product: on Gaussian and learned factors.",
     "trees": "LightGBM's own predictor and compiled trees.",
@@ -45,11 +48,13 @@ COMMANDS = tuple(
 
 
 def load_benchmark(name: str) -> Any:
-    """The module `benchmarks/<name>.py` of the checkout.
+    """The module of a benchmark: of the package, or `benchmarks/<name>.py` of the checkout.
 
     Raises:
-        SettingsError: the package is installed without the repository.
+        SettingsError: the package is installed without the repository, which has the benchmark.
     """
+    if name in OF_A_FILE:
+        return importlib.import_module(f"batch_predictions.cli.benchmark.{name}")
     if not (FOLDER / f"{name}.py").exists():
         raise SettingsError(
             f"benchmarks are in the repository and not in the installed package: {FOLDER} has no "

@@ -11,7 +11,7 @@ import typer
 from batch_predictions.cli.console.command import command
 from batch_predictions.cli.console.options import Home, load_settings
 from batch_predictions.settings import SettingsError
-from batch_predictions.settings.section import PREFIX
+from batch_predictions.settings.environment import PREFIX
 
 
 @command("serve", order=55)

@@ -1,1 +1,1 @@
-"""What all commands share: their declaration, options, printing and errors."""
+"""The declaration, options, printing and errors that all commands share."""

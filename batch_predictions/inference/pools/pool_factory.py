@@ -22,7 +22,7 @@ from batch_predictions.settings import InferenceSettings, SettingsError
 PROCESS_MIB = 1024
 """Memory that must be free for every process; the demo's scorer of recommendations takes 600."""
 CGROUP = Path("/sys/fs/cgroup")
-"""Of a container, whose limit may be far below the machine's memory."""
+"""Memory limit of a container, which may be far below the machine's memory."""
 
 
 def worker_kind(

@@ -29,7 +29,7 @@ from batch_predictions.inference.pools.ray_resources import (
 )
 from batch_predictions.inference.shards import StageTimings, Worker
 from batch_predictions.settings import PREFIX, InferenceSettings, home_folder, shareable_variables
-from batch_predictions.settings.section import WITHHELD
+from batch_predictions.settings.environment import WITHHELD
 
 _POLL_SECONDS = 2.0
 

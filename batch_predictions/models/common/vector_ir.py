@@ -21,7 +21,7 @@ Typing: TypeAlias = typing.Context
 Value: TypeAlias = ir.Value
 Values: TypeAlias = Sequence[Value]
 Intrinsic: TypeAlias = tuple[Signature, Callable[[Context, Builder, Signature, Values], Value]]
-"""What an intrinsic returns: its types, and the function that emits its code."""
+"""The types of an intrinsic, and the function that emits its code."""
 
 
 def open_arrays(

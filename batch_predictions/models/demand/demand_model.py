@@ -71,7 +71,7 @@ class DemandModel:
         return DemandPrediction(mean, quantiles, tuple(levels), methods, self.calibration)
 
     def save(self, folder: Path) -> None:
-        """Writes the forecaster and the calibration, each in its own folder."""
+        """Writes the forecaster and the calibration into a folder each."""
         self.forecaster.save(folder / "forecaster")
         self.calibration.save(folder / "calibration")
 

@@ -71,7 +71,7 @@ class CountAdjustment:
 
     @property
     def uses_location(self) -> bool:
-        """Whether lists differ by location: always true, since counts are by location too."""
+        """Lists differ by location, since counts are by location too."""
         return True
 
     def required_users(self, min_users: int) -> int:

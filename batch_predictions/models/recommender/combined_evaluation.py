@@ -6,7 +6,7 @@ generators fitted on a share of a share have other strengths than those that are
 learnt from these does not hold (docs/quality.md). There, the users of one hold-out are
 exchangeable; with times they are not, since all of them are of the same days.
 
-The decision about the recommender that serves is told in a sentence with its figures.
+A sentence with figures explains which recommender serves.
 """
 
 from __future__ import annotations

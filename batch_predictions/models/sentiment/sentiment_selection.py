@@ -48,7 +48,7 @@ NET_CANDIDATES = ("tfidf_lr", "nb_lr", "cnn", "lstm", "average_cnn")
 ENCODER_AVERAGE = "average_encoder"
 """Also compared on few texts where there is an encoder."""
 NET_DEFAULT = "average_cnn"
-"""What `benchmark sentiment` reports as the default where there are not few texts."""
+"""The default that `benchmark sentiment` reports, except where there are few texts."""
 
 
 def candidates_by_size(is_small: bool, has_encoder: bool) -> tuple[str, ...]:

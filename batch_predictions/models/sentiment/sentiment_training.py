@@ -19,12 +19,12 @@ import numpy as np
 from batch_predictions.core.arrays import Floats
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining, SentimentModel
-from batch_predictions.models.sentiment.models.batching import (
+from batch_predictions.models.sentiment.models.net_parameters import parameter_names
+from batch_predictions.models.sentiment.models.probabilities import (
     class_shares,
     is_imbalanced,
     log_softmax,
 )
-from batch_predictions.models.sentiment.models.net_parameters import parameter_names
 from batch_predictions.models.sentiment.models.sentiment_registry import (
     averaged_name,
     build_model,

@@ -1,1 +1,1 @@
-"""What is removed when it is older than the settings keep."""
+"""Removes what is older than the settings keep."""

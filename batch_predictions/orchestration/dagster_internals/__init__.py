@@ -1,4 +1,4 @@
-"""What needs Dagster's private modules, and what is lost without it.
+"""Modules that need Dagster's private ones, each with what is lost without it.
 
 With a Dagster whose private modules are not known, none of this is imported: the platform runs on
 Dagster's own parts and says so once. Rows, models and releases are the same.

@@ -84,7 +84,7 @@ else:
 
 
 class Attributes(BaseModel):
-    """What the release knows of a user."""
+    """The attributes and history of a user in a release."""
 
     age_bracket: str | None = Field(description="Age bracket, or unknown.")
     gender: str | None = Field(description="Gender, or unknown.")
@@ -105,7 +105,7 @@ class HistoryItem(BaseModel):
 
 
 class Quote(BaseModel):
-    """What a reviewer wrote."""
+    """A quote of a review."""
 
     review_id: str = Field(description="The review, one of `examples`.")
     text: str = Field(

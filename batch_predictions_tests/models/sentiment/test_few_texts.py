@@ -11,7 +11,7 @@ import pytest
 from batch_predictions.models.common.bootstrap import Interval
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.batching import log_softmax
+from batch_predictions.models.sentiment.models.probabilities import log_softmax
 from batch_predictions.models.sentiment.sentiment_metrics import (
     EvaluatedClassifier,
     fit_platt,

@@ -1,1 +1,1 @@
-"""What churn models learn from: examples, features and windows."""
+"""Training data of churn models: examples, features and windows."""

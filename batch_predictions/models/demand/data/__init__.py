@@ -1,1 +1,1 @@
-"""What forecasters learn from: the panel of series, the calendar and features."""
+"""Training data of forecasters: the panel of series, the calendar and features."""

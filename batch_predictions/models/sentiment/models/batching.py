@@ -1,26 +1,14 @@
-"""Batches of texts of similar length, so that little of a batch is padding.
-
-Here is also what several models share: instructions that this machine's processor supports,
-log-probabilities, class shares, and the coefficients of a logistic regression by class.
-"""
+"""Batches of texts of similar length, so that little of a batch is padding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.text.documents import PADDING
-from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.models.sentiment.text.ragged import Ints, RaggedArray
-
-if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
 
 SORT_WINDOW = 8192
 """Texts that are sorted by length together."""
@@ -88,51 +76,3 @@ def pad(ids: RaggedArray, indices: npt.NDArray[np.integer]) -> tuple[Ints, Ints]
     is_token = columns < lengths[:, np.newaxis]
     values = ids.values.take(positions, mode="clip").astype(np.int64, copy=False)
     return np.where(is_token, values, PADDING), lengths
-
-
-@cache
-def has_native_bf16() -> bool:
-    """Returns whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX; Linux)."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return False
-    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("flags"):
-            return bool({"avx512_bf16", "amx_bf16"} & set(line.split()))
-    return False
-
-
-IMPOSSIBLE_LOGIT = float(np.log(1e-6))
-"""Log-odds of a class that no training text has."""
-
-
-def log_softmax(scores: npt.NDArray[np.floating]) -> Floats:
-    """Log-probabilities from scores, row by row, (n, classes)."""
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), np.float32)
-
-
-def class_shares(labels: Labels, classes: int) -> Doubles:
-    """Computes the share of every class, (classes,)."""
-    counts = np.bincount(labels, minlength=classes).astype(np.float64)
-    return np.asarray(counts / max(1.0, float(counts.sum())))
-
-
-def is_imbalanced(shares: Doubles) -> bool:
-    """Returns whether the rarest class has less than 0.8 of the largest one's share."""
-    return bool(shares.min() < 0.8 * shares.max())
-
-
-def coefficients_by_class(model: LogisticRegression, classes: int) -> tuple[Doubles, Doubles]:
-    """Coefficients (classes, features) and intercepts (classes,) of a fitted regression.
-
-    scikit-learn has a single row for two classes, the second against the first, and no row for a
-    class that is not in the training data.
-    """
-    rows, intercepts = model.coef_, model.intercept_
-    if len(intercepts) == 1:
-        rows, intercepts = np.vstack([-rows, rows]) / 2, np.append(-intercepts, intercepts) / 2
-    weights = np.zeros((classes, rows.shape[1]))
-    biases = np.full(classes, IMPOSSIBLE_LOGIT)
-    weights[model.classes_], biases[model.classes_] = rows, intercepts
-    return weights, biases

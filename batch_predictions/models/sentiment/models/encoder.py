@@ -25,11 +25,11 @@ from batch_predictions.models.sentiment.models.base import (
 )
 from batch_predictions.models.sentiment.models.batching import (
     batches_by_length,
-    coefficients_by_class,
-    has_native_bf16,
     pad,
     shuffled_batches,
 )
+from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
+from batch_predictions.models.sentiment.models.probabilities import coefficients_by_class
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.models.sentiment.text.ragged import Ints, RaggedArray

@@ -20,7 +20,7 @@ from batch_predictions.models.sentiment.models.base import (
     SentimentModel,
     SentimentModelSpec,
 )
-from batch_predictions.models.sentiment.models.batching import (
+from batch_predictions.models.sentiment.models.probabilities import (
     IMPOSSIBLE_LOGIT,
     class_shares,
     coefficients_by_class,

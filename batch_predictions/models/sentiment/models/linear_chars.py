@@ -19,7 +19,10 @@ from batch_predictions.models.sentiment.models.base import (
     SentimentModel,
     SentimentModelSpec,
 )
-from batch_predictions.models.sentiment.models.batching import coefficients_by_class, log_softmax
+from batch_predictions.models.sentiment.models.probabilities import (
+    coefficients_by_class,
+    log_softmax,
+)
 from batch_predictions.models.sentiment.text.documents import Documents, normalise
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 

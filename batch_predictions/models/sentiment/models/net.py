@@ -21,11 +21,8 @@ from batch_predictions.models.sentiment.models.base import (
     SentimentModel,
     SentimentModelSpec,
 )
-from batch_predictions.models.sentiment.models.batching import (
-    batches_by_length,
-    has_native_bf16,
-    pad,
-)
+from batch_predictions.models.sentiment.models.batching import batches_by_length, pad
+from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.models.net_training import NetParameters, train_net
 from batch_predictions.models.sentiment.models.sentiment_registry import build_model
 from batch_predictions.models.sentiment.text.documents import Documents, Vocabulary
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 NET_FILE = "net.json"
-"""What the folder of a stored net has, and that of no other model."""
+"""A file that only the folders of stored nets have."""
 MAX_TOKENS = 256
 """Tokens of a text that are read; few reviews are longer."""
 

@@ -11,11 +11,8 @@ import numpy as np
 
 from batch_predictions.core.arrays import Floats
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.batching import (
-    has_native_bf16,
-    pad,
-    shuffled_batches,
-)
+from batch_predictions.models.sentiment.models.batching import pad, shuffled_batches
+from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.models.sentiment.text.ragged import RaggedArray
 

@@ -10,11 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from batch_predictions.cli.commands.benchmark_command import load_benchmark
+from batch_predictions.cli.benchmark.sentiment import measure
 from batch_predictions.models.sentiment.sentiment_selection import LINEAR_CANDIDATES
 from batch_predictions.settings import SentimentSettings, SettingsError
-
-measure = load_benchmark("sentiment").measure
 
 Cached = tuple[dict[str, Any], list[str], Path]
 """The report and the fits of a run with an empty cache, and the cache."""

@@ -10,6 +10,7 @@ most frequent one, unless `sentiment.default` names one.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +19,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from common import print_json
-from labelled_file import LabelledFile, read_labelled_file
 
+from batch_predictions.cli.benchmark.labelled_file import LabelledFile, read_labelled_file
 from batch_predictions.cli.console.options import Home, Json, load_settings
 from batch_predictions.cli.console.printing import print_table
 from batch_predictions.core.arrays import Floats
@@ -319,7 +319,7 @@ def main(
         cache_folder=keep,
     )
     if as_json:
-        print_json(report, in_one_line=True)
+        typer.echo(json.dumps(report))
         return
     rows = [
         {"model": name, **{k: v for k, v in metrics.items() if k != "f1"}}
@@ -327,7 +327,3 @@ def main(
         for name, metrics in report["models"].items()
     ]
     print_table(rows)
-
-
-if __name__ == "__main__":
-    typer.run(main)

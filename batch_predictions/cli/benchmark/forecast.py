@@ -9,6 +9,7 @@ forecaster.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,6 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import typer
-from common import print_json
 
 from batch_predictions.cli.console.options import Json
 from batch_predictions.cli.console.printing import print_table
@@ -357,12 +357,8 @@ def main(
     """sMAPE, MASE and OWA by M4's formula: SARIMA, Naive2, seasonal naive and Theta."""
     report = measure(file, season, horizon, lambda text: typer.echo(text, err=True))
     if as_json:
-        print_json(report, in_one_line=True)
+        typer.echo(json.dumps(report))
         return
     per_series = {k: v for k, v in report["chosen"].items() if k != "series_by_method"}
     rows = {**report["methods"], "chosen per series": per_series}
     print_table([{"method": name, **metrics} for name, metrics in rows.items()])
-
-
-if __name__ == "__main__":
-    typer.run(main)
