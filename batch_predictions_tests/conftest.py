@@ -24,15 +24,22 @@ os.environ["BATCH_PREDICTIONS_HOME"] = str(_home)
 os.environ["DAGSTER_HOME"] = ""
 
 from batch_predictions.core import redaction  # noqa: E402
-from batch_predictions.core.home import State, write_state  # noqa: E402
+from batch_predictions.core.home import write_state  # noqa: E402
 from batch_predictions.models.model_store import ModelStore  # noqa: E402
 from batch_predictions.settings import Settings  # noqa: E402
 from batch_predictions.tables import discovery  # noqa: E402
 from batch_predictions.warehouse import Warehouse  # noqa: E402
-from batch_predictions_tests.worlds.home import STATE  # noqa: E402
+from batch_predictions_tests.worlds.home_state import STATE  # noqa: E402
 from batch_predictions_tests.worlds.postgres import BACKENDS  # noqa: E402
 
 write_state(_home, STATE)
+
+
+def _fsync(_: int) -> None:
+    """Fsyncs nothing: power cuts are played in processes of their own (`reliability/`)."""
+
+
+os.fsync = _fsync  # type: ignore[assignment]
 
 
 @pytest.fixture(autouse=True)
@@ -53,12 +60,6 @@ def _isolation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
 def identifiers_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages and previews have ids, as with `execution.show_identifiers`."""
     monkeypatch.setattr(redaction, "_shows_identifiers", True)
-
-
-@pytest.fixture(scope="session")
-def tests_state() -> State:
-    """The state that tests' homes begin with."""
-    return STATE
 
 
 @pytest.fixture

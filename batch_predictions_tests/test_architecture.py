@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import batch_predictions
+from batch_predictions_tests.worlds.programs import run_python
 
 PACKAGE = Path(batch_predictions.__file__).parent
 STAGES = [
@@ -227,15 +226,8 @@ def test_loading_the_code_location_loads_no_heavy_library(tmp_path: Path) -> Non
         "import sys, batch_predictions.definitions as d; "
         f"print(sorted(set({sorted(HEAVY)!r}) & set(sys.modules)))"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "BATCH_PREDICTIONS_HOME": str(tmp_path / "home")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert process.stdout.strip() == "[]"
+    variables = {**os.environ, "BATCH_PREDICTIONS_HOME": str(tmp_path / "home")}
+    assert run_python("-c", script, env=variables, cwd=tmp_path).stdout.strip() == "[]"
 
 
 def test_the_service_needs_nothing_of_the_warehouse(tmp_path: Path) -> None:
@@ -246,10 +238,7 @@ def test_the_service_needs_nothing_of_the_warehouse(tmp_path: Path) -> None:
         "import batch_predictions.serving.server.http_app\n"
         "import batch_predictions.cli.commands.serve_command"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, process.stderr
+    run_python("-c", script, cwd=tmp_path)
 
 
 def test_nothing_is_pickled_and_no_asset_reads_the_clock() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.programs import run_python
 
 ARCHIVE = Path(__file__).parent / "worlds" / "home_0_1" / "home.tar.xz"
 
@@ -52,13 +51,8 @@ def test_it_is_whole_and_its_lookups_are_those_of_then(old_home: Settings) -> No
 
 
 def test_a_run_has_only_the_new_day_to_do(old_home: Settings) -> None:
-    command = [sys.executable, "-m", "batch_predictions.cli", "run", "--home", str(old_home.home)]
-    planned = subprocess.run(
-        [*command, "--date", "2024-01-21", "--dry-run"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.splitlines()
+    command = ["-m", "batch_predictions.cli", "run", "--home", str(old_home.home)]
+    planned = run_python(*command, "--date", "2024-01-21", "--dry-run").stdout.splitlines()
     ingests = [line for line in planned if line.startswith("ingest")]
     # Version 0.1 made no partitions of the weeks of a table that its source lacks.
     weeks = [line for line in ingests if "raw tables of weeks" in line]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
+
+from batch_predictions_tests.worlds.programs import run_python
 
 PRINT = "import os, batch_predictions; print(os.environ['GOMP_SPINCOUNT'])"
 
@@ -16,8 +16,4 @@ def test_idle_threads_soon_sleep_unless_the_environment_says_otherwise(
     before: dict[str, str], after: str
 ) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-    command = [sys.executable, "-c", PRINT]
-    process = subprocess.run(
-        command, env=environment | before, capture_output=True, text=True, check=True
-    )
-    assert process.stdout.strip() == after
+    assert run_python("-c", PRINT, env=environment | before).stdout.strip() == after

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from pydantic import BaseModel
 
 import batch_predictions
 from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.programs import run_python
 
 SNAPSHOT = ROOT / "batch_predictions_tests" / "public_interface.txt"
 NAMES: list[str] = vars(batch_predictions)["__all__"]
@@ -75,10 +74,7 @@ def test_names_are_loaded_when_they_are_used() -> None:
         "import sys; from batch_predictions import Lookup, Settings, SettingsError; "
         "print(*{'dagster', 'torch', 'pandas', 'lightgbm'} & set(sys.modules))"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert process.stdout.strip() == ""
+    assert run_python("-c", code).stdout.strip() == ""
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from batch_predictions.cli.command_line import make_app
 from batch_predictions.cli.commands.new_command import render_files
 from batch_predictions.settings import FILE_NAME, SettingsError
 from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.programs import run_python
 from batch_predictions_tests.worlds.users_package import code_blocks
 
 
@@ -30,13 +29,9 @@ def new_prediction(*words: str) -> str:
 def test_the_written_test_passes(options: list[str], tmp_path: Path) -> None:
     output = new_prediction("expected_visits", *options, "--package", "our_shop")
     assert "our_shop/expected_visits.py" in output
-    process = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{ROOT}", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-    )
+    variables = {"PYTHONPATH": f"{ROOT}", "PATH": "/usr/bin:/bin"}
+    options = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    process = run_python(*options, "tests", env=variables, cwd=tmp_path, check=False)
     assert process.returncode == 0, process.stdout + process.stderr
 
 

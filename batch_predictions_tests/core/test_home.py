@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import threading
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,7 @@ from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse, WarehouseError
+from batch_predictions_tests.worlds.at_once import call_at_once
 
 
 def state(kind: str = "files") -> State:
@@ -90,18 +91,7 @@ def test_the_state_is_written_once(tmp_path: Path) -> None:
 def test_of_concurrent_writers_the_first_wins_and_all_get_its_state(tmp_path: Path) -> None:
     for round_ in range(20):
         home = tmp_path / str(round_)
-        together = threading.Barrier(2)
-        states: list[State] = []
-
-        def write(kind: str, home: Path = home, together: threading.Barrier = together) -> None:
-            together.wait()
-            states.append(write_state(home, state(kind)))  # noqa: B023 (joined below)
-
-        threads = [threading.Thread(target=write, args=(kind,)) for kind in ("files", "movielens")]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        states = call_at_once(partial(write_state, home), [state("files"), state("movielens")])
         assert states == [read_state(home)] * 2
         assert {path.name for path in home.iterdir()} == {"state.yaml", "warehouse"}
         assert read_state_copy(home) == read_state(home)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from batch_predictions_tests.worlds.programs import run_python
+
 NUMBERS = [signal.SIGINT, signal.SIGTERM]
 BEGIN = """
 import signal, sys, time
@@ -22,15 +22,12 @@ number = signal.Signals(int(sys.argv[1]))
 
 def execute(code: str, number: signal.Signals) -> subprocess.CompletedProcess[str]:
     """Runs a program in a process of its own."""
-    command = [sys.executable, "-c", BEGIN + code, str(int(number))]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return run_python("-c", BEGIN + code, str(int(number)), check=False)
 
 
 def output(code: str, number: signal.Signals) -> str:
     """What a program prints that ends well."""
-    process = execute(code, number)
-    assert process.returncode == 0, process.stderr
-    return process.stdout.strip()
+    return run_python("-c", BEGIN + code, str(int(number))).stdout.strip()
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -99,7 +96,7 @@ while True:
 """
     command = [sys.executable, "-c", BEGIN + code, str(int(number))]
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for _ in range(2):

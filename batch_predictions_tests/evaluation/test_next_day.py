@@ -17,7 +17,6 @@ from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     DEMAND_FORECASTS,
     DEMOGRAPHIC_RECOMMENDATIONS,
-    INTERACTIONS,
     INVENTORY,
     ITEMS,
     REALIZED_METRICS,
@@ -26,7 +25,7 @@ from batch_predictions.tables import (
     USER_SEGMENTS,
 )
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.table_rows import arrow_rows, write_rows
+from batch_predictions_tests.worlds.table_rows import arrow_rows, write_events, write_rows
 
 AS_OF = dt.date(2024, 3, 1)
 NEXT = AS_OF + dt.timedelta(days=1)
@@ -35,19 +34,8 @@ QUANTILES = ("q05", "q10", "q25", "q50", "q75", "q90", "q95")
 
 def write_day(warehouse: Warehouse, day: dt.date, *sales: tuple[str, str, float]) -> None:
     """Purchases of a day: user, item and quantity; negative for a return."""
-    rows = [
-        {
-            "date": day,
-            "event_id": f"{day}-{n}",
-            "user_id": user,
-            "item_id": item,
-            "event_type": "purchase" if quantity > 0 else "return",
-            "quantity": quantity,
-            "amount": quantity,
-        }
-        for n, (user, item, quantity) in enumerate(sales)
-    ]
-    write_rows(warehouse, INTERACTIONS, rows, day)
+    rows = [(*sale, sale[2], "purchase" if sale[2] > 0 else "return") for sale in sales]
+    write_events(warehouse, "user_id item_id quantity amount event_type", rows, day, date=day)
 
 
 def write_items(warehouse: Warehouse, *items: str) -> None:

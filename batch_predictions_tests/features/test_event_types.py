@@ -7,9 +7,9 @@ from typing import Any
 
 from batch_predictions.features.sql.queries import parameters, sql, user_item_days
 from batch_predictions.settings import RecommendationsSettings, Settings, SourceSettings
-from batch_predictions.tables import INTERACTIONS
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.customers import write_raw_rows
+from batch_predictions_tests.worlds import table_rows
+from batch_predictions_tests.worlds.customers import LAST
 
 DAY = dt.date(2024, 3, 31)
 ROWS = (
@@ -27,19 +27,9 @@ ROWS = (
 
 def write_events(warehouse: Warehouse) -> None:
     """The events of one user."""
-    rows = [
-        {
-            "date": DAY - dt.timedelta(days=ago),
-            "event_id": f"e{number}",
-            "user_id": "ann",
-            "item_id": item,
-            "event_type": event_type,
-            "quantity": quantity,
-            "amount": amount,
-        }
-        for number, (ago, item, event_type, quantity, amount) in enumerate(ROWS)
-    ]
-    write_raw_rows(warehouse, INTERACTIONS, rows)
+    rows = [(DAY - dt.timedelta(days=ago), *event) for ago, *event in ROWS]
+    names = "date item_id event_type quantity amount"
+    table_rows.write_events(warehouse, names, rows, LAST, user_id="ann")
 
 
 def query(warehouse: Warehouse, settings: Settings, text: str) -> list[dict[str, Any]]:

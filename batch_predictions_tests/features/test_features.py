@@ -29,10 +29,11 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions_tests.worlds.home import PARTITIONS, features_asset
+from batch_predictions_tests.worlds import table_rows
+from batch_predictions_tests.worlds.home import PARTITIONS, features_asset, materialize
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 from batch_predictions_tests.worlds.sales import write_items
-from batch_predictions_tests.worlds.table_rows import write_rows
+from batch_predictions_tests.worlds.table_rows import named_rows, write_rows
 
 DAY = dt.date(2024, 3, 31)
 FEATURES = (USER_ACTIVITY, ITEM_ACTIVITY, USER_SEGMENTS, ITEM_STATE)
@@ -50,20 +51,8 @@ Event = tuple[int, str, str, float, str | None]
 
 def write_events(warehouse: Warehouse, events: Sequence[Event]) -> None:
     """Writes interactions; every day with events is replaced."""
-    rows = [
-        {
-            "date": DAY - dt.timedelta(days=ago),
-            "event_id": f"e{number}",
-            "user_id": user,
-            "item_id": item,
-            "event_type": "purchase",
-            "quantity": 2.0,
-            "amount": amount,
-            "location": location,
-        }
-        for number, (ago, user, item, amount, location) in enumerate(events)
-    ]
-    write_rows(warehouse, INTERACTIONS, rows)
+    rows = [(DAY - dt.timedelta(days=ago), *event) for ago, *event in events]
+    table_rows.write_events(warehouse, "date user_id item_id amount location", rows, quantity=2.0)
 
 
 def write_no_events(warehouse: Warehouse, day: str) -> None:
@@ -75,8 +64,8 @@ def write_users(
     warehouse: Warehouse, *users: tuple[str, dt.date | None, str | None, str | None]
 ) -> None:
     """Writes users: id, day of sign-up, age bracket, location."""
-    names = ("user_id", "signed_up_on", "age_bracket", "location")
-    write_rows(warehouse, USERS, [dict(zip(names, user, strict=True)) for user in users])
+    names = "user_id signed_up_on age_bracket location"
+    write_rows(warehouse, USERS, named_rows(names, users))
 
 
 def compute(warehouse: Warehouse, table: Table, day: dt.date = DAY, **bound: Any) -> dict[str, Any]:
@@ -104,41 +93,15 @@ def test_user_activity_counts_windows_that_include_the_day(
         (7, "bob", "a", 5.0, None),
     ]
     write_events(warehouse, events)
+    names = (
+        "first_date last_date days_inactive events items active_days_7d active_days_28d "
+        "active_days_84d events_7d events_28d events_84d spend_7d spend_28d spend_84d"
+    )
+    first, week_ago = DAY - dt.timedelta(days=84), DAY - dt.timedelta(days=7)
+    ann = (first, DAY, 0, 8, 4, 2, 4, 6, 3, 5, 7, 7.0, 31.0, 127.0)
+    bob = (week_ago, week_ago, 7, 1, 1, 0, 1, 1, 0, 1, 1, 0.0, 5.0, 5.0)
     rows = compute(warehouse, USER_ACTIVITY)
-    assert rows == {
-        "ann": {
-            "first_date": DAY - dt.timedelta(days=84),
-            "last_date": DAY,
-            "days_inactive": 0,
-            "events": 8,
-            "items": 4,
-            "active_days_7d": 2,
-            "active_days_28d": 4,
-            "active_days_84d": 6,
-            "events_7d": 3,
-            "events_28d": 5,
-            "events_84d": 7,
-            "spend_7d": 7.0,
-            "spend_28d": 31.0,
-            "spend_84d": 127.0,
-        },
-        "bob": {
-            "first_date": DAY - dt.timedelta(days=7),
-            "last_date": DAY - dt.timedelta(days=7),
-            "days_inactive": 7,
-            "events": 1,
-            "items": 1,
-            "active_days_7d": 0,
-            "active_days_28d": 1,
-            "active_days_84d": 1,
-            "events_7d": 0,
-            "events_28d": 1,
-            "events_84d": 1,
-            "spend_7d": 0.0,
-            "spend_28d": 5.0,
-            "spend_84d": 5.0,
-        },
-    }
+    assert rows == dict(zip(("ann", "bob"), named_rows(names, [ann, bob]), strict=True))
 
 
 def test_demand_counts_different_users_and_forgets_after_84_days(warehouse: Warehouse) -> None:
@@ -150,21 +113,12 @@ def test_demand_counts_different_users_and_forgets_after_84_days(warehouse: Ware
         (84, "ann", "old", 1.0, None),
     ]
     write_events(warehouse, events)
-    assert compute(warehouse, ITEM_ACTIVITY) == {
-        "a": {
-            "last_date": DAY,
-            "users_7d": 1,
-            "users_28d": 2,
-            "users_84d": 3,
-            "events_7d": 2,
-            "events_28d": 3,
-            "events_84d": 4,
-            "quantity_28d": 6.0,
-            "amount_28d": 7.0,
-            "buyers_28d": 2,
-            "buyers_84d": 3,
-        }
-    }
+    names = (
+        "last_date users_7d users_28d users_84d events_7d events_28d events_84d quantity_28d "
+        "amount_28d buyers_28d buyers_84d"
+    )
+    [expected] = named_rows(names, [(DAY, 1, 2, 3, 2, 3, 4, 6.0, 7.0, 2, 3)])
+    assert compute(warehouse, ITEM_ACTIVITY) == {"a": expected}
 
 
 def test_a_demographic_that_is_not_given_is_unknown_and_no_user_is_lost(
@@ -359,20 +313,13 @@ def test_a_day_without_any_upstream_is_not_taken_for_an_empty_one(
 ) -> None:
     day = DAY.isoformat()
 
-    def compute_asset() -> dg.ExecuteInProcessResult:
-        return dg.materialize(
-            [features_asset("user_activity")],
-            partition_key=day,
-            resources={"warehouse": warehouse, "settings": settings},
-            raise_on_error=False,
-        )
-
-    result = compute_asset()
+    asset = features_asset("user_activity")
+    result = materialize([asset], settings, day)
     assert not result.success and warehouse.partitions(USER_ACTIVITY) == []
     [failure] = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
     assert "no partition of raw/interactions" in str(failure.step_failure_data)
     write_no_events(warehouse, day)
-    assert compute_asset().success
+    assert materialize([asset], settings, day).success
     assert warehouse.value("select count(*) from features.user_activity") == 0
 
 
@@ -384,28 +331,12 @@ def test_the_assets_write_every_day_of_a_range_and_show_it(
     )
     write_users(warehouse, ("ann", DAY, "25-34", "Rome"))
     write_events(warehouse, [(0, "ann", "a", 1.0, None), (2, "bob", "a", 2.0, None)])
-    features = [
-        features_asset("user_activity"),
-        features_asset("item_activity"),
-        features_asset("user_segments"),
-        features_asset("item_state"),
-    ]
+    features = [features_asset(table.name) for table in FEATURES]
     days = [(DAY - dt.timedelta(days=ago)).isoformat() for ago in (3, 2, 1, 0)]
     write_no_events(warehouse, days[0])
     with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize(
-            features,
-            instance=instance,
-            tags={
-                "dagster/asset_partition_range_start": days[0],
-                "dagster/asset_partition_range_end": days[-1],
-            },
-            resources={
-                "warehouse": warehouse,
-                "settings": excluding(settings, category=["FUEL"]),
-            },
-        )
-        assert result.success
+        excluded = excluding(settings, category=["FUEL"])
+        assert materialize(features, excluded, *days, instance=instance).success
         events = instance.fetch_materializations(
             features_asset("user_segments").key, limit=9
         ).records
@@ -428,29 +359,20 @@ def test_the_assets_write_every_day_of_a_range_and_show_it(
     assert offered["item_id"].to_pylist() == ["a"]
 
 
-def test_the_lineage_is_read_from_the_queries() -> None:
-    def upstream(asset: dg.AssetsDefinition) -> set[str]:
-        return {key.to_user_string() for key in asset.asset_deps[asset.key]}
-
-    assert upstream(features_asset("user_activity")) == {
-        "raw/interactions",
-        "tiles/user_items",
-        "tiles/user_totals",
-    }
-    assert upstream(features_asset("user_segments")) == {
-        "raw/users",
-        "tiles/user_locations",
-        "tiles/user_totals",
-    }
-    assert upstream(features_asset("item_state")) == {
-        "raw/interactions",
-        "raw/items",
-        "tiles/item_totals",
-    }
-    assert upstream(tile_asset(TILES["tiles.user_totals"], PARTITIONS)) == {"tiles/user_items"}
-    assert upstream(tile_asset(TILES["tiles.daily_sales"], PARTITIONS)) == {
-        "raw/interactions",
-        "raw/items",
-        "tiles/item_quantities",
-        "tiles/largest_quantities",
-    }
+@pytest.mark.parametrize(
+    ("asset", "upstream"),
+    [
+        (features_asset("user_activity"), "raw/interactions tiles/user_items tiles/user_totals"),
+        (features_asset("user_segments"), "raw/users tiles/user_locations tiles/user_totals"),
+        (features_asset("item_state"), "raw/interactions raw/items tiles/item_totals"),
+        (tile_asset(TILES["tiles.user_totals"], PARTITIONS), "tiles/user_items"),
+        (
+            tile_asset(TILES["tiles.daily_sales"], PARTITIONS),
+            "raw/interactions raw/items tiles/item_quantities tiles/largest_quantities",
+        ),
+    ],
+    ids=lambda value: value.key.to_user_string() if isinstance(value, dg.AssetsDefinition) else "",
+)
+def test_the_lineage_is_read_from_the_query(asset: dg.AssetsDefinition, upstream: str) -> None:
+    keys = {key.to_user_string() for key in asset.asset_deps[asset.key]}
+    assert keys == set(upstream.split())

@@ -25,13 +25,15 @@ from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, USER_TOTALS,
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.integrity import find_damaged
 from batch_predictions_tests.worlds.direct_sql import direct_sql
+from batch_predictions_tests.worlds.home_state import copy_home
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 from batch_predictions_tests.worlds.sales import write_items, write_promotions
-from batch_predictions_tests.worlds.table_rows import write_rows
+from batch_predictions_tests.worlds.table_rows import write_events
 
 FIRST = dt.date(2024, 1, 25)
 """The days from here include the ends of two months, and a leap day."""
 DAYS = 45
+NIGHTS = [FIRST + dt.timedelta(days=DAYS - n) for n in (3, 2)]
 FEATURES = (
     "user_activity",
     "item_activity",
@@ -101,24 +103,17 @@ Events = Sequence[tuple[Any, ...]]
 def write_days(warehouse: Warehouse, days: Mapping[dt.date, Events]) -> None:
     """Replaces days of raw.interactions."""
     rows = [
-        {
-            **dict(zip(EVENT_COLUMNS, event, strict=True)),
-            "date": day,
-            "event_id": f"e{number}",
-            "occurred_at": dt.datetime.combine(day, dt.time(hour=number)) if number % 3 else None,
-        }
+        (*event, day, dt.datetime.combine(day, dt.time(hour=number)) if number % 3 else None)
         for day, events in days.items()
         for number, event in enumerate(events)
     ]
-    write_rows(warehouse, INTERACTIONS, rows, *days)
+    names = "user_id item_id event_type quantity amount location date occurred_at"
+    write_events(warehouse, names, rows, *days)
 
 
 def write_day(warehouse: Warehouse, day: dt.date, events: Events) -> None:
     """Replaces a day of raw.interactions."""
     write_days(warehouse, {day: events})
-
-
-EVENT_COLUMNS = ("user_id", "item_id", "event_type", "quantity", "amount", "location")
 
 
 def open_world(home: Path) -> Warehouse:
@@ -221,10 +216,11 @@ def test_features_from_tiles_have_the_rows_of_direct_sql(
             assert_equal_rows(warehouse, day, bound)
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Warehouse:
-    """A world with purchases on every day."""
-    warehouse = open_world(tmp_path / "home")
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Homes with purchases on every day: without tiles, and with those of two nights."""
+    home = tmp_path_factory.mktemp("tiles") / "raw"
+    warehouse = open_world(home)
     days = {
         day_at(number): [
             ("ann", "abcd"[number % 4], "purchase", 1.0, 2.0, "Bonn"),
@@ -233,7 +229,21 @@ def world(tmp_path: Path) -> Warehouse:
         for number in range(DAYS)
     }
     write_days(warehouse, days)
-    return warehouse
+    made = copy_home(home, home.with_name("made"))
+    make_tiles(Warehouse.of(Settings(home=made)), NIGHTS, BOUND)
+    return {"raw": home, "made": made}
+
+
+@pytest.fixture
+def world(templates: Mapping[str, Path], tmp_path: Path) -> Warehouse:
+    """A world with purchases on every day."""
+    return Warehouse.of(Settings(home=copy_home(templates["raw"], tmp_path / "home")))
+
+
+@pytest.fixture
+def made(templates: Mapping[str, Path], tmp_path: Path) -> Warehouse:
+    """A world with purchases on every day, and the tiles of NIGHTS."""
+    return Warehouse.of(Settings(home=copy_home(templates["made"], tmp_path / "home")))
 
 
 def test_a_night_makes_only_what_is_new(world: Warehouse) -> None:
@@ -276,31 +286,29 @@ def files_of(warehouse: Warehouse) -> dict[str, int]:
     return {str(path): path.stat().st_ino for path in folder.rglob("*.parquet")}
 
 
-def test_a_corrected_day_makes_its_own_spans_and_the_totals_again(world: Warehouse) -> None:
-    last = day_at(DAYS - 1)
-    make_tiles(world, [last], BOUND)
-    write_day(world, dt.date(2024, 2, 10), [("cat", "b", "purchase", 1.0, 4.0, "Oslo")])
-    raw_days = RawDays(world, BOUND, last)
+def test_a_corrected_day_makes_its_own_spans_and_the_totals_again(made: Warehouse) -> None:
+    last = NIGHTS[-1]
+    write_day(made, dt.date(2024, 2, 10), [("cat", "b", "purchase", 1.0, 4.0, "Oslo")])
+    raw_days = RawDays(made, BOUND, last)
     assert not any(is_current(raw_days, tile, last.isoformat()) for tile in TILES.values())
-    others = make_tiles(world, [last], BOUND)
+    others = make_tiles(made, [last], BOUND)
     assert others["tiles.user_items"] == ["the month to 2024-02-29"]
     assert others["tiles.daily_sales"] == ["the month to 2024-02-29"]
-    assert_equal_rows(world, last, BOUND)
+    assert_equal_rows(made, last, BOUND)
 
 
-def test_another_catalogue_makes_the_sales_of_its_items_again(world: Warehouse) -> None:
-    make_tiles(world, [day_at(DAYS - 2)], BOUND)
+def test_another_catalogue_makes_the_sales_of_its_items_again(made: Warehouse) -> None:
     # Item b has another category; e was never sold, and makes nothing.
-    write_catalogue(world, [{"category": "food"}, {"category": "food"}])
-    others = make_tiles(world, [day_at(DAYS - 1)], BOUND)
+    write_catalogue(made, [{"category": "food"}, {"category": "food"}])
+    others = make_tiles(made, [day_at(DAYS - 1)], BOUND)
     assert "the month to 2024-02-29" in others["tiles.daily_sales"]
     assert not others["tiles.user_items"]
-    assert_equal_rows(world, day_at(DAYS - 1), BOUND)
-    write_items(world, *({"item_id": name, "category": "food"} for name in "abe"))
+    assert_equal_rows(made, day_at(DAYS - 1), BOUND)
+    write_items(made, *({"item_id": name, "category": "food"} for name in "abe"))
     bound = {**BOUND, "exclude_category": ["fuel"]}
-    make_tiles(world, [day_at(DAYS - 1)], bound)
-    assert not make_tiles(world, [day_at(DAYS - 1)], bound)["tiles.daily_sales"]
-    assert_equal_rows(world, day_at(DAYS - 1), bound)
+    make_tiles(made, [day_at(DAYS - 1)], bound)
+    assert not make_tiles(made, [day_at(DAYS - 1)], bound)["tiles.daily_sales"]
+    assert_equal_rows(made, day_at(DAYS - 1), bound)
 
 
 @pytest.mark.slow
@@ -324,38 +332,33 @@ def test_lines_leave_the_history_and_change_the_cap_of_older_days(warehouse: War
     assert units == [4.0, 9.0, 9.0, 3.0, 3.0, 1.0]
 
 
-def test_a_file_with_the_same_rows_and_another_time_is_current(world: Warehouse) -> None:
-    last = day_at(DAYS - 1)
-    make_tiles(world, [last], BOUND)
-    for key in world.partitions(INTERACTIONS):
-        path = world.path(INTERACTIONS, key)
+def test_a_file_with_the_same_rows_and_another_time_is_current(made: Warehouse) -> None:
+    for key in made.partitions(INTERACTIONS):
+        path = made.path(INTERACTIONS, key)
         shutil.copy(path, path.with_name("copy"))
         path.with_name("copy").replace(path)
-    raw_days = RawDays(world, BOUND, last)
-    assert all(is_current(raw_days, tile, last.isoformat()) for tile in TILES.values())
+    raw_days = RawDays(made, BOUND, NIGHTS[-1])
+    assert all(is_current(raw_days, tile, NIGHTS[-1].isoformat()) for tile in TILES.values())
 
 
-def test_totals_that_a_correction_outdated_are_no_base(world: Warehouse) -> None:
-    make_tiles(world, [day_at(DAYS - 3), day_at(DAYS - 2)], BOUND)
-    path = world.path(USER_TOTALS, day_at(DAYS - 2).isoformat())
-    write_day(world, day_at(DAYS - 2), [])
+def test_totals_that_a_correction_outdated_are_no_base(made: Warehouse) -> None:
+    path = made.path(USER_TOTALS, day_at(DAYS - 2).isoformat())
+    write_day(made, day_at(DAYS - 2), [])
     assert pq.read_metadata(path).num_rows
-    make_tiles(world, [day_at(DAYS - 1)], BOUND)
-    assert_equal_rows(world, day_at(DAYS - 1), BOUND)
+    make_tiles(made, [day_at(DAYS - 1)], BOUND)
+    assert_equal_rows(made, day_at(DAYS - 1), BOUND)
 
 
-def test_lost_files_are_made_again(world: Warehouse) -> None:
-    days = [day_at(DAYS - 2), day_at(DAYS - 1)]
-    make_tiles(world, days, BOUND)
-    for number, path in enumerate(sorted((world.folder / "tiles").rglob("*.parquet"))):
+def test_lost_files_are_made_again(made: Warehouse) -> None:
+    for number, path in enumerate(sorted((made.folder / "tiles").rglob("*.parquet"))):
         if number % 3:
             path.write_bytes(b"PAR1")
-    damaged = find_damaged(world)
+    damaged = find_damaged(made)
     assert damaged
     for file in damaged:
         file.path.unlink()
-    make_tiles(world, days, BOUND)
-    assert_equal_rows(world, days[-1], BOUND)
+    make_tiles(made, NIGHTS, BOUND)
+    assert_equal_rows(made, NIGHTS[-1], BOUND)
 
 
 def test_tiles_of_old_days_are_removed_unless_they_were_just_written(world: Warehouse) -> None:

@@ -12,10 +12,11 @@ from batch_predictions.inference.pools.engine import score
 from batch_predictions.inference.validation import validate
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.settings import InferenceSettings, Settings
-from batch_predictions.tables import INTERACTIONS, TABLES, USER_SEGMENTS
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.tables import TABLES, USER_SEGMENTS
+from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions_tests.worlds.engine import DAY
 from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.table_rows import write_events
 
 
 def test_the_example_of_the_page_scores_a_day(
@@ -36,13 +37,8 @@ def test_the_example_of_the_page_scores_a_day(
             for user, age in segments
         ]
         warehouse.replace_partition(USER_SEGMENTS, DAY, pa.Table.from_pylist(rows))
-        warehouse.replace_partition(
-            INTERACTIONS,
-            DAY,
-            """select user_id || n as event_id, user_id, if(n = 0, 'soap', 'book') as item_id,
-            'view' as event_type, 1.0 as quantity, 1.0 as amount, 'here' as location,
-            null as occurred_at from (values ('ann'), ('bea')) as v(user_id), range(3) as r(n)""",
-        )
+        events = [(user, item) for user in ("ann", "bea") for item in ("soap", "book", "book")]
+        write_events(warehouse, "user_id item_id", events, date=as_date(DAY), event_type="view")
         path = stage_partition(prediction, DAY, warehouse, ModelStore.of(settings), settings)
         score(path, one_worker)
         result = validate(warehouse, prediction.table, path, prediction.checks, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from batch_predictions.inference.results import StagingManifest, result_path
 from batch_predictions.inference.staging import StagingError
+from batch_predictions_tests.worlds.at_once import call_at_once
 from batch_predictions_tests.worlds.engine import (
     DAY,
     DoublingScorer,
@@ -191,21 +191,8 @@ def test_the_manifest_has_all_that_a_worker_needs(stage: Staging, tmp_path: Path
 
 def test_simultaneous_equal_stages_all_succeed(stage: Staging) -> None:
     for n in range(1, 6):
-        barrier = threading.Barrier(3)
-        paths: list[Path] = []
-
-        def work(
-            n: int = n, barrier: threading.Barrier = barrier, paths: list[Path] = paths
-        ) -> None:
-            barrier.wait()
-            paths.append(stage(n))
-
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(paths) == 3 and len(set(paths)) == 1
+        paths = call_at_once(stage, [n] * 3)
+        assert len(set(paths)) == 1
         assert StagingManifest.read(paths[0]).rows == n
 
 

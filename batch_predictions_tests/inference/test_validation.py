@@ -15,8 +15,8 @@ from batch_predictions.inference.results import StagingManifest, result_path
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.inference.validation import KEYS_ACCOUNTED, Check, ValidationResult, validate
 from batch_predictions.settings import InferenceSettings
-from batch_predictions.tables import EXCLUSIONS, INTERACTIONS
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.tables import EXCLUSIONS
+from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.schema_sql import WarehouseError
 from batch_predictions_tests.worlds.engine import (
     DAY,
@@ -26,6 +26,7 @@ from batch_predictions_tests.worlds.engine import (
     read_rows,
     write_parquet_result,
 )
+from batch_predictions_tests.worlds.table_rows import write_events
 
 ScoredRow = tuple[str, int | None, int | None, str | None]
 """id, rank, value, excluded."""
@@ -124,12 +125,7 @@ def test_keys_with_null_columns_are_accounted_for(stage: Staging) -> None:
 
 
 def test_a_check_reads_new_rows_staged_rows_tables_and_parameters(stage: Staging) -> None:
-    stage.warehouse.replace_partition(
-        INTERACTIONS,
-        DAY,
-        "select 'e' as event_id, '1' as user_id, 'i' as item_id, 'x' as event_type, "
-        "1.0 as quantity, 1.0 as amount, null as location, null as occurred_at",
-    )
+    write_events(stage.warehouse, "date user_id item_id", [(as_date(DAY), "1", "i")])
     check = Check(
         "small",
         "Small.",

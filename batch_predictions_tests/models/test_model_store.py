@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,8 @@ from batch_predictions.models.model_store import (
     ModelStore,
     Verdict,
 )
+from batch_predictions_tests.worlds.at_once import call_at_once
+from batch_predictions_tests.worlds.programs import run_python
 
 # Three Sundays.
 FIRST, SECOND, THIRD = dt.date(2024, 3, 3), dt.date(2024, 3, 10), dt.date(2024, 3, 17)
@@ -161,7 +162,7 @@ def test_a_process_that_is_killed_while_it_saves_leaves_no_version(models: Model
         "ModelStore(home=sys.argv[1]).save('churn', dt.date(2024, 3, 3), write, candidate='gbm',"
         " parameters={}, data_version='rows-1')"
     )
-    process = subprocess.run([sys.executable, "-c", script, models.home])
+    process = run_python("-c", script, models.home, check=False)
     assert process.returncode == -9
     assert models.versions("churn") == []
     assert models.save(
@@ -170,31 +171,20 @@ def test_a_process_that_is_killed_while_it_saves_leaves_no_version(models: Model
 
 
 def test_two_concurrent_saves_of_an_equal_model_succeed(models: ModelStore) -> None:
-    for number in range(20):
+    def save_twice(candidate: str) -> list[ModelManifest]:
         together = threading.Barrier(2)
-        versions: list[str] = []
 
-        def write(folder: Path, together: threading.Barrier = together) -> None:
+        def write(folder: Path) -> None:
             files("same")(folder)
             together.wait()
 
-        def work(
-            number: int = number,
-            versions: list[str] = versions,
-            write: Callable[[Path], None] = write,
-        ) -> None:
-            manifest = models.save(
-                "demand", FIRST, write, candidate=str(number), parameters={}, data_version="1"
-            )
-            versions.append(manifest.version)
+        save = partial(models.save, "demand", FIRST, write, parameters={}, data_version="1")
+        return call_at_once(lambda _: save(candidate=candidate), range(2))
 
-        threads = [threading.Thread(target=work) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(versions) == 2 and len(set(versions)) == 1
-        models.verified_folder("demand", versions[0])
+    for number in range(20):
+        first, second = save_twice(str(number))
+        assert first.version == second.version
+        models.verified_folder("demand", first.version)
     assert len(models.versions("demand")) == 20
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from batch_predictions.operations.backup.storage import FolderStorage
 from batch_predictions.operations.health import examine, move_problems_aside
 from batch_predictions.serving.release.verification import find_changed_tables
 from batch_predictions_tests.worlds.http_service import ALL_TABLES, CONTEXT, predict_all
+from batch_predictions_tests.worlds.programs import run_python
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
 KILLED_WRITER = """
@@ -42,7 +41,7 @@ def test_a_database_of_a_killed_process_is_whole(
 ) -> None:
     path = world.settings.home / "dagster" / "index.db"
     path.parent.mkdir(parents=True)
-    subprocess.run([sys.executable, "-c", KILLED_WRITER, str(path), mode], check=False)
+    run_python("-c", KILLED_WRITER, str(path), mode, check=False)
     left_over = path.with_name(f"index.db-{'journal' if mode == 'delete' else 'wal'}")
     assert left_over.exists()
     backup = create_backup(world.settings.home, Pool(FolderStorage(tmp_path / "backups")), "a")

@@ -15,7 +15,7 @@ from batch_predictions.operations.machine import Finding, examine_machine
 from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.settings import AlertsSettings, InferenceSettings, Settings, SourceSettings
-from batch_predictions_tests.worlds.home import STATE
+from batch_predictions_tests.worlds.home_state import STATE
 
 
 def findings(settings: Settings) -> dict[str, Finding]:

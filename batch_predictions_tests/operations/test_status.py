@@ -22,7 +22,7 @@ from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.settings import AlertsSettings, Settings, SourceSettings
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions_tests.worlds.dagster_internals import needs_internals
-from batch_predictions_tests.worlds.home import STATE
+from batch_predictions_tests.worlds.home_state import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 from batch_predictions_tests.worlds.small_home import write_model
 from batch_predictions_tests.worlds.started_runs import start_run

@@ -28,6 +28,7 @@ from batch_predictions.predictions.churn import ChurnScorer
 from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
 from batch_predictions.predictions.review_sentiments import ReviewScorer
 from batch_predictions.settings import ExecutionSettings, InferenceSettings, Settings, SettingsError
+from batch_predictions_tests.worlds.programs import run_python
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json, write_shop
 
 
@@ -213,15 +214,7 @@ def test_steps_that_run_as_ray_jobs_write_the_same_rows(job_server: str, tmp_pat
         "BATCH_PREDICTIONS_EXECUTION__RAY_JOBS": job_server,
         "BATCH_PREDICTIONS_INFERENCE__DEVICE": "cpu",
     }
-    process = subprocess.run(
-        [sys.executable, "-c", ONE_ASSET],
-        env={**env, **overrides},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
-    assert process.returncode == 0, process.stderr[-3000:]
+    run_python("-c", ONE_ASSET, env={**env, **overrides}, cwd=tmp_path)
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
 
 
@@ -244,14 +237,10 @@ def test_a_run_that_a_ray_launcher_starts_ingests_the_day(job_server: str, tmp_p
         "from batch_predictions.orchestration.instance import prepare; "
         "from batch_predictions.settings import Settings; prepare(Settings.load())"
     )
-    dagster = [str(Path(sys.executable).parent / "dagster"), "job", "launch", "-j", "ingest"]
-    dagster += ["-m", "batch_predictions.definitions"]
-    dagster += ["--tags", json.dumps({"dagster/partition": "2024-03-16"})]
-    for words in ([sys.executable, "-c", prepared], dagster):
-        process = subprocess.run(
-            words, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=1200
-        )
-        assert process.returncode == 0, process.stderr[-3000:]
+    run_python("-c", prepared, env=env, cwd=tmp_path)
+    launch = ["-m", "dagster", "job", "launch", "-j", "ingest", "--tags"]
+    tags = json.dumps({"dagster/partition": "2024-03-16"})
+    run_python(*launch, tags, "-m", "batch_predictions.definitions", env=env, cwd=tmp_path)
     day = tmp_path / "home" / "warehouse" / "raw" / "interactions" / "date=2024-03-16"
     instance = dg.DagsterInstance.from_config(env["DAGSTER_HOME"])
     for _ in range(240):

@@ -21,6 +21,7 @@ from batch_predictions.orchestration.freshness import (
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES, INTERACTIONS, ITEM_SENTIMENTS, Table
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.home_state import STATE
 
 TODAY = dt.date(2024, 3, 6)
 """A Wednesday."""
@@ -38,9 +39,9 @@ def write(warehouse: Warehouse, table: Table, partition: str) -> None:
 
 
 @pytest.fixture
-def state(monkeypatch: pytest.MonkeyPatch, tests_state: State) -> State:
+def state(monkeypatch: pytest.MonkeyPatch) -> State:
     monkeypatch.setattr(freshness, "current_date", lambda timezone: TODAY)
-    return tests_state
+    return STATE
 
 
 def told(settings: Settings, state: State, today: dt.date = TODAY) -> dict[str, tuple[str, bool]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
@@ -12,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.programs import run_python
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json
 
 pytestmark = pytest.mark.slow
@@ -22,15 +21,7 @@ USERS, ITEMS, PAIRS = 300, 400, 6_000
 def test_pairs_without_times_give_every_user_a_list_of_20(tmp_path: Path) -> None:
     source, home = tmp_path / "source", tmp_path / "home"
     options = [f"--users={USERS}", f"--items={ITEMS}", f"--pairs={PAIRS}"]
-    subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "benchmarks" / "generate_interactions.py"),
-            str(source),
-            *options,
-        ],
-        check=True,
-    )
+    run_python(str(ROOT / "benchmarks" / "generate_interactions.py"), str(source), *options)
     pairs = pq.read_table(source / "interactions.parquet")
     assert pairs.column_names == ["user_id", "item_id"] and pairs.num_rows == PAIRS
     env = environment(

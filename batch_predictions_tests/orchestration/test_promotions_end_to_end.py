@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from batch_predictions_tests.worlds.programs import run_python
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json, write_shop
 
 pytestmark = pytest.mark.slow
@@ -91,11 +90,7 @@ def test_only_the_weekly_job_ingests_the_calendar_ahead(
     shop: tuple[Path, dict[str, str]],
 ) -> None:
     root, env = shop
-    process = subprocess.run(
-        [sys.executable, "-c", LIST_JOBS], env=env, cwd=root, capture_output=True, text=True
-    )
-    assert process.returncode == 0, process.stderr
-    jobs = json.loads(process.stdout)
+    jobs = json.loads(run_python("-c", LIST_JOBS, env=env, cwd=root).stdout)
     assert jobs["ingest_weekly"]["raw"] == ["promotion_calendar"]
     daily = [
         "campaign_events",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from batch_predictions_tests.worlds.paths import CONTRACT
+from batch_predictions_tests.worlds.contract import contract_violations
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
 from batch_predictions_tests.worlds.reviews import CHANGED_ITEM, GERMAN_TEXT, write_reviews
 
@@ -137,14 +135,9 @@ def test_a_second_run_changes_nothing(shop: tuple[dict[str, str], Path]) -> None
 
 
 def test_the_home_fulfils_the_external_contract(shop: tuple[dict[str, str], Path]) -> None:
-    if not CONTRACT.exists():
-        pytest.skip(f"the checks {CONTRACT} are not in the folder next to this checkout")
-    check = subprocess.run(
-        [sys.executable, str(CONTRACT), str(shop[1] / "home")], capture_output=True, text=True
-    )
-    violations = [line for line in check.stdout.splitlines() if line.startswith("BROKEN")]
+    violations = contract_violations(shop[1] / "home")
     # Tables that need interactions have no rows.
-    assert all("has no rows" in line for line in violations), check.stdout
+    assert all("has no rows" in line for line in violations), violations
 
 
 def test_the_benchmark_reports_every_model(shop: tuple[dict[str, str], Path]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.core.home import State, write_state
+from batch_predictions.core.home import write_state
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.models.demand.assets import select_demand
 from batch_predictions.models.demand.data.panel_builder import PanelSpec
@@ -50,14 +50,15 @@ from batch_predictions_tests.worlds.demand_home import (
     predict_day,
 )
 from batch_predictions_tests.worlds.home import model_asset
+from batch_predictions_tests.worlds.home_state import STATE
 from batch_predictions_tests.worlds.paths import CONTRACT
 from batch_predictions_tests.worlds.sales import write_sales, write_stock_counts
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, tests_state: State) -> Settings:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Sixteen weeks of sales, trained and predicted as of their last Sunday."""
-    return build_demand_home(tmp_path_factory.mktemp("demand") / "home", tests_state)
+    return build_demand_home(tmp_path_factory.mktemp("demand") / "home")
 
 
 def query(settings: Settings, sql: str) -> list[dict[str, Any]]:
@@ -216,12 +217,10 @@ def test_the_forecast_of_a_series_does_not_depend_on_the_other_series(world: Set
     assert separate.equals(together.select(columns).sort_by(order))
 
 
-def test_without_a_long_series_nothing_is_trained_and_nothing_fails(
-    tmp_path: Path, tests_state: State
-) -> None:
+def test_without_a_long_series_nothing_is_trained_and_nothing_fails(tmp_path: Path) -> None:
     """In a source whose rows carry no time, all rows are on one day."""
     settings = demand_settings(tmp_path / "home")
-    write_state(settings.home, tests_state)
+    write_state(settings.home, STATE)
     warehouse = Warehouse.of(settings)
     write_sales(
         warehouse, [{"day": SUNDAY, "item": f"i{n % 3}", "quantity": 1.0} for n in range(9)]

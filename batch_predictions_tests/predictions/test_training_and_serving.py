@@ -29,7 +29,8 @@ from batch_predictions.predictions.recommendations import parameters, recommenda
 from batch_predictions.settings import RecommenderSettings, Settings, SourceSettings
 from batch_predictions.tables import INTERACTIONS, ITEM_STATE, ITEMS, USER_SEGMENTS, USERS
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.home import STATE
+from batch_predictions_tests.worlds.home_state import STATE
+from batch_predictions_tests.worlds.table_rows import named_rows, write_rows
 from batch_predictions_tests.worlds.tiles import make_all_tiles
 
 DAY = dt.date(2024, 3, 31)
@@ -50,30 +51,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Warehouse, Settings]
     warehouse = Warehouse.of(settings)
     write_interactions(warehouse)
     item_ids = [f"i{item:02}" for item in range(ITEMS_COUNT)]
-    items = pa.table(
-        {
-            "item_id": item_ids,
-            "title": item_ids,
-            "category": ["fuel" if item < 3 else "food" for item in range(ITEMS_COUNT)],
-            "subcategory": pa.nulls(ITEMS_COUNT, pa.string()),
-            "brand": pa.nulls(ITEMS_COUNT, pa.string()),
-            "price": pa.nulls(ITEMS_COUNT, pa.float64()),
-            "available": [item % 5 != 4 for item in range(ITEMS_COUNT)],
-            "attributes": pa.nulls(ITEMS_COUNT, pa.map_(pa.string(), pa.string())),
-        }
-    )
-    warehouse.replace_partition(ITEMS, None, items)
-    user_ids = [f"u{user:02}" for user in range(USERS_COUNT)]
-    users = pa.table(
-        {
-            "user_id": user_ids,
-            "signed_up_on": pa.nulls(USERS_COUNT, pa.date32()),
-            **{name: pa.nulls(USERS_COUNT, pa.string()) for name in ("age_bracket", "gender")},
-            "location": pa.nulls(USERS_COUNT, pa.string()),
-            "attributes": pa.nulls(USERS_COUNT, pa.map_(pa.string(), pa.string())),
-        }
-    )
-    warehouse.replace_partition(USERS, None, users)
+    items = [
+        (name, name, "fuel" if item < 3 else "food", item % 5 != 4)
+        for item, name in enumerate(item_ids)
+    ]
+    write_rows(warehouse, ITEMS, named_rows("item_id title category available", items))
+    write_rows(warehouse, USERS, [{"user_id": f"u{user:02}"} for user in range(USERS_COUNT)])
     for table in (ITEM_STATE, USER_SEGMENTS):
         query_parameters = {**feature_parameters(settings), "date": DAY}
         warehouse.replace_partition(table, DAY.isoformat(), sql(table.name), query_parameters)

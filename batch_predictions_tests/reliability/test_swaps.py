@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 from batch_predictions_tests.worlds.benchmark_scripts import BENCHMARKS
 from batch_predictions_tests.worlds.postgres import POSTGRES
+from batch_predictions_tests.worlds.programs import run_python
 
 pytestmark = pytest.mark.slow
 
 
 def test_no_lookup_fails_or_is_mixed_while_releases_are_swapped() -> None:
-    script = [sys.executable, str(BENCHMARKS / "swaps.py"), "--swaps", "9", "--readers", "1"]
-    process = subprocess.run(script, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    result = json.loads(process.stdout)
+    script = [str(BENCHMARKS / "swaps.py"), "--swaps", "9", "--readers", "1"]
+    result = json.loads(run_python(*script).stdout)
     stores = ["sqlite", "release_files", *(["postgresql"] if os.environ.get(POSTGRES) else [])]
     for store in stores:
         figures = result[store]

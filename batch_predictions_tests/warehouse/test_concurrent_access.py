@@ -17,6 +17,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.tables import USER_SEGMENTS
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.warehouse import _is_concurrent_replace
+from batch_predictions_tests.worlds.at_once import call_at_once
 from batch_predictions_tests.worlds.pets import DAY, PETS, ROW
 
 KILLS = 10
@@ -179,20 +180,6 @@ def test_a_corrupt_file_is_an_error(warehouse: Warehouse) -> None:
 
 def test_different_partitions_can_be_written_concurrently(warehouse: Warehouse) -> None:
     days = [f"2024-03-{day:02}" for day in range(1, 9)]
-    together = threading.Barrier(len(days))
-    errors: list[BaseException] = []
-
-    def write(day: str) -> None:
-        try:
-            together.wait()
-            warehouse.replace_partition(PETS, day, ROW)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=write, args=(day,)) for day in days]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == [] and warehouse.partitions(PETS) == days
+    call_at_once(lambda day: warehouse.replace_partition(PETS, day, ROW), days)
+    assert warehouse.partitions(PETS) == days
     assert warehouse.value("select count(*) from raw.pets") == len(days)

@@ -11,11 +11,12 @@ from batch_predictions.inference.usual_exclusions import unusual_exclusions
 from batch_predictions.operations.status import read_status
 from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.settings import ChecksSettings, Settings
-from batch_predictions.tables import CHURN_SCORES, EXCLUSIONS, INTERACTIONS, ITEM_SENTIMENTS
+from batch_predictions.tables import CHURN_SCORES, EXCLUSIONS, ITEM_SENTIMENTS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.partition_profiles import read_profile
 from batch_predictions.warehouse.usual_check import check_is_usual, usual_check_specs
 from batch_predictions.warehouse.usual_days import compare_day
+from batch_predictions_tests.worlds.table_rows import write_events
 
 DAY = dt.date(2024, 3, 6)
 LIMITS = ChecksSettings()
@@ -152,14 +153,7 @@ def test_a_day_that_is_late_is_told_until_it_arrives(
     warehouse: Warehouse, settings: Settings
 ) -> None:
     def write(day: dt.date, rows: int) -> None:
-        warehouse.replace_partition(
-            INTERACTIONS,
-            day.isoformat(),
-            "select u || '' as event_id, 'u' as user_id, 'i' as item_id, 'purchase' as event_type, "
-            "1.0 as quantity, 2.0 as amount, 'L' as location, null::TIMESTAMP as occurred_at "
-            "from range($rows::BIGINT) as a(u)",
-            {"rows": rows},
-        )
+        write_events(warehouse, "user_id item_id", ["ui"] * rows, day, date=day)
 
     def told() -> list[str]:
         problems = read_status(settings, DagsterRecords(settings), 9, DAY).problems

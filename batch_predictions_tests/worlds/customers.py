@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, PROMOTIONS, USERS, Table
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.table_rows import arrow_rows, write_rows
+from batch_predictions_tests.worlds.table_rows import arrow_rows, event_rows, write_rows
 
 FIRST = dt.date(2024, 1, 1)
 LAST = dt.date(2024, 6, 30)
@@ -41,23 +41,12 @@ def visits(customers: int = 300, seed: int = 1, days: int = 182) -> list[tuple[s
 
 def interactions(rows: list[tuple[str, int]], spend: float = 10.0) -> pa.Table:
     """Rows of raw.interactions: each visit buys one of two items of the user."""
-    return arrow_rows(
-        INTERACTIONS,
-        [
-            {
-                "date": FIRST + dt.timedelta(days=day),
-                "event_id": f"{user}-{day}",
-                "user_id": user,
-                "item_id": f"i{(int(user[-3:]) + day % 2) % 10}",
-                "event_type": "purchase",
-                "quantity": 1.0,
-                "amount": spend,
-                "location": None,
-                "occurred_at": None,
-            }
-            for user, day in rows
-        ],
-    )
+    events = [
+        (FIRST + dt.timedelta(days=day), user, f"i{(int(user[-3:]) + day % 2) % 10}")
+        for user, day in rows
+    ]
+    names = "date user_id item_id"
+    return arrow_rows(INTERACTIONS, event_rows(names, events, quantity=1.0, amount=spend))
 
 
 def write_visits(warehouse: Warehouse, rows: list[tuple[str, int]]) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from batch_predictions.core.home import State, write_state
+from batch_predictions.core.home import write_state
 from batch_predictions.predictions.demand import demand_forecasts
 from batch_predictions.predictions.replenishment import replenishment_orders
 from batch_predictions.settings import DemandSettings, Settings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds import home as worlds_home
 from batch_predictions_tests.worlds.home import features_asset, model_asset, prediction_asset
+from batch_predictions_tests.worlds.home_state import STATE
 from batch_predictions_tests.worlds.sales import (
     write_items,
     write_promotions,
@@ -48,10 +49,10 @@ def demand_settings(home: Path, **options: Any) -> Settings:
     return Settings(home=home, demand=DemandSettings(**demand))
 
 
-def build_demand_home(home: Path, state: State) -> Settings:
+def build_demand_home(home: Path) -> Settings:
     """Writes the raw tables, trains on the last week and predicts as of the last day."""
     settings = demand_settings(home)
-    write_state(settings.home, state)
+    write_state(settings.home, STATE)
     warehouse = Warehouse.of(settings)
     write_items(
         warehouse,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
 
-from batch_predictions.core.home import State
 from batch_predictions.features import declared_features
 from batch_predictions.features.assets import feature_asset
 from batch_predictions.features.base import FeatureTable
@@ -23,13 +21,8 @@ from batch_predictions.sources.assets import raw_asset as make_raw_asset
 from batch_predictions.tables import TABLES
 from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.home_state import STATE
 
-STATE = State(
-    source_kind="files",
-    timezone="UTC",
-    first_day=dt.date(2024, 1, 1),
-    default_date=dt.date(2024, 1, 7),
-)
 PARTITIONS = Partitions.of_home(STATE, Settings())
 
 

@@ -29,7 +29,6 @@ from batch_predictions.tables import (
     ASPECTS,
     CHURN_SCORES,
     DEMAND_FORECASTS,
-    INTERACTIONS,
     ITEM_SENTIMENTS,
     LEAD_TIME_DEMAND,
     PROMOTION_AUDIENCE,
@@ -40,6 +39,7 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld
+from batch_predictions_tests.worlds.table_rows import write_events
 
 WEEK = "2024-02-26"
 """The week that ends on DAY."""
@@ -198,18 +198,9 @@ def publish_all(world: ServingWorld, *more: Table) -> None:
 def write_raw_context(world: ServingWorld) -> None:
     """Writes what u1 did on DAY and the day before, and the text of the review r1."""
     replace, day = world.warehouse.replace_partition, DAY.isoformat()
-    for name, date, item, type_ in (
-        ("e1", DAY - dt.timedelta(days=1), "z9", "view"),
-        ("e2", DAY, "a2", "purchase"),
-    ):
-        replace(
-            INTERACTIONS,
-            date.isoformat(),
-            "select $event as event_id, 'u1' as user_id, $item as item_id, $type as event_type, "
-            "1.0 as quantity, 2.0 as amount, null::VARCHAR as location, "
-            "null::TIMESTAMP as occurred_at",
-            {"event": name, "item": item, "type": type_},
-        )
+    events = [(DAY - dt.timedelta(days=1), "z9", "view"), (DAY, "a2", "purchase")]
+    names = "date item_id event_type"
+    write_events(world.warehouse, names, events, user_id="u1", quantity=1.0, amount=2.0)
     replace(
         REVIEWS,
         day,

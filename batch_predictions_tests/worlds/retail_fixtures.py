@@ -6,12 +6,13 @@ import datetime as dt
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from batch_predictions_tests.worlds.programs import run_python
 
 COLOURS = ("red", "blue")
 ITEMS = 12
@@ -76,16 +77,7 @@ def run_command(
     *arguments: str, env: dict[str, str], cwd: Path, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Runs `batch-predictions` with arguments in a process."""
-    process = subprocess.run(
-        [sys.executable, "-m", "batch_predictions.cli", *arguments],
-        env=env,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
-    assert not check or process.returncode == 0, process.stderr
-    return process
+    return run_python("-m", "batch_predictions.cli", *arguments, env=env, cwd=cwd, check=check)
 
 
 def run_json(*arguments: str, env: dict[str, str], cwd: Path) -> Any:

@@ -6,10 +6,10 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batch_predictions.tables import INTERACTIONS, INVENTORY, ITEMS, PROMOTION_CALENDAR
+from batch_predictions.tables import INVENTORY, ITEMS, PROMOTION_CALENDAR
 from batch_predictions.tables.partitions import week_of
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.table_rows import write_rows
+from batch_predictions_tests.worlds.table_rows import write_events, write_rows
 
 Sale = Mapping[str, Any]
 """day and item; optionally quantity (1), amount (null), location (null), event_type (purchase)."""
@@ -17,20 +17,9 @@ Sale = Mapping[str, Any]
 
 def write_sales(warehouse: Warehouse, sales: Sequence[Sale]) -> None:
     """Writes raw.interactions; every day with sales is replaced."""
-    rows = [
-        {
-            "date": sale["day"],
-            "event_id": f"e{number:06}",
-            "user_id": "u",
-            "item_id": sale["item"],
-            "event_type": sale.get("event_type", "purchase"),
-            "quantity": sale.get("quantity", 1.0),
-            "amount": sale.get("amount"),
-            "location": sale.get("location"),
-        }
-        for number, sale in enumerate(sales)
-    ]
-    write_rows(warehouse, INTERACTIONS, rows)
+    default = {"quantity": 1.0, "amount": None, "location": None, "event_type": "purchase"}
+    rows = [[{**default, **sale}[name] for name in ("day", "item", *default)] for sale in sales]
+    write_events(warehouse, f"date item_id {' '.join(default)}", rows, user_id="u")
 
 
 def write_items(warehouse: Warehouse, *items: Mapping[str, Any]) -> None:

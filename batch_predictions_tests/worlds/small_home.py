@@ -9,16 +9,11 @@ import datetime as dt
 import sys
 from pathlib import Path
 
-from batch_predictions.core.home import State, write_state
+from batch_predictions.core.home import write_state
 from batch_predictions.models.model_store import Decision, ModelStore
+from batch_predictions_tests.worlds.home_state import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
-STATE = State(
-    source_kind="files",
-    timezone="UTC",
-    first_day=dt.date(2024, 1, 1),
-    default_date=dt.date(2024, 1, 7),
-)
 TRAINED = dt.date(2024, 2, 25)
 
 

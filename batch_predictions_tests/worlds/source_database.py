@@ -9,20 +9,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions.core.home import State
-from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources.base import Source
-from batch_predictions.sources.ingest import IngestResult, days_to_ingest, ingest
-from batch_predictions.sources.source_registry import build_source
+from batch_predictions.settings import SourceSettings
+from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.tables import INTERACTIONS, Table
-from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions_tests.worlds.source_folders import DEFAULT_DATE, FIRST_DAY, day_keys
+from batch_predictions.warehouse import as_date
+from batch_predictions_tests.worlds.source_folders import FIRST_DAY, SourceHome
 
 TABLES = {"interactions": "order_lines"}
 DRIVERS = ["adbc", "sqlalchemy"]
 
 
-class SourceDatabase:
+class SourceDatabase(SourceHome):
     """A database, the settings of its source, and a home that began on FIRST_DAY."""
 
     def __init__(self, tmp_path: Path, url: str | None = None, **options: Any) -> None:
@@ -34,20 +31,7 @@ class SourceDatabase:
                 reason="ADBC is not installed: pip install -e '.[sql]'",
             )
         self.engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
-        options = {"kind": "sql", "url": self.url, "tables": TABLES, **options}
-        self.settings = Settings(home=tmp_path / "home", source=SourceSettings(**options))
-        self.warehouse = Warehouse.of(self.settings)
-        self.state = State(
-            source_kind="sql",
-            timezone=options.get("timezone") or "UTC",
-            first_day=FIRST_DAY,
-            default_date=DEFAULT_DATE,
-        )
-
-    @property
-    def source(self) -> Source:
-        """A new adapter, which asks the database for its columns again."""
-        return build_source(self.settings.source, self.state)
+        super().__init__(tmp_path, **{"kind": "sql", "url": self.url, "tables": TABLES, **options})
 
     def change(self, **options: Any) -> SourceDatabase:
         """Replaces settings of the source; returns itself."""
@@ -78,12 +62,6 @@ class SourceDatabase:
             db.execute(sa.insert(table), [dict(row) for row in rows])
         return self
 
-    def ingest(
-        self, table: Table = INTERACTIONS, days: Sequence[str] | None = None
-    ) -> dict[str, IngestResult]:
-        """Ingests days of a table, by default the first ten."""
-        return ingest(self.warehouse, self.source, table, days or day_keys(10), self.state)
-
     def due(self, last: str, table: Table = INTERACTIONS) -> list[str]:
         """Days to ingest from FIRST_DAY to the last one."""
         return days_to_ingest(self.warehouse, self.source, table, FIRST_DAY, as_date(last))
@@ -93,7 +71,3 @@ class SourceDatabase:
         due = self.due(last, table)
         results = self.ingest(table, due) if due else {}
         return [day for day, result in results.items() if result.write_result.changed]
-
-    def rows(self, sql: str = "from raw.interactions order by all") -> list[dict[str, Any]]:
-        """The rows of a query over the warehouse."""
-        return self.warehouse.query(sql).to_pylist()

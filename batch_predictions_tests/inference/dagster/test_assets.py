@@ -37,7 +37,7 @@ from batch_predictions.tables import (
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import PARTITIONS, materialize, prediction_asset
 from batch_predictions_tests.worlds.paths import ROOT
-from batch_predictions_tests.worlds.table_rows import write_rows
+from batch_predictions_tests.worlds.table_rows import write_events
 
 # --- the whole declaration ----------------------------------------------------------------------
 
@@ -108,22 +108,9 @@ def warehouse(settings: Settings, warehouse: Warehouse) -> Warehouse:
 
 
 def _events(warehouse: Warehouse, day: str, *counts: tuple[str, int]) -> None:
-    rows = [
-        {
-            "date": dt.date.fromisoformat(day),
-            "event_id": f"{day}-{user}-{n}",
-            "user_id": user,
-            "item_id": "i",
-            "event_type": "view",
-            "quantity": 1.0,
-            "amount": 1.0,
-            "location": "here",
-            "occurred_at": dt.datetime.fromisoformat(day),
-        }
-        for user, count in counts
-        for n in range(count)
-    ]
-    write_rows(warehouse, INTERACTIONS, rows, dt.date.fromisoformat(day))
+    events = [(user, "i") for user, count in counts for _ in range(count)]
+    date = dt.date.fromisoformat(day)
+    write_events(warehouse, "user_id item_id", events, date, date=date, quantity=1.0, amount=1.0)
 
 
 def _materialize(

@@ -17,7 +17,7 @@ from batch_predictions.orchestration.job_runner import JobRunner
 from batch_predictions.orchestration.jobs import AFTER_INGEST, NIGHTLY
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import INTERACTIONS, TABLES, Table, columns, declare
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.usual_check import IS_USUAL
 from batch_predictions_tests.worlds.home import (
     PARTITIONS,
@@ -25,6 +25,7 @@ from batch_predictions_tests.worlds.home import (
     materialize,
     prediction_asset,
 )
+from batch_predictions_tests.worlds.table_rows import write_events
 
 OFFERS = Table(
     "predictions",
@@ -118,15 +119,7 @@ def warehouse(settings: Settings, warehouse: Warehouse) -> Warehouse:
 
 
 def _events(warehouse: Warehouse, day: str, *events: tuple[str, str]) -> None:
-    rows = ", ".join(f"('{user}', '{item}')" for user, item in events)
-    warehouse.replace_partition(
-        INTERACTIONS,
-        day,
-        f"""select user_id || item_id || '{day}' as event_id, user_id, item_id,
-        'view' as event_type, 1.0 as quantity, 1.0 as amount, 'here' as location,
-        null as occurred_at
-        from (values {rows}) as events(user_id, item_id)""",
-    )
+    write_events(warehouse, "user_id item_id", events, date=as_date(day))
 
 
 def _definitions(settings: Settings) -> dg.Definitions:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from datetime import date, timedelta
 
 import numpy as np
@@ -34,6 +32,7 @@ from batch_predictions.models.demographic.demographic_statistics import Candidat
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions_tests.worlds.paths import MOVIELENS, ROOT
+from batch_predictions_tests.worlds.programs import run_python
 
 THROUGH = date(2024, 3, 31)
 CONFIG = DemographicConfig(seed=0)
@@ -226,11 +225,8 @@ def test_hidden_users_and_rows_after_the_cut_are_not_used(
 def test_the_fallback_beats_popularity_for_new_users_of_movielens() -> None:
     if not MOVIELENS.is_dir():
         pytest.skip(f"{MOVIELENS} is missing")
-    script = [sys.executable, "benchmarks/cold_start.py", "movielens", str(MOVIELENS)]
-    done = subprocess.run(
-        [*script, "--split", "random"], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    answer = json.loads(done.stdout)
+    options = ["movielens", str(MOVIELENS), "--split", "random"]
+    answer = json.loads(run_python("benchmarks/cold_start.py", *options, cwd=ROOT).stdout)
     gain = answer["candidates"]["fallback"]["over_popularity"]
     assert answer["users_held_out"] == 943
     assert gain["mean_percent"] >= 5.6 and gain["lower_percent"] > 3.0

@@ -31,7 +31,7 @@ from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.core.test_relative_paths import OUTSIDE
-from batch_predictions_tests.worlds.home import STATE
+from batch_predictions_tests.worlds.home_state import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
 

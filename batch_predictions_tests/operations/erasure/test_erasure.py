@@ -46,8 +46,15 @@ from batch_predictions.tables import (
 )
 from batch_predictions.tables.identifiers import is_identifying
 from batch_predictions_tests.worlds.bytes_of_home import files_with
+from batch_predictions_tests.worlds.home_state import copy_home
 from batch_predictions_tests.worlds.http_service import ALL_TABLES, CONTEXT, WEEK, predict_all
 from batch_predictions_tests.worlds.serving import DAY, NOW, ServingWorld, open_world
+from batch_predictions_tests.worlds.table_rows import (
+    arrow_rows,
+    named_rows,
+    write_events,
+    write_rows,
+)
 
 USER, OTHER = "customer-77fae1", "u2"
 REVIEW = "review-of-77fae1"
@@ -65,32 +72,15 @@ OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "sq
 def write_home(home: Path) -> ServingWorld:
     """A home with rows of the user in everything that can have them."""
     world = open_world(home)
-    replace, day = world.warehouse.replace_partition, DAY.isoformat()
+    day = DAY.isoformat()
     predict_all(world)
     _rename_user(world)
-    replace(
-        INTERACTIONS,
-        day,
-        "select 'e' || n as event_id, case when n % 2 = 0 then $user else $other end as user_id, "
-        "'a1' as item_id, 'purchase' as event_type, 1.0 as quantity, 2.0 as amount, "
-        "null::VARCHAR as location, null::TIMESTAMP as occurred_at from range(6) as r(n)",
-        {"user": USER, "other": OTHER},
-    )
-    replace(
-        USERS,
-        None,
-        "select u as user_id, null::DATE as signed_up_on, null as age_bracket, null as gender, "
-        "null as location, map {'note': 'kept'} as attributes from (values ($user), ($other)) a(u)",
-        {"user": USER, "other": OTHER},
-    )
-    replace(
-        REVIEWS,
-        day,
-        "select r as review_id, u as user_id, 'a1' as item_id, 5.0 as rating, 'soft' as text, "
-        "null::TIMESTAMP as written_at, null as label, 'en' as language, false as simulated "
-        "from (values ($review, $user), ('r1', $other)) as a(r, u)",
-        {"review": REVIEW, "user": USER, "other": OTHER},
-    )
+    write_events(world.warehouse, "user_id", [(USER,), (OTHER,)] * 3, date=DAY, item_id="a1")
+    both = [{"user_id": user, "attributes": {"note": "kept"}} for user in (USER, OTHER)]
+    write_rows(world.warehouse, USERS, both)
+    reviews = [(REVIEW, USER), ("r1", OTHER)]
+    said = {"date": DAY, "item_id": "a1", "rating": 5.0, "text": "soft", "simulated": False}
+    write_rows(world.warehouse, REVIEWS, named_rows("review_id user_id", reviews, **said))
     _write_refused_rows(world, day)
     _write_sentiments(world, day)
     _write_engine_files(home / "inference" / "recommendations" / day)
@@ -98,16 +88,9 @@ def write_home(home: Path) -> ServingWorld:
         with update_ingest_log(home, table) as log:
             log.as_of = None if table.partition else day
             log.days[key] = IngestLogEntry(fingerprint="f", read=9, accepted=6, quarantined=3)
-    events = pa.table(
-        {
-            "date": pa.array([DAY, DAY], pa.date32()),
-            "campaign_id": ["spring"] * 2,
-            "user_id": [USER, OTHER],
-            "item_id": pa.nulls(2, pa.string()),
-            "event_type": ["listed"] * 2,
-        }
-    )
-    replace(CAMPAIGN_EVENTS, day, events.slice(0, 0))
+    listed = {"date": DAY, "campaign_id": "spring", "event_type": "listed"}
+    events = arrow_rows(CAMPAIGN_EVENTS, [{**listed, "user_id": user} for user in (USER, OTHER)])
+    write_rows(world.warehouse, CAMPAIGN_EVENTS, [], DAY)
     add_manual_rows(world.warehouse, CAMPAIGN_EVENTS, "spring", events)
     (home / "damaged").mkdir()
     (home / "damaged" / "data.parquet").write_bytes(f"damaged {USER}".encode())
@@ -223,11 +206,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copy_of(template: Path, home: Path) -> ServingWorld:
-    """A copy of the home, whose file of views has its paths."""
-    shutil.copytree(template, home)
-    for name in ("warehouse.duckdb", "warehouse.views"):
-        (home / name).unlink()
-    return open_world(home)
+    return open_world(copy_home(template, home))
 
 
 def rows_of(world: ServingWorld, table: Table | str) -> list[dict[str, Any]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -18,6 +16,8 @@ from batch_predictions.orchestration.dagster_internals.locked_executor import lo
 from batch_predictions.orchestration.dead_runs import fail_dead_runs
 from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.lock_holder import lock_holder
+from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.programs import run_python
 
 KILLED = (
     "import dagster as dg\n"
@@ -144,9 +144,7 @@ def test_a_run_whose_process_was_killed_is_found_dead(
     dagster_home.mkdir()
     (dagster_home / "dagster.yaml").touch()
     monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
-    root = Path(__file__).parents[3]
-    command = [sys.executable, "-c", KILLED, str(home)]
-    process = subprocess.run(command, cwd=root, capture_output=True, check=False)
+    process = run_python("-c", KILLED, str(home), cwd=ROOT, check=False)
     assert process.returncode == -signal.SIGKILL, process.stderr
     with dg.DagsterInstance.get() as instance:
         (run,) = instance.get_runs()

@@ -14,7 +14,8 @@ from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.tables.discovery import instances
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.home import PARTITIONS, STATE, materialize, raw_asset
+from batch_predictions_tests.worlds.home import PARTITIONS, materialize, raw_asset
+from batch_predictions_tests.worlds.home_state import STATE
 from batch_predictions_tests.worlds.http_service import Client, running_service
 from batch_predictions_tests.worlds.serving import DAY, open_world
 

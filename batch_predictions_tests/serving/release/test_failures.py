@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from batch_predictions.serving.store.release_contents import read_release_conten
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import ITEMS, RELEASES, USERS, store_url
 from batch_predictions.tables import ITEM_STATE
+from batch_predictions_tests.worlds.at_once import call_at_once
 from batch_predictions_tests.worlds.serving import (
     DAY,
     NOW,
@@ -157,25 +158,13 @@ def test_of_days_that_are_published_concurrently_the_newest_is_served(world: Ser
     days = [DAY + dt.timedelta(days=n) for n in range(4)]
     for day in days:
         world.predict(day)
-    start = threading.Barrier(len(days))
-    failures: list[BaseException] = []
 
     def publish_day(day: dt.date) -> None:
         own_world = open_world(world.settings.home, world.settings.serving.url)
-        start.wait()
-        try:
+        with closing(own_world.store):
             publish(own_world.store, own_world.warehouse, day, TABLES, keep=9, now=NOW)
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            own_world.store.close()
 
-    threads = [threading.Thread(target=publish_day, args=(day,)) for day in days]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    call_at_once(publish_day, days)
     assert (current_release_id(world) or "").startswith(days[-1].isoformat())
     assert all(release.status == "ready" for release in releases(world.store))
     assert len(list_release_ids(world)) == 4

@@ -14,10 +14,10 @@ import pytest
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.context_tables import ContextChoice
 from batch_predictions.serving.store.store import Store
-from batch_predictions.tables import INTERACTIONS
 from batch_predictions.tables.release_tables import USER_HISTORY
 from batch_predictions_tests.worlds.kills import states_of
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
+from batch_predictions_tests.worlds.table_rows import write_events
 
 pytestmark = pytest.mark.slow
 
@@ -64,13 +64,8 @@ def test_a_publisher_that_is_killed_anywhere_leaves_a_whole_release(tmp_path: Pa
     for number in range(DAYS):
         day = DAY + dt.timedelta(days=number)
         world.predict(day, f"v{number}x")
-        world.warehouse.replace_partition(
-            INTERACTIONS,
-            day.isoformat(),
-            f"select 'e{number}' as event_id, 'u1' as user_id, 'i{number}' as item_id, "
-            "'view' as event_type, 1.0 as quantity, 1.0 as amount, null as location, "
-            "null::TIMESTAMP as occurred_at",
-        )
+        event = (day, "u1", f"i{number}", "view")
+        write_events(world.warehouse, "date user_id item_id event_type", [event], quantity=1.0)
         if number < DAYS - 1:
             world.publish(day, keep=2, context=HISTORY)
     world.store.close()

@@ -20,8 +20,8 @@ from batch_predictions.serving.release_files.parquet_export import (
 )
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
-from batch_predictions.tables import INTERACTIONS
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld
+from batch_predictions_tests.worlds.table_rows import write_events
 
 
 def export(world: ServingWorld, folder: Path, keep: int = 2) -> ParquetExport:
@@ -34,12 +34,7 @@ def test_the_files_have_the_rows_of_the_release(
 ) -> None:
     monkeypatch.setattr(parquet_export, "GROUP_ROWS", BATCH_ROWS)
     world.predict()
-    world.warehouse.replace_partition(
-        INTERACTIONS,
-        DAY.isoformat(),
-        "select 'e' as event_id, 'u1' as user_id, 'a1' as item_id, 'view' as event_type, "
-        "1.0 as quantity, 1.0 as amount, 'L' as location, null::TIMESTAMP as occurred_at",
-    )
+    write_events(world.warehouse, "date user_id item_id event_type", [(DAY, "u1", "a1", "view")])
     world.publish(DAY, context=ContextChoice(history_items=2, event_types=("view",)))
     exported = export(world, tmp_path)
     manifest = exported.manifest
