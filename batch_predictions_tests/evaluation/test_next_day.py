@@ -17,7 +17,6 @@ from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     DEMAND_FORECASTS,
     DEMOGRAPHIC_RECOMMENDATIONS,
-    INVENTORY,
     ITEMS,
     REALIZED_METRICS,
     RECOMMENDATIONS,
@@ -25,7 +24,13 @@ from batch_predictions.tables import (
     USER_SEGMENTS,
 )
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.table_rows import arrow_rows, write_events, write_rows
+from batch_predictions_tests.worlds.sales import write_stock_counts
+from batch_predictions_tests.worlds.table_rows import (
+    arrow_rows,
+    named_rows,
+    write_events,
+    write_rows,
+)
 
 AS_OF = dt.date(2024, 3, 1)
 NEXT = AS_OF + dt.timedelta(days=1)
@@ -49,26 +54,20 @@ def by_metric(rows: list[Any]) -> dict[str, dict[str, Any]]:
 def test_buyers_count_with_the_list_that_a_lookup_would_have_answered(
     warehouse: Warehouse, settings: Settings
 ) -> None:
-    warehouse.replace_partition(
-        RECOMMENDATIONS,
-        str(AS_OF),
-        "select 'u' || u as user_id, r as rank, 'p' || r as item_id, 1.0 as score, 'r' as reason, "
-        "'m' as model_version from range(3) as a(u), range(1, 13) as b(r)",
+    lists = [(f"u{user}", rank, f"p{rank}") for user in range(3) for rank in range(1, 13)]
+    write_rows(warehouse, RECOMMENDATIONS, named_rows("user_id rank item_id", lists, date=AS_OF))
+    fallback_lists = [
+        (level, age, rank, f"{level}{age or ''}{rank}")
+        for level, age in (("everyone", None), ("age", "25-34"), ("age", "unknown"))
+        for rank in range(1, 4)
+    ]
+    names = "segment_level age_bracket rank item_id"
+    write_rows(
+        warehouse, DEMOGRAPHIC_RECOMMENDATIONS, named_rows(names, fallback_lists, date=AS_OF)
     )
-    segments = "('everyone', null), ('age', '25-34'), ('age', 'unknown')"
-    warehouse.replace_partition(
-        DEMOGRAPHIC_RECOMMENDATIONS,
-        str(AS_OF),
-        f"select level as segment_level, age as age_bracket, null as gender, null as location, "
-        "r as rank, level || coalesce(age, '') || r as item_id, 1.0 as score, 9 as support, "
-        f"'d' as model_version from (values {segments}) as l(level, age), range(1, 4) as b(r)",
-    )
-    warehouse.replace_partition(
-        USER_SEGMENTS,
-        str(AS_OF),
-        "select u as user_id, a as age_bracket, 'unknown' as gender, 'unknown' as location "
-        "from (values ('young', '25-34'), ('grey', 'unknown')) as l(u, a)",
-    )
+    unknown = {"gender": "unknown", "location": "unknown", "date": AS_OF}
+    users = [("young", "25-34"), ("grey", "unknown")]
+    write_rows(warehouse, USER_SEGMENTS, named_rows("user_id age_bracket", users, **unknown))
     write_items(warehouse)
     write_day(
         warehouse,
@@ -105,20 +104,11 @@ def test_buyers_count_with_the_list_that_a_lookup_would_have_answered(
 
 def forecasts(made_on: dt.date, means: dict[str, float], target: dt.date) -> pa.Table:
     """Forecasts whose 5 % and 95 % quantiles are a half below and above the mean."""
-    rows = [
-        {
-            "date": made_on,
-            "item_id": item,
-            "location": "all",
-            "target_date": target,
-            "mean": mean,
-            **{name: mean * (0.5 + n / (len(QUANTILES) - 1)) for n, name in enumerate(QUANTILES)},
-            "model_version": "m",
-            "method": "mean28",
-        }
-        for item, mean in means.items()
-    ]
-    return arrow_rows(DEMAND_FORECASTS, rows)
+    factors = [0.5 + n / (len(QUANTILES) - 1) for n in range(len(QUANTILES))]
+    rows = [(item, mean, *(mean * factor for factor in factors)) for item, mean in means.items()]
+    names = f"item_id mean {' '.join(QUANTILES)}"
+    values = {"date": made_on, "location": "all", "target_date": target}
+    return arrow_rows(DEMAND_FORECASTS, named_rows(names, rows, **values))
 
 
 def test_forecasts_are_compared_with_the_units_that_were_sold(
@@ -158,23 +148,12 @@ def test_orders_are_compared_with_what_was_sold_until_the_next(
     write_items(warehouse, "a", "b", "c")
     for n in range(-30, 8):
         write_day(warehouse, AS_OF + dt.timedelta(days=n), ("u", "a", 2), ("u", "b", 3))
-    order = "'all' as location, 1.0 as reorder_point, 9.0 as order_up_to, 0.0 as safety_stock, "
-    warehouse.replace_partition(
-        REPLENISHMENT_ORDERS,
-        str(AS_OF),
-        f"select item as item_id, {order} hand as on_hand, quantity as order_quantity, "
-        "0.95 as service_level, 'r' as model_version, 1.0 as on_order, 3 as lead_time_days, "
-        "review as review_days, 'f' as forecast_version, false as simulated from (values "
-        "('a', 5.0, 8.0, 4), ('b', 5.0, 9.0, 4), ('c', null, null, 4), ('d', 1.0, 1.0, 9)) "
-        "as l(item, hand, quantity, review)",
-    )
+    orders = [("a", 5.0, 8.0, 4), ("b", 5.0, 9.0, 4), ("c", None, None, 4), ("d", 1.0, 1.0, 9)]
+    names = "item_id on_hand order_quantity review_days"
+    values = {"date": AS_OF, "location": "all", "on_order": 1.0, "lead_time_days": 3}
+    write_rows(warehouse, REPLENISHMENT_ORDERS, named_rows(names, orders, **values))
     end = AS_OF + dt.timedelta(days=7)
-    warehouse.replace_partition(
-        INVENTORY,
-        str(end),
-        "select i as item_id, 'all' as location, h as on_hand, 0.0 as on_order, "
-        "false as simulated from (values ('a', 3.0), ('b', 0.0)) as l(i, h)",
-    )
+    write_stock_counts(warehouse, end, {"item": "a", "on_hand": 3.0}, {"item": "b", "on_hand": 0.0})
     rows = by_metric(measure_orders(warehouse, settings, end))
     # In seven days 14 of a are sold, of 5 + 1 + 8, and 21 of b, of 5 + 1 + 9.
     assert rows["replenishment fill_rate"]["value"] == pytest.approx((14 + 15) / 35)

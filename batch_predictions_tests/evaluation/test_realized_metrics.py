@@ -25,14 +25,13 @@ from batch_predictions.tables import (
     PROMOTION_AUDIENCE,
     REALIZED_METRICS,
     RETENTION_AUDIENCE,
-    Table,
     discovery,
 )
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.customers import interactions, write_raw_rows
-from batch_predictions_tests.worlds.home import PARTITIONS
+from batch_predictions_tests.worlds.home import PARTITIONS, materialize
 from batch_predictions_tests.worlds.plugin_packages import load_package
-from batch_predictions_tests.worlds.table_rows import write_rows
+from batch_predictions_tests.worlds.table_rows import named_rows, write_rows
 
 MODULES = "evaluation/*.py"
 METRICS = discovery.instances(RealizedMetric, MODULES)
@@ -59,28 +58,23 @@ risk = RealizedMetric(measure_risk, (CHURN_SCORES,))
 '''
 
 
-def write_predictions(warehouse: Warehouse, table: Table, rows: list[dict[str, Any]]) -> None:
-    write_rows(warehouse, table, rows)
-
-
 def write_purchases(warehouse: Warehouse, *visits: tuple[str, dt.date]) -> None:
     first = dt.date(2024, 1, 1)
     rows = interactions([(user, (day - first).days) for user, day in visits])
     write_raw_rows(warehouse, INTERACTIONS, rows)
 
 
+def write_campaign_events(
+    warehouse: Warehouse, day: dt.date, campaign: str, kind: str, users: list[list[str]]
+) -> None:
+    rows = named_rows("user_id", users, date=day, campaign_id=campaign, event_type=kind)
+    write_raw_rows(warehouse, CAMPAIGN_EVENTS, rows)
+
+
 def churn_scores() -> list[dict[str, Any]]:
     """Scores that rise with the customer's number, from 0 to nearly 1."""
-    return [
-        {
-            "date": PREDICTED_ON,
-            "user_id": f"u-{n:03d}",
-            "churn_probability": n / N,
-            "days_inactive": 1,
-            "model_version": "m",
-        }
-        for n in range(N)
-    ]
+    scores = [(f"u-{n:03d}", n / N) for n in range(N)]
+    return named_rows("user_id churn_probability", scores, date=PREDICTED_ON)
 
 
 def realized(warehouse: Warehouse, settings: Settings, day: dt.date) -> dict[str, dict[str, Any]]:
@@ -102,7 +96,7 @@ def test_proportions_and_differences_equal_published_examples() -> None:
 def test_churn_scores_are_compared_with_the_purchases_of_their_horizon(
     warehouse: Warehouse, settings: Settings
 ) -> None:
-    write_predictions(warehouse, CHURN_SCORES, churn_scores())
+    write_rows(warehouse, CHURN_SCORES, churn_scores())
     # Customers with low scores buy: half on the first day after, half on the last one.
     days = (PREDICTED_ON + dt.timedelta(days=1), HORIZON_END)
     buyers = [(f"u-{n:03d}", days[n % 2]) for n in range(N // 2)]
@@ -121,38 +115,15 @@ def test_churn_scores_are_compared_with_the_purchases_of_their_horizon(
 def test_the_difference_to_the_holdout_is_an_uplift_after_an_export_and_else_a_placebo(
     warehouse: Warehouse, settings: Settings, exported: bool
 ) -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "date": PREDICTED_ON,
-            "rank": n + 1,
-            "user_id": f"u-{n:03d}",
-            "churn_probability": 0.5,
-            "expected_value": 1.0,
-            "offer_item_ids": ["i1"],
-            "reason": "r",
-            "held_out": n % 4 == 0,
-            "model_version": "m",
-            "days_inactive": 20,
-            "margin_at_risk": 2.0,
-        }
-        for n in range(N)
-    ]
-    write_predictions(warehouse, RETENTION_AUDIENCE, rows)
+    listed = [(n + 1, f"u-{n:03d}", n % 4 == 0) for n in range(N)]
+    rows = named_rows("rank user_id held_out", listed, date=PREDICTED_ON)
+    write_rows(warehouse, RETENTION_AUDIENCE, rows)
     # 40 % of those contacted return, and 20 % of those held out.
     returned = [row for row in rows if row["rank"] % 10 < (2 if row["held_out"] else 4)]
     returned_on = PREDICTED_ON + dt.timedelta(days=5)
     write_purchases(warehouse, *((row["user_id"], returned_on) for row in returned))
-    events = [
-        {
-            "date": PREDICTED_ON,
-            "campaign_id": "retention",
-            "user_id": row["user_id"],
-            "event_type": "listed",
-        }
-        for row in rows
-        if exported and not row["held_out"]
-    ]
-    write_raw_rows(warehouse, CAMPAIGN_EVENTS, events)
+    contacted = [[row["user_id"]] for row in rows if exported and not row["held_out"]]
+    write_campaign_events(warehouse, PREDICTED_ON, "retention", "listed", contacted)
     metrics = realized(warehouse, settings, HORIZON_END)
     difference_name = "uplift" if exported else "placebo"
     group_name = "contacted" if exported else "listed"
@@ -177,37 +148,15 @@ def test_the_difference_to_the_holdout_is_an_uplift_after_an_export_and_else_a_p
 def test_redeemers_are_counted_by_their_rank_in_the_first_audience(
     warehouse: Warehouse, settings: Settings
 ) -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "date": PREDICTED_ON,
-            "campaign_id": "c1",
-            "rank": n + 1,
-            "user_id": f"u-{n:03d}",
-            "score": -float(n),
-            "item_ids": ["i1"],
-            "held_out": n % 10 == 9,
-            "model_version": "m",
-            "kind": "A",
-            "starts_on": PREDICTED_ON,
-            "ends_on": HORIZON_END,
-            "own_items": 1,
-        }
-        for n in range(100)
-    ]
-    write_predictions(warehouse, PROMOTION_AUDIENCE, rows)
+    campaign = {"campaign_id": "c1", "starts_on": PREDICTED_ON, "ends_on": HORIZON_END}
+    listed = [(n + 1, f"u-{n:03d}", n % 10 == 9) for n in range(100)]
+    rows = named_rows("rank user_id held_out", listed, date=PREDICTED_ON, **campaign)
+    write_rows(warehouse, PROMOTION_AUDIENCE, rows)
     later = [{**row, "date": HORIZON_END, "rank": 101 - row["rank"]} for row in rows]
-    write_predictions(warehouse, PROMOTION_AUDIENCE, later)
+    write_rows(warehouse, PROMOTION_AUDIENCE, later)
     redeemers = [*(f"u-{n:03d}" for n in (0, 1, 2, 15, 50)), "not-in-the-audience"]
-    redeemed = [
-        {
-            "date": PREDICTED_ON + dt.timedelta(days=3),
-            "campaign_id": "c1",
-            "user_id": user,
-            "event_type": "redeemed",
-        }
-        for user in redeemers
-    ]
-    write_raw_rows(warehouse, CAMPAIGN_EVENTS, redeemed)
+    day = PREDICTED_ON + dt.timedelta(days=3)
+    write_campaign_events(warehouse, day, "c1", "redeemed", [[user] for user in redeemers])
     write_purchases(warehouse, ("u-000", PREDICTED_ON))
     day = PREDICTED_ON + dt.timedelta(days=4)
     metrics = realized(warehouse, settings, day)
@@ -231,18 +180,12 @@ def test_a_plugin_s_metric_is_one_module_and_joins_the_asset(
     load_package(tmp_path, monkeypatch, "shop", {"risk_metric": PLUGIN})
     metrics = discovery.instances(RealizedMetric, MODULES)
     assert len(metrics) == len(METRICS) + 1
-    write_predictions(warehouse, CHURN_SCORES, churn_scores())
+    write_rows(warehouse, CHURN_SCORES, churn_scores())
     write_raw_rows(warehouse, CAMPAIGN_EVENTS, [])
     write_purchases(warehouse, ("u-000", PREDICTED_ON))
     asset = realized_metrics_asset(metrics, PARTITIONS)
     assert dg.AssetKey(["predictions", "churn_scores"]) in asset.dependency_keys
-    result = dg.materialize(
-        [asset],
-        partition_key=str(PREDICTED_ON),
-        resources={"settings": settings, "warehouse": warehouse},
-        instance=dg.DagsterInstance.ephemeral(),
-    )
-    assert result.success
+    assert materialize([asset], settings, str(PREDICTED_ON)).success
     rows = warehouse.query(
         "select metric, value, n from evaluation.realized_metrics where date = $date",
         {"date": PREDICTED_ON},
