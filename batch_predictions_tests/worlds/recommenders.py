@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,17 @@ def all_histories(interactions: Interactions, model: TrainableRecommender) -> Hi
 
 def item_features(interactions: Interactions, items: pa.StringArray) -> ItemFeatures:
     """Item features: the first item is promoted in one location, the last in another."""
+    if interactions is BOARD and items.equals(BOARD.item_ids):
+        return _board_features()
+    return _make_item_features(interactions, items)
+
+
+@cache
+def _board_features() -> ItemFeatures:
+    return _make_item_features(BOARD, BOARD.item_ids)
+
+
+def _make_item_features(interactions: Interactions, items: pa.StringArray) -> ItemFeatures:
     promotions = pa.table(
         {
             "weeks_ahead": [1, 1],
