@@ -28,49 +28,25 @@ from batch_predictions.settings import ServingSettings, Settings
 from batch_predictions.tables import ITEM_SENTIMENTS, REVIEW_SENTIMENTS, REVIEWS, Table, columns
 from batch_predictions.tables.release_tables import REVIEW_QUOTES, USER_HISTORY
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, count_rows, current_release_id
-from batch_predictions_tests.worlds.table_rows import write_rows
+from batch_predictions_tests.worlds.table_rows import named_rows, write_rows
 from batch_predictions_tests.worlds.user_events import HISTORY, Event, ago, write_events
 
-WEEK = "2024-02-26"
+WEEK = dt.date(2024, 2, 26)
 NEXT = DAY + dt.timedelta(days=1)
 ALL = dataclasses.replace(HISTORY, quotes="all")
 
 
 def write_reviews(world: ServingWorld, texts: dict[str, str | None], simulated: bool) -> None:
     """Reviews of item a1 by user u2, all of them examples of its sentiment."""
-    rows = [
-        {
-            "date": DAY,
-            "review_id": name,
-            "user_id": "u2",
-            "item_id": "a1",
-            "rating": 4.0,
-            "text": text,
-            "simulated": simulated,
-        }
-        for name, text in texts.items()
-    ]
+    values = {"date": DAY, "user_id": "u2", "item_id": "a1", "rating": 4.0, "simulated": simulated}
+    rows = named_rows("review_id text", texts.items(), **values)
     write_rows(world.warehouse, REVIEWS, rows, DAY)
-    replace = world.warehouse.replace_partition
-    replace(
-        ITEM_SENTIMENTS,
-        WEEK,
-        "select 'a1' as item_id, 4 as reviews, 0.2 as share_negative, 0.2 as share_neutral, "
-        "0.6 as share_positive, 0.4 as net_sentiment, 0.1 as net_lower, 0.6 as net_upper, "
-        "0.1 as change, $ids::VARCHAR[] as example_review_ids, false as simulated, "
-        "'sentiment-1' as model_version, 3 as reviews_before, null as change_p, false as changed, "
-        "0.2 as corrected_negative, 0.2 as corrected_neutral, 0.6 as corrected_positive, "
-        "0 as reviews_not_scored, null as not_scored",
-        {"ids": list(texts)},
-    )
-    replace(
-        REVIEW_SENTIMENTS,
-        WEEK,
-        "select r as review_id, 'a1' as item_id, 'positive' as sentiment, 0.1 as p_negative, "
-        "0.1 as p_neutral, 0.8 as p_positive, false as simulated, 'sentiment-1' as model_version, "
-        "'en' as language from (select unnest($ids::VARCHAR[]) as r)",
-        {"ids": list(texts)},
-    )
+    week = {"week": WEEK, "item_id": "a1", "simulated": False, "model_version": "sentiment-1"}
+    item = {**week, "reviews": 4, "net_sentiment": 0.4, "example_review_ids": list(texts)}
+    write_rows(world.warehouse, ITEM_SENTIMENTS, [item])
+    sentiments = [[name] for name in texts]
+    scored = named_rows("review_id", sentiments, sentiment="positive", **week)
+    write_rows(world.warehouse, REVIEW_SENTIMENTS, scored)
 
 
 def publish(world: ServingWorld, context: ContextChoice, day: dt.date = DAY, **more: Any) -> str:

@@ -323,6 +323,6 @@ class ReleaseMachine(RuleBasedStateMachine):
 
 
 ReleaseMachine.TestCase.settings = hypothesis_settings(
-    max_examples=6, stateful_step_count=12, deadline=None, phases=[Phase.generate]
+    max_examples=3, stateful_step_count=12, deadline=None, phases=[Phase.generate]
 )
 TestReleases = ReleaseMachine.TestCase
