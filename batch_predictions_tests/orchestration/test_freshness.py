@@ -22,6 +22,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES, INTERACTIONS, ITEM_SENTIMENTS, Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home_state import STATE
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 TODAY = dt.date(2024, 3, 6)
 """A Wednesday."""
@@ -30,12 +31,7 @@ KEYS = [dg.AssetKey(["raw", "interactions"]), CHURN, RELEASE_KEY, dg.AssetKey(["
 
 
 def write(warehouse: Warehouse, table: Table, partition: str) -> None:
-    columns = ", ".join(
-        f"null::{column.type} as {column.name}"
-        for column in table.columns
-        if column.name != table.partition
-    )
-    warehouse.replace_partition(table, partition, f"select {columns} where false")
+    write_rows(warehouse, table, [], dt.date.fromisoformat(partition))
 
 
 @pytest.fixture

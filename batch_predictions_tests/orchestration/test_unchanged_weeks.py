@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 
 import pytest
 
 from batch_predictions.planning import unchanged
 from batch_predictions.planning.run_plan import RunPlan
-from batch_predictions.planning.unchanged import are_weeks_unchanged, record_weeks
+from batch_predictions.planning.unchanged import (
+    are_weeks_unchanged,
+    is_night_unchanged,
+    record_night,
+    record_weeks,
+    record_weeks_of_run,
+)
 from batch_predictions.settings import FallbackSettings, Settings
 from batch_predictions.tables import ITEM_SENTIMENTS, ITEM_STATE, ITEMS
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.table_rows import write_rows
 
 MONDAY, SUNDAY = "2024-03-04", "2024-03-10"
 PLAN = RunPlan(dt.date(2024, 3, 12), dt.date(2024, 3, 12), [dt.date(2024, 3, 4)], [], [])
@@ -34,20 +42,13 @@ def weekly_reads(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def predicted(settings: Settings, warehouse: Warehouse) -> Warehouse:
     """A warehouse whose week is predicted."""
     write_state(warehouse, SUNDAY, 1)
-    write_sentiments(warehouse)
+    write_rows(warehouse, ITEM_SENTIMENTS, [], dt.date.fromisoformat(MONDAY))
     record_weeks(settings, PLAN, warehouse)
     return warehouse
 
 
 def write_state(warehouse: Warehouse, day: str, items: int) -> None:
     warehouse.replace_partition(ITEM_STATE, day, STATE, {"n": items})
-
-
-def write_sentiments(warehouse: Warehouse) -> None:
-    columns = ", ".join(
-        f"null::{column.type} as {column.name}" for column in ITEM_SENTIMENTS.columns
-    )
-    warehouse.replace_partition(ITEM_SENTIMENTS, MONDAY, f"select {columns} limit 0")
 
 
 def test_weeks_that_were_never_predicted_are_not_unchanged(
@@ -66,8 +67,7 @@ def test_rows_of_the_week_and_snapshots_count(settings: Settings, predicted: War
     write_state(predicted, SUNDAY, 2)
     assert not are_weeks_unchanged(settings, PLAN, predicted)
     record_weeks(settings, PLAN, predicted)
-    columns = ", ".join(f"null::{column.type} as {column.name}" for column in ITEMS.columns)
-    predicted.replace_partition(ITEMS, None, f"select {columns} limit 0")
+    write_rows(predicted, ITEMS, [])
     assert not are_weeks_unchanged(settings, PLAN, predicted)
 
 
@@ -95,3 +95,30 @@ def test_settings_other_weeks_and_missing_tables_count(
     assert not are_weeks_unchanged(settings, next_week, predicted)
     predicted.path(ITEM_SENTIMENTS, MONDAY).unlink()
     assert not are_weeks_unchanged(settings, PLAN, predicted)
+
+
+def test_a_run_is_recorded_unless_a_file_has_changed_since(
+    settings: Settings, predicted: Warehouse
+) -> None:
+    write_state(predicted, SUNDAY, 2)
+    record_weeks_of_run(settings, PLAN, predicted, 0.0, 0.0)
+    assert not are_weeks_unchanged(settings, PLAN, predicted)
+    record_weeks_of_run(settings, PLAN, predicted, math.inf, math.inf)
+    assert are_weeks_unchanged(settings, PLAN, predicted)
+
+
+def test_rows_of_the_plans_days_and_weeks_change_a_night(
+    settings: Settings, predicted: Warehouse
+) -> None:
+    def record() -> bool:
+        record_night(settings, PLAN, predicted, math.inf, math.inf)
+        return is_night_unchanged(settings, PLAN, predicted)
+
+    assert record()
+    write_state(predicted, "2024-03-11", 3)
+    assert is_night_unchanged(settings, PLAN, predicted)
+    write_state(predicted, str(PLAN.last), 3)
+    assert not is_night_unchanged(settings, PLAN, predicted)
+    assert record()
+    predicted.path(ITEM_SENTIMENTS, MONDAY).unlink()
+    assert not is_night_unchanged(settings, PLAN, predicted)

@@ -21,8 +21,11 @@ from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.predictions.recommendation_lists import NO_HISTORY, NOTHING_LEFT
 from batch_predictions.predictions.recommendation_scorer import PROCESS_USERS, RecommendationScorer
-from batch_predictions.predictions.recommendations import parameters
+from batch_predictions.predictions.recommendations import parameters, plot
 from batch_predictions.settings import Settings
+from batch_predictions.tables import RECOMMENDATIONS
+from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.table_rows import named_rows, write_rows
 
 AS_OF = dt.date(2024, 3, 31)
 USERS, ITEMS, DAYS = 60, 24, 60
@@ -315,3 +318,14 @@ def test_scores_are_kept_as_deep_as_promotion_audiences_read_them(tmp_path: Path
     config = settings.recommendations.model_copy(update={"kept_scores": 50})
     changed = settings.model_copy(update={"recommendations": config})
     assert parameters(changed)["kept_scores"] == 50
+
+
+def test_the_plot_has_the_users_of_every_recommended_item(warehouse: Warehouse) -> None:
+    lists = [("u0", 1, "a"), ("u1", 1, "a"), ("u1", 2, "b")]
+    rows = named_rows("user_id rank item_id", lists, date=AS_OF)
+    write_rows(warehouse, RECOMMENDATIONS, rows)
+    figure = plot(warehouse, str(AS_OF))
+    assert figure is not None
+    [line] = figure.axes[0].lines
+    assert np.asarray(line.get_ydata()).tolist() == [2, 1]
+    assert plot(warehouse, "2024-03-01") is None
