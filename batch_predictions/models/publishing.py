@@ -20,6 +20,8 @@ def publish(
     models: ModelStore,
     warehouse: Warehouse,
     data: str,
+    code: str = "",
+    settings: Mapping[str, object] | None = None,
 ) -> Decision:
     """Stores a trained model with its metrics, and decides which version serves from now on.
 
@@ -30,6 +32,8 @@ def publish(
         models: the model store.
         warehouse: for the metrics and the log of decisions.
         data: `data_version` of the training's rows.
+        code: `code_version` of the training.
+        settings: `settings_read` of the training.
     """
     manifest = models.save(
         name,
@@ -53,6 +57,8 @@ def publish(
         decision=verdict,
         why=why,
         data_version=data,
+        code=code,
+        settings=dict(settings or {}),
     )
     _write_metrics(warehouse, name, through, trained.metrics)
     _write_log(warehouse, decision)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import duckdb
 
@@ -13,13 +15,19 @@ from batch_predictions.sources.base import ABSENT_FINGERPRINT, RAW_TABLES, Sourc
 from batch_predictions.sources.files.formats import read_files
 from batch_predictions.sources.files.object_cache import ObjectCache, validate_url
 from batch_predictions.sources.files.patterns import FileFormat, format_of
-from batch_predictions.sources.rows.file_rows import FileRows
+from batch_predictions.sources.files.prepared_folder import (
+    guess_encodings,
+    prepare_folder,
+    validate_encodings,
+)
+from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
 from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.rows.row_filters import validate_conditions
 from batch_predictions.sources.rows.row_groups import Interpretation, RowGroup, interpret_rows
 from batch_predictions.sources.rows.sandbox import connect_memory
 from batch_predictions.sources.rows.tabular_source import TabularSource, column_texts
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.path_sql import quote_identifier
 
 
 class FileSource(TabularSource):
@@ -29,11 +37,16 @@ class FileSource(TabularSource):
     `read_rows`. Days, weeks, damaged lines and fingerprints are the same for all adapters of files.
     """
 
+    unpacks_archives: ClassVar[bool] = False
+    """Whether files in zip archives are read."""
+
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
         self._copied: Path | None = None
+        self._prepared: Path | None = None
         self._other_objects: list[str] = []
         validate_conditions(settings.where)
+        validate_encodings(settings.encoding)
 
     @abstractmethod
     def files(self, table: Table) -> list[Path]:
@@ -79,11 +92,26 @@ class FileSource(TabularSource):
 
     @property
     def folder(self) -> Path:
-        """The folder of the files; of a URL, that of their local copy, which is made once.
+        """The folder of the files; of a URL, of archives and of other encodings, that of a copy.
+
+        The copy is made once.
 
         Raises:
-            SourceError: `source.path` is not set, is not a folder, or cannot be downloaded.
+            SourceError: `source.path` is not set, is not a folder, or cannot be downloaded; or its
+                files cannot be unpacked or decoded.
         """
+        if self._prepared is None:
+            folder = self._find_folder()
+            key = hash_json([str(folder)])[:12]
+            target = self.derived_folder("source_files") / key
+            prepared = prepare_folder(
+                folder, self.settings.encoding, target, unpack=self.unpacks_archives
+            )
+            self._prepared = prepared.absolute()
+        return self._prepared
+
+    def _find_folder(self) -> Path:
+        """The folder of the setting, or of the local copy of a URL."""
         path = self.settings.path
         if path is None:
             raise SourceError(
@@ -96,6 +124,10 @@ class FileSource(TabularSource):
                 f"source.path {path.absolute()} is not a folder: set it to the folder of the files"
             )
         return path.absolute()
+
+    def guess_encodings(self) -> dict[str, tuple[str, str]]:
+        """Encodings of text files that are not UTF-8, and words that are read by them."""
+        return guess_encodings(self.folder, self.settings.encoding)
 
     def is_wanted(self, name: str) -> bool:
         """Returns whether a URL's file is downloaded; `name` is relative to the URL."""
@@ -150,6 +182,16 @@ class FileSource(TabularSource):
         with connect_memory() as db:
             read = read_files(db, self.folder, [path], format_, rows)
             return column_texts(db, read)
+
+    def all_rows(self, db: duckdb.DuckDBPyConnection, names: Sequence[str]) -> str | None:
+        """SQL of all readable rows of files of one kind."""
+        format_ = format_of(names[0])
+        if format_ is None:
+            return None
+        rows = read_files(db, self.folder, [self.folder / name for name in names], format_, None)
+        columns = ", ".join(map(quote_identifier, rows.types))
+        named = "" if "filename" in rows.types else f", {FILE_NAME} as filename"
+        return f"(select {columns}{named} from {rows.relation} where {LINE_ERROR} is null)"
 
     def unread_files(self) -> list[str]:
         """Visible files in the folder that belong to no table, relative to it, by name."""

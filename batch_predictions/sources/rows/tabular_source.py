@@ -156,11 +156,19 @@ class TabularSource(Source):
 
     def day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
         """The rules by which rows get their day, in a home that begins on `first_day`."""
-        return DayRules(self.timezone, self.settings.earliest_day, first_day, default_date)
+        return DayRules(
+            self.timezone,
+            self.settings.earliest_day,
+            first_day,
+            default_date,
+            naive_zone=self.naive_zone,
+        )
 
 
 def column_texts(db: duckdb.DuckDBPyConnection, rows: FileRows) -> dict[str, list[str]]:
     """Columns of rows with their texts, without empty ones; see `Source.preview`."""
+    if not rows.types:
+        return {}
     names = {name: quote_identifier(name) for name in rows.types}
     texts = ", ".join(
         f"list(nullif(trim({name}::VARCHAR), '')) as {name}" for name in names.values()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import duckdb
 
-from batch_predictions.sources.base import Source
+from batch_predictions.sources.base import Source, SourceError
 from batch_predictions.sources.validation.ages import age_bracket_of_birthday_sql
 from batch_predictions.sources.validation.column_mapping import BIRTHDAY
 from batch_predictions.sources.validation.column_rules import (
@@ -25,6 +26,8 @@ _DEFAULTS = {
     ("promotion_calendar", "location"): "all",
     ("inventory", "location"): "all",
 }
+_NESTED = re.compile(r"^(STRUCT|MAP|UNION|BLOB)|\]$")
+"""Types of columns whose values are no single value."""
 ROW_JSON = "case when line is not null then json_object('line', line) else to_json(row) end"
 """SQL of the JSON of a row, or of its damaged line."""
 
@@ -47,13 +50,18 @@ def create_checked_rows(
 ) -> CheckedRows:
     """Creates a table of the converted rows, with the reason and the JSON of refused ones."""
     types = {row[0]: row[1] for row in db.execute(f"describe {rows}").fetchall()}
-    rules = column_rules(table, source.timezone, source.settings.ids)
+    rules = column_rules(table, source.timezone, source.settings.ids, source.naive_zone)
     read_rules = [rule for rule in rules if rule.name in types]
     if BIRTHDAY in types:
         read_rules.append(birthday_rule(source.timezone))
     raw_columns, values, refusals, nulls = [], [], ["problem"], {}
     for rule in read_rules:
         type_ = types[rule.name]
+        if rule.kind in ("id", "number", "date") and _NESTED.search(type_):
+            raise SourceError(
+                f"{rule.name} of {table.name} is a {type_}: map a column with one text, number or "
+                "day a row, or take it apart in source.queries"
+            )
         name, raw_name = quote_identifier(rule.name), quote_identifier(f"raw {rule.name}")
         unread = unread_column(rule.name) if unread_column(rule.name) in types else None
         raw_columns += [f"{name} as {raw_name}", *([quote_identifier(unread)] if unread else [])]

@@ -65,8 +65,10 @@ _DATE_BOUNDS = (
     ("< DATE '1900-01-01'", f"is before 1900 or after {MAX_DATE.year}: correct it"),
     (f"> DATE '{MAX_DATE}'", f"is before 1900 or after {MAX_DATE.year}: correct it"),
 )
-_CONTROL = r"\p{Cc}"
-"""Regular expression of a control character."""
+_CONTROL = r"[\p{Cc}\x{200b}\x{2060}\x{feff}]"
+"""Regular expression of a control character, and of spaces without a width."""
+_NO_TEXT = r"'(\s|<[^>]*>|&nbsp;|\x00)*'"
+"""Regular expression of a review of tags alone."""
 _ATTRIBUTES = ("location", "gender")
 """Columns that are part of keys, as ids are, and may be empty."""
 _TRUE = "('true', 't', 'yes', 'y', '1', '1.0')"
@@ -91,6 +93,7 @@ class ColumnRule:
     bounds: tuple[tuple[str, str], ...] = ()
     timezone: str = "UTC"
     table: str = ""
+    naive_zone: str = "UTC"
     id_rule: IdRule | None = None
 
     @property
@@ -119,7 +122,7 @@ class ColumnRule:
             number = f"try_cast({raw} as DOUBLE)"
             return f"case when not isnan({number}) then {number} end"
         if self.kind == "date":
-            return day_sql(raw, type_, self.timezone)
+            return day_sql(raw, type_, self.timezone, self.naive_zone)
         if self.kind == "boolean" and type_ != "BOOLEAN":
             lower = f"lower({text})"
             return f"case when {lower} in {_TRUE} then true when {lower} in {_FALSE} then false end"
@@ -132,6 +135,8 @@ class ColumnRule:
             return f"case when not ({is_none}) then {text} end"
         if self.kind == "choice":
             return f"case when not {is_missing} then lower({text}) end"
+        if (self.table, self.name) == ("reviews", "text"):
+            return f"case when not regexp_full_match({text}, {_NO_TEXT}) then {text} end"
         # A zero byte is in no text that a person writes, and PostgreSQL cannot hold it.
         return f"nullif(replace({text}, chr(0), ''), '')"
 
@@ -213,7 +218,10 @@ class ColumnRule:
 
 
 def column_rules(
-    table: Table, timezone: str, ids: Mapping[str, IdRule] | None = None
+    table: Table,
+    timezone: str,
+    ids: Mapping[str, IdRule] | None = None,
+    naive_zone: str = "UTC",
 ) -> list[ColumnRule]:
     """The rules of the columns of a raw table that are read from a source.
 
@@ -221,6 +229,7 @@ def column_rules(
         table: the raw table.
         timezone: time zone of the business day.
         ids: the setting `source.ids`.
+        naive_zone: time zone of times without an offset.
     """
     rules = []
     for column in table.columns:
@@ -238,6 +247,7 @@ def column_rules(
                 _DATE_BOUNDS if kind == "date" else bounds,
                 timezone,
                 table.name,
+                naive_zone,
                 (ids or {}).get(column.name),
             )
         )
