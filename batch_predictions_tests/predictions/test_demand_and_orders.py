@@ -88,7 +88,7 @@ def test_the_winner_beats_the_baseline_and_its_decision_is_recorded(world: Setti
     [decision] = ModelStore.of(world).decisions("demand")
     assert decision.decision == "promoted" and "item:" in decision.why
     manifest = ModelStore.of(world).manifest("demand", decision.version)
-    winner = manifest.parameters["served"]["item"]  # type: ignore[index]
+    winner = manifest.parameters["served"]["item"]
     assert manifest.candidate == winner != "mean28_weekday" and winner in decision.why
     rows = query(
         world,
