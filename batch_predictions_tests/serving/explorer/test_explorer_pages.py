@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
+from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.store.store import columns_of, key_of
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions.tables import ITEM_STATE, RECOMMENDATIONS, RETENTION_AUDIENCE
@@ -26,7 +27,7 @@ from batch_predictions_tests.worlds.http_service import (
     running_service,
 )
 from batch_predictions_tests.worlds.postgres import BACKENDS
-from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
+from batch_predictions_tests.worlds.serving import DAY, NOW, ServingWorld, open_world
 
 HOSTILE = "<script>alert('x')</script>\"&"
 
@@ -83,6 +84,15 @@ def test_a_release_is_old_after_the_age_of_the_setting(world: ServingWorld) -> N
     )
     with running_service(settings) as client:
         assert "These predictions are old" not in text_of(client, "")
+
+
+def test_a_user_of_a_release_without_segments_has_a_page(tmp_path: Path) -> None:
+    shop = open_world(tmp_path / "home")
+    shop.predict()
+    publish(shop.store, shop.warehouse, DAY, [RECOMMENDATIONS], keep=1, now=NOW)
+    with running_service(shop.settings) as client:
+        assert "personal Ranked for this user" in text_of(client, "/users/u1")
+    shop.store.close()
 
 
 def test_a_known_user_has_a_list_with_reasons_and_what_else_is_predicted(client: Client) -> None:
