@@ -92,6 +92,7 @@ def test_a_user_of_a_release_without_segments_has_a_page(tmp_path: Path) -> None
     publish(shop.store, shop.warehouse, DAY, [RECOMMENDATIONS], keep=1, now=NOW)
     with running_service(shop.settings) as client:
         assert "personal Ranked for this user" in text_of(client, "/users/u1")
+        assert "404" in text_of(client, "/users/nobody", 404)
     shop.store.close()
 
 
