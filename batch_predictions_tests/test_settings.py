@@ -229,6 +229,9 @@ def test_the_template_equals_the_defaults(home: Path) -> None:
     write(home, as_yaml())
     assert yaml.safe_load(as_yaml()) is None
     assert Settings.load(home) == first
+    # Settings without a section are explained too.
+    explained = (Settings.model_fields["plugins"].description or "").split()
+    assert explained and {*explained} <= {*as_yaml().split()}
 
 
 def test_every_key_of_the_template_equals_its_default(home: Path) -> None:
