@@ -119,8 +119,10 @@ def guess_number_format(values: Sequence[str]) -> str | None:
     if not stripped or all(_PLAIN_NUMBER.fullmatch(value.strip()) for value in values):
         return None
     for example, pattern in NUMBER_FORMATS:
+        # Numbers below a thousand have no separator of thousands.
+        small = re.compile(rf"-?\d+(\{example[-3]}\d+)?")
         is_written = [bool(pattern.fullmatch(value)) for value in stripped]
-        is_plain = [bool(re.fullmatch(r"-?\d+", value)) for value in stripped]
+        is_plain = [bool(small.fullmatch(value)) for value in stripped]
         if any(is_written) and all(a or b for a, b in zip(is_written, is_plain, strict=True)):
             return example
     is_decimal = all(_PLAIN_NUMBER.fullmatch(value) for value in stripped)

@@ -115,11 +115,11 @@ def test_types_joins_ranges_and_use_cases_are_reported(tmp_path: Path) -> None:
     shop.write("users.csv", "user_id,age\n" + "".join(f"u{n},{20 + n}\n" for n in range(5)))
     shop.write("items.csv", "item_id,title\ni0,a\ni1,b\ni2,c\n")
     report = check_source(shop.settings, today=TODAY)
-    types = {f.name: (f.rows, f.role) for f in report.findings.event_types}
+    types = {f.name: (f.rows, f.role, f.weight) for f in report.findings.event_types}
     assert types == {
-        "purchase": (12, "target"),
-        "return": (1, "return"),
-        "wishlist": (1, "not read"),
+        "purchase": (12, "target", 1.0),
+        "return": (1, "return", 0.0),
+        "wishlist": (1, "not read", 0.0),
     }
     assert report.findings.event_types[0].by_day["2024-01-03"] == 1
     references = {f.other: f for f in report.findings.references}

@@ -78,16 +78,22 @@ def test_state_and_discount_of_an_order_are_of_all_its_lines(
     assert table.rows_in_files == len(rows) and f"the files have {len(rows)} rows" in str(second)
 
 
-def test_a_discount_of_the_line_is_subtracted_from_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("swapped", ["", ",."], ids=["1,234.50", "1.234,50"])
+def test_a_discount_of_the_line_is_subtracted_from_it(tmp_path: Path, swapped: str) -> None:
+    def number(value: float) -> str:
+        return f"{1000 * value:,.2f}".translate(str.maketrans(swapped, swapped[::-1]))
+
     rows = [
         [name, "u1", f"2026-02-{n % 28 + 1:02d}", quantity, price, item, (n * 7 + k) % 5]
         for n in range(ORDERS)
         for k, (name, item, quantity, price) in enumerate(order(n, 3))
     ]
     header = "order_id,customer,order_date,qty,unit_price,sku,discount"
-    write(tmp_path / "export" / "orders.csv", header, rows)
+    written = [[*row[:4], number(row[4]), row[5], number(row[6])] for row in rows]  # type: ignore[arg-type]
+    write(tmp_path / "export" / "orders.csv", header, written)
     first, second = check(tmp_path / "export")
-    assert totals(second)[2] == round(sum(r[3] * r[4] - r[6] for r in rows), 2)  # type: ignore[operator]
+    paid = sum(r[3] * r[4] - r[6] for r in rows)  # type: ignore[operator]
+    assert totals(second)[2] == pytest.approx(1000 * paid)
     assert "subtracted from its line" in "\n".join(first.questions)
 
 

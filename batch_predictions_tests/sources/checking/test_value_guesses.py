@@ -39,6 +39,9 @@ def test_times(values: list[str], pattern: str | None, rival: str | None) -> Non
         (["1.164,60", "1,164.60"], None),
         (["many"], None),
         ([], None),
+        (["999.50", "1,234.56"], "1,234.56"),
+        (["999,50", "1 234,56"], "1 234,56"),
+        (["999.50", "1'234"], "1'234.56"),
     ],
 )
 def test_numbers(values: list[str], example: str | None) -> None:
