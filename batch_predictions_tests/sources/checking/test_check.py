@@ -105,6 +105,16 @@ def test_the_command_fails_if_all_rows_are_refused(
     assert ("values: '02/01/2024'" in result.output) == bool(exit_code)
 
 
+def test_no_format_is_proposed_for_a_column_whose_format_is_set(tmp_path: Path) -> None:
+    rows = "user_id,item_id,occurred_at,amount\n" + 'u,i,2024-01-02,"1.234,50"\n' * 2
+    shop = SourceFolder(tmp_path).write("interactions.csv", rows)
+    proposed = check_source(shop.settings, today=TODAY).suggested_settings
+    assert proposed["formats"] == {"interactions": {"amount": "1.234,56"}}
+    shop.settings.source.formats = {"interactions": {"amount": "1,234.56"}}
+    report = check_source(shop.settings, today=TODAY)
+    assert report.tables[0].refused and "formats" not in report.suggested_settings
+
+
 def test_types_joins_ranges_and_use_cases_are_reported(tmp_path: Path) -> None:
     shop = SourceFolder(tmp_path).write(
         "interactions.csv",
