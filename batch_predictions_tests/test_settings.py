@@ -224,16 +224,6 @@ def test_a_node_must_have_the_variables_that_are_not_passed_on(
     assert Settings.load(home).serving.url == url
 
 
-def test_a_wrong_value_is_quoted_unless_it_may_have_a_password(home: Path) -> None:
-    write(home, "recommendations: {k: many}")
-    with pytest.raises(SettingsError, match=r"recommendations\.k = 'many': "):
-        Settings.load(home)
-    write(home, "source: {url: {password: k-77}}")
-    with pytest.raises(SettingsError, match=r"source\.url: ") as caught:
-        Settings.load(home)
-    assert "k-77" not in str(caught.value)
-
-
 def test_the_template_equals_the_defaults(home: Path) -> None:
     first = Settings.load(home)
     write(home, as_yaml())
