@@ -5,12 +5,18 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# A background job of a shell script ignores SIGINT. Dagster lets SIGTERM do what SIGINT does, and
+# processes that tests start would inherit it: nothing could end those that capture a step's output.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test fails because the machine is busy.
 hypothesis.settings.register_profile(
