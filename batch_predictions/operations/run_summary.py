@@ -25,6 +25,9 @@ from batch_predictions.warehouse import Warehouse, as_date
 EVENT_TABLES = (INTERACTIONS.name, REVIEWS.name)
 
 
+_VERDICTS = {"baseline": "a baseline serves", "kept": "the model before goes on serving"}
+
+
 @dataclass
 class Summary:
     """The partitions, models and rows that a run made, skipped or failed to make.
@@ -170,7 +173,8 @@ def _work_lines(summary: Summary) -> Iterator[str]:
         yield from (f"               {line}" for line in sums_lines(sums))
     for decision in summary.trained:
         model, through = decision["model"], decision["effective_from"]
-        yield f"  trained      {model} through {through}: {decision['decision']}"
+        verdict = _VERDICTS.get(decision["decision"], decision["decision"])
+        yield f"  trained      {model} through {through}: {verdict}"
         yield f"               {decision['why']}"
     if not summary.trained:
         yield "  trained      nothing: all models are up to date"

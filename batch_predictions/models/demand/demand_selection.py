@@ -164,20 +164,22 @@ def decide(candidate_metrics: CandidateMetrics, config: BacktestConfig) -> tuple
     if not unbiased:
         least_biased = min(rivals, key=lambda name: abs(bias[name]))
         why = (
-            f"the bias of every candidate exceeds {config.max_bias:.0%}; the smallest is "
-            f"{bias[least_biased]:+.1%} ({least_biased})"
+            f"{config.baseline} serves: the bias of every candidate exceeds {config.max_bias:.0%}; "
+            f"the smallest is {bias[least_biased]:+.1%} ({least_biased})"
         )
         return least_biased, False, why
     wape_sum = {name: candidate_metrics[name][demand_metrics.WAPE_SUM].mean for name in unbiased}
     winner = min(unbiased, key=lambda name: wape_sum[name])
     gain = candidate_metrics[winner][WAPE_SUM_GAIN]
-    why = (
-        f"{winner}: WAPE of the {config.horizon}-day sum {wape_sum[winner]:.3f}, a gain of "
+    figures = (
+        f"WAPE of the {config.horizon}-day sum {wape_sum[winner]:.3f}, a gain of "
         f"{gain.mean:+.3f} over {config.baseline} (95 % interval {gain.lower:+.3f} to "
         f"{gain.upper:+.3f}), bias {bias[winner]:+.1%}"
     )
-    passed = gain.lower > 0
-    return winner, passed, why if passed else f"{why}: not significant"
+    if gain.lower > 0:
+        return winner, True, f"{winner}: {figures}"
+    verdict = "worse" if gain.upper < 0 else "not significantly better"
+    return winner, False, f"{config.baseline} serves: {winner}, the best, is {verdict}: {figures}"
 
 
 def make_candidate(name: str, config: BacktestConfig) -> Forecaster:

@@ -241,7 +241,7 @@ def choose_best(comparison: ClassifierComparison, min_gain: float = MIN_GAIN) ->
             f"on {comparison.test_set}"
         )
     why = _explain_gain(winner, comparison)
-    return winner, why if gains[winner].lower > 0 else f"{why}: not significant"
+    return winner, why if gains[winner].lower > 0 else f"{why}: it serves, but is not significant"
 
 
 def _explain_gain(winner: str, comparison: ClassifierComparison) -> str:

@@ -119,7 +119,7 @@ def test_a_small_gain_serves_only_where_few_texts_cannot_show_it_significant() -
     assert name == "nb_lr"
     assert why == (
         "nb_lr has macro-F1 1.0000 on 8 reviews; tfidf_lr has 0.0200 less "
-        "(95 % interval -0.0100 to 0.0500): not significant"
+        "(95 % interval -0.0100 to 0.0500): it serves, but is not significant"
     )
 
 
