@@ -216,7 +216,7 @@ def _mean_with_interval(values: np.ndarray, codes: np.ndarray) -> dict[str, floa
         values: (redemptions,).
         codes: number of each redemption's customer, 0 to customers - 1, (redemptions,).
     """
-    from batch_predictions.models.common.bootstrap import percentile_interval, resample_counts
+    from batch_predictions.models.common.intervals import percentile_interval, resample_counts
 
     weights = (counts[:, codes] for counts in resample_counts(int(codes.max()) + 1, SEED))
     samples = [(w * values).sum(axis=1) / w.sum(axis=1) for w in weights]

@@ -46,13 +46,9 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     churn = ChurnSettings(active_days=args.active_days, calibration=args.calibration)
     settings, warehouse = open_home(home, churn=churn)
 
+    from batch_predictions.models.churn.base import baseline_names, candidate_names
     from batch_predictions.models.churn.churn_metrics import PairedComparison
-    from batch_predictions.models.churn.data.churn_examples import Examples
-    from batch_predictions.models.churn.data.churn_inputs import examples_as_of
-    from batch_predictions.models.churn.estimators.churn_registry import (
-        baseline_names,
-        candidate_names,
-    )
+    from batch_predictions.models.churn.data.churn_examples import Examples, examples_as_of
 
     read_examples = cache(lambda day: examples_as_of(warehouse, settings, day))
     started = time.process_time()
@@ -95,9 +91,9 @@ def predict(
     """
     from complete_journey_home import FIRST
 
+    from batch_predictions.models.churn.base import estimator_specs
     from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
     from batch_predictions.models.churn.data.churn_examples import Examples, training_windows
-    from batch_predictions.models.churn.estimators.churn_registry import estimator_specs
 
     windows = training_windows(
         cut + dt.timedelta(days=churn.horizon_days),

@@ -27,7 +27,7 @@ import numpy as np
 from complete_journey_data import sales_panel
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import Interval, percentile_interval
+from batch_predictions.models.common.intervals import Interval, percentile_interval
 from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.backtest import Backtest, run_backtest
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batch_predictions.evaluation.realized_metric import realized_row
-from batch_predictions.models.common.bootstrap import Row
-from batch_predictions.models.common.proportions import proportion, proportion_difference
+from batch_predictions.models.common.intervals import Row, proportion, proportion_difference
 
 
 @dataclass(frozen=True)

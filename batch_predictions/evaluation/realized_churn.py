@@ -6,14 +6,10 @@ import datetime as dt
 
 import numpy as np
 
-from batch_predictions.evaluation.outcomes import (
-    PURCHASE_DAYS,
-    purchase_parameters,
-)
+from batch_predictions.evaluation.outcomes import PURCHASE_DAYS, purchase_parameters
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
 from batch_predictions.models.churn.churn_metrics import PairedComparison
-from batch_predictions.models.common.bootstrap import Row
-from batch_predictions.models.common.proportions import proportion
+from batch_predictions.models.common.intervals import Row, proportion
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES, INTERACTIONS
 from batch_predictions.warehouse import Warehouse

@@ -8,12 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.evaluation.outcomes import (
-    SALES_TABLES,
-    sold_units,
-)
+from batch_predictions.evaluation.outcomes import SALES_TABLES, sold_units
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
-from batch_predictions.models.common.bootstrap import Row
+from batch_predictions.models.common.intervals import Row
 from batch_predictions.models.demand.demand_metrics import BIAS, WAPE, RatioMetric
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMAND_FORECASTS

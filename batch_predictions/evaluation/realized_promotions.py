@@ -8,8 +8,7 @@ from typing import Any
 
 from batch_predictions.evaluation.holdout_comparison import AudienceGroup, compare_with_holdout
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
-from batch_predictions.models.common.bootstrap import Row
-from batch_predictions.models.common.proportions import proportion
+from batch_predictions.models.common.intervals import Row, proportion
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CAMPAIGN_EVENTS, PROMOTION_AUDIENCE
 from batch_predictions.warehouse import Warehouse

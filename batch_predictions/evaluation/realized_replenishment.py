@@ -7,13 +7,9 @@ import datetime as dt
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.evaluation.outcomes import (
-    SALES_TABLES,
-    sold_units,
-)
+from batch_predictions.evaluation.outcomes import SALES_TABLES, sold_units
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
-from batch_predictions.models.common.bootstrap import Interval, Row
-from batch_predictions.models.common.proportions import proportion
+from batch_predictions.models.common.intervals import Interval, Row, proportion
 from batch_predictions.models.demand.demand_metrics import RatioMetric
 from batch_predictions.settings import Settings
 from batch_predictions.tables import INVENTORY, REPLENISHMENT_ORDERS

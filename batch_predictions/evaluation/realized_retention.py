@@ -5,12 +5,9 @@ from __future__ import annotations
 import datetime as dt
 
 from batch_predictions.evaluation.holdout_comparison import AudienceGroup, compare_with_holdout
-from batch_predictions.evaluation.outcomes import (
-    PURCHASE_DAYS,
-    purchase_parameters,
-)
+from batch_predictions.evaluation.outcomes import PURCHASE_DAYS, purchase_parameters
 from batch_predictions.evaluation.realized_metric import RealizedMetric
-from batch_predictions.models.common.bootstrap import Row
+from batch_predictions.models.common.intervals import Row
 from batch_predictions.settings import Settings
 from batch_predictions.tables import INTERACTIONS, RETENTION_AUDIENCE
 from batch_predictions.tables.audience_tables import RETENTION_LIST

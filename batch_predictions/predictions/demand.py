@@ -18,7 +18,7 @@ from batch_predictions.inference.validation import Check
 from batch_predictions.models.demand.data.panel_builder import history_lengths
 from batch_predictions.models.demand.demand_model import DemandPrediction
 from batch_predictions.models.demand.demand_training import DemandModels
-from batch_predictions.models.demand.replenishment.policy import TERM_COLUMNS, OrderTerms
+from batch_predictions.models.demand.stock_policy import TERM_COLUMNS, OrderTerms
 from batch_predictions.predictions.demand_plots import plot_forecasts
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMAND_FORECASTS, LEAD_TIME_DEMAND

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import Interval, percentile_interval, resample_counts
+from batch_predictions.models.common.intervals import Interval, percentile_interval, resample_counts
 from batch_predictions.warehouse.reporting import new_axes
 
 if TYPE_CHECKING:

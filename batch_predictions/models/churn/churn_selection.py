@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from batch_predictions.core.arrays import Doubles
+from batch_predictions.models.churn.base import baseline_names, candidate_names, estimator_specs
 from batch_predictions.models.churn.churn_metrics import AUC, ECE, LIFT, PairedComparison
 from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer, Method
 from batch_predictions.models.churn.data.churn_examples import (
@@ -19,12 +20,7 @@ from batch_predictions.models.churn.data.churn_examples import (
     TrainingWindows,
     training_windows,
 )
-from batch_predictions.models.churn.estimators.churn_registry import (
-    baseline_names,
-    candidate_names,
-    estimator_specs,
-)
-from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
+from batch_predictions.models.common.intervals import Interval, Row, metric_row
 from batch_predictions.models.common.promotion_gate import best_significant
 
 UNTRAINED = "untrained"

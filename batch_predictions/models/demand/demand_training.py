@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from batch_predictions.models.common.bootstrap import Row, metric_row
+from batch_predictions.models.common.intervals import Row, metric_row
 from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.data.panel_builder import PanelSpec
 from batch_predictions.models.demand.demand_model import DemandModel

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import (
+from batch_predictions.models.common.intervals import (
     Interval,
     Row,
     bootstrap_interval,

@@ -22,9 +22,12 @@ from batch_predictions.models.demographic.demographic_segments import (
     SegmentShares,
     SegmentUsers,
 )
-from batch_predictions.models.demographic.penalty import COMMON_PENALTY_ITEMS, DIRECTION_ITEMS
 from batch_predictions.models.demographic.ridge import RidgeAdjustment
-from batch_predictions.models.demographic.ridge_fit import RidgeFit
+from batch_predictions.models.demographic.ridge_fit import (
+    COMMON_PENALTY_ITEMS,
+    DIRECTION_ITEMS,
+    RidgeFit,
+)
 from batch_predictions.models.recommender.data.interactions import Codes, Interactions
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles, Positions
-from batch_predictions.models.common.bootstrap import Row
+from batch_predictions.models.common.intervals import Row
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.item_aggregates import corrected_shares
 from batch_predictions.models.sentiment.models.base import ModelTraining

@@ -20,11 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
+from batch_predictions.models.common.intervals import Interval, Row, metric_row
 from batch_predictions.models.common.promotion_gate import best_significant
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.sentiment_registry import validate_names
+from batch_predictions.models.sentiment.models.base import ModelTraining, validate_names
 from batch_predictions.models.sentiment.sentiment_metrics import (
     MACRO_F1,
     EvaluatedClassifier,

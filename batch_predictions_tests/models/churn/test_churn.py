@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_predictions.models.churn.base import baseline_names, candidate_names, estimator_specs
 from batch_predictions.models.churn.churn_metrics import (
     AUC,
     AVERAGE_PRECISION,
@@ -36,11 +37,6 @@ from batch_predictions.models.churn.churn_selection import (
 )
 from batch_predictions.models.churn.data.churn_examples import Examples, training_windows
 from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
-from batch_predictions.models.churn.estimators.churn_registry import (
-    baseline_names,
-    candidate_names,
-    estimator_specs,
-)
 from batch_predictions_tests.worlds.churn import make_examples
 
 THROUGH = dt.date(2024, 9, 29)

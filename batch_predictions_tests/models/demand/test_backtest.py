@@ -23,12 +23,9 @@ from batch_predictions.models.demand.backtest import (
 )
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
-from batch_predictions.models.demand.data.calendar import (
-    country_holidays,
-    holiday_flags,
-    steps_to_next,
-)
+from batch_predictions.models.demand.data.demand_features import steps_to_next
 from batch_predictions.models.demand.data.panel import Panel
+from batch_predictions.models.demand.data.panel_builder import country_holidays, holiday_flags
 from batch_predictions.models.demand.demand_model import forecast_by_champions
 from batch_predictions.models.demand.demand_selection import BacktestConfig, decide, select
 from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive

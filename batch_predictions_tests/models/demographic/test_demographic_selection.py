@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import csr_matrix
 
-from batch_predictions.models.common.bootstrap import Interval
+from batch_predictions.models.common.intervals import Interval
 from batch_predictions.models.demographic import demographic_evaluation
 from batch_predictions.models.demographic.demographic_evaluation import ColdStartEvaluation
 from batch_predictions.models.demographic.demographic_model import CountAdjustment

@@ -19,7 +19,7 @@ from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import recommender_classes
-from batch_predictions.models.recommender.generators.promoted_items import PromotedItems
+from batch_predictions.models.recommender.generators.popularity import PromotedItems
 from batch_predictions.models.recommender.recommender_registry import load
 from batch_predictions.tables import TRAITS
 from batch_predictions_tests.worlds.checkerboard import AS_OF

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles, Floats, Int64s
-from batch_predictions.models.common.torch_threads import one_torch_thread
+from batch_predictions.models.common.torch_cpu import one_torch_thread
 from batch_predictions.models.demand.base import Forecaster, ForecasterParams, clip_forecasts
 from batch_predictions.models.demand.data.demand_features import (
     LEVEL_SEASONS,

@@ -20,8 +20,7 @@ import pyarrow.compute as pc
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
-from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
-from batch_predictions.models.recommender.data.item_promotions import ItemPromotions
+from batch_predictions.models.recommender.data.item_metadata import ItemMetadata, ItemPromotions
 
 Result = TypeVar("Result")
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.recommender.features.candidate_features import FeatureColumn
-from batch_predictions.models.recommender.features.user import DAYS_INACTIVE
+from batch_predictions.models.recommender.features.user_item import DAYS_INACTIVE
 
 Sizes: TypeAlias = npt.NDArray[np.int64]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.sentiment.text.documents import PADDING
-from batch_predictions.models.sentiment.text.ragged import Ints, RaggedArray
+from batch_predictions.models.sentiment.text.token_ids import Ints, RaggedArray
 
 SORT_WINDOW = 8192
 """Texts that are sorted by length together."""

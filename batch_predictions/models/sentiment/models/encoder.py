@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.core.arrays import Floats
-from batch_predictions.models.common.torch_threads import one_torch_thread
+from batch_predictions.models.common.torch_cpu import has_native_bf16, one_torch_thread
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
@@ -28,11 +28,10 @@ from batch_predictions.models.sentiment.models.batching import (
     pad,
     shuffled_batches,
 )
-from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.models.probabilities import coefficients_by_class
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Ints, RaggedArray
+from batch_predictions.models.sentiment.text.token_ids import Ints, RaggedArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn, optim

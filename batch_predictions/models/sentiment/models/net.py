@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.core.arrays import Floats
-from batch_predictions.models.common.torch_threads import one_torch_thread
+from batch_predictions.models.common.torch_cpu import has_native_bf16, one_torch_thread
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
     SentimentModelSpec,
+    build_model,
 )
 from batch_predictions.models.sentiment.models.batching import batches_by_length, pad
-from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.models.net_training import NetParameters, train_net
-from batch_predictions.models.sentiment.models.sentiment_registry import build_model
 from batch_predictions.models.sentiment.text.documents import Documents, Vocabulary
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.text_vectors import read_vectors
-from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer, read_wordpieces
+from batch_predictions.models.sentiment.text.pretrained_vectors import (
+    WordPieceTokenizer,
+    read_vectors,
+    read_wordpieces,
+)
 
 if TYPE_CHECKING:
     from torch import nn

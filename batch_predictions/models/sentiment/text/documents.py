@@ -12,8 +12,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.text.ragged import RaggedArray
-from batch_predictions.models.sentiment.text.token_ids import TokenIds, encode_tokens, look_up
+from batch_predictions.models.sentiment.text.token_ids import (
+    RaggedArray,
+    TokenIds,
+    encode_tokens,
+    look_up,
+)
 
 PADDING, UNKNOWN = 0, 1
 """Ids that every vocabulary reserves."""

@@ -27,7 +27,7 @@ from batch_predictions.models.sentiment.text.languages import (
     detect_languages,
     most_common_language,
 )
-from batch_predictions.models.sentiment.text.ragged import RaggedArray
+from batch_predictions.models.sentiment.text.token_ids import RaggedArray
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,24 @@
-"""Instructions that this machine's processor supports."""
+"""How torch runs on this machine's processor: its threads, and bf16."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[int]:
+    """Limits torch to one thread; yields the previous number of threads and restores it."""
+    import torch
+
+    previous = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield previous
+    finally:
+        torch.set_num_threads(previous)
 
 
 @cache
