@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from batch_predictions.serving.lookup import Lookup, demand_lookup
-from batch_predictions.serving.lookup.audience_lookup import retention
 from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment, sentiment_lines
+from batch_predictions.serving.lookup.user_lookup import retention
 from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings

@@ -15,9 +15,13 @@ import pyarrow as pa
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.predictions.affinity import AFFINITY_CTES, CAMPAIGN_ITEMS, CAMPAIGNS
 from batch_predictions.predictions.audience_plots import plot_promotion_audience
-from batch_predictions.predictions.holdout import hash_fraction_sql
+from batch_predictions.predictions.audience_sql import (
+    AFFINITY_CTES,
+    CAMPAIGN_ITEMS,
+    CAMPAIGNS,
+    hash_fraction_sql,
+)
 from batch_predictions.settings import Settings
 from batch_predictions.sources.source_registry import event_types
 from batch_predictions.tables import PROMOTION_AUDIENCE

@@ -15,7 +15,7 @@ from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.predictions.audience_plots import plot_retention_audience
-from batch_predictions.predictions.holdout import hash_fraction_sql
+from batch_predictions.predictions.audience_sql import hash_fraction_sql
 from batch_predictions.settings import Settings
 from batch_predictions.tables import RETENTION_AUDIENCE
 from batch_predictions.tables.audience_tables import RETENTION_LIST

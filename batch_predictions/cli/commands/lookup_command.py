@@ -71,7 +71,7 @@ def lookup_churn(
 ) -> None:
     """The probability that a customer buys nothing in the coming days (churn)."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.audience_lookup import churn, churn_lines
+    from batch_predictions.serving.lookup.user_lookup import churn, churn_lines
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = churn(lookup, user_id)
@@ -87,7 +87,7 @@ def lookup_retention(
 ) -> None:
     """The retention audience: inactive customers to win back, highest expected value first."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.audience_lookup import retention
+    from batch_predictions.serving.lookup.user_lookup import retention
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = retention(lookup, limit)
@@ -105,7 +105,7 @@ def lookup_promotions(
 ) -> None:
     """The audience of a campaign, highest score first, or the campaigns of a customer."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.audience_lookup import promotions
+    from batch_predictions.serving.lookup.user_lookup import promotions
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = promotions(lookup, campaign, user, limit)

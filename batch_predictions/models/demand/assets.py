@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.core.home import read_state
-from batch_predictions.features.sql.demand_sql import parameters
-from batch_predictions.features.sql.queries import sql
+from batch_predictions.features.sql.queries import demand_parameters, sql
 from batch_predictions.models.demand.backtest import plot_coverage, plot_error_by_horizon
 from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.data.panel_builder import PanelSpec, history_lengths
@@ -94,7 +93,7 @@ def select_demand(
         through: last day that is known.
         progress: receives lines for the log.
     """
-    values = {**parameters(warehouse, settings), "date": through}
+    values = {**demand_parameters(warehouse, settings), "date": through}
     # The query's row order varies between runs; LightGBM's rows and bootstrap samples depend on it.
     rows = warehouse.query(sql("demand"), values).sort_by(SERIES_ORDER)
     progress(f"{rows.num_rows:,} series (demand.max_series = {settings.demand.max_series:,})")

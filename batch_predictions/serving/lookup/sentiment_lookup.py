@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import sqlalchemy as sa
+
 from batch_predictions.serving.lookup import Lookup, NotPublishedError
-from batch_predictions.serving.lookup.history_lookup import read_quotes
+from batch_predictions.serving.lookup.rows import read_table_rows
+from batch_predictions.serving.store.snapshot import ServedRelease
+from batch_predictions.tables.release_tables import REVIEW_QUOTES
 
 ITEMS, ASPECTS, REVIEWS = "item_sentiments", "aspects", "review_sentiments"
 MAX_PRINTED_TERMS = 8
+_QUOTE_COLUMNS = ("review_id", "text", "rating", "sentiment", "written_on", "simulated")
 
 
 def item_sentiment(lookup: Lookup, item_id: str) -> dict[str, Any]:
@@ -42,7 +47,7 @@ def _item_sentiment(lookup: Lookup, item_id: str) -> dict[str, object]:
         review_ids = list(row["example_review_ids"] or ())
         for review_id in review_ids:
             examples += lookup.rows(REVIEWS, review_id=review_id)
-        quotes = lookup.read(lambda db, served: read_quotes(db, served, row["item_id"]))
+        quotes = lookup.read(lambda db, served: _read_quotes(db, served, row["item_id"]))
         if quotes is not None:
             quotes = [quote for quote in quotes if quote["review_id"] in review_ids]
             quotes.sort(key=lambda quote: review_ids.index(quote["review_id"]))
@@ -57,6 +62,16 @@ def _item_sentiment(lookup: Lookup, item_id: str) -> dict[str, object]:
         "examples": examples,
         "quotes": quotes,
     }
+
+
+def _read_quotes(
+    db: sa.Connection, served: ServedRelease, item_id: str
+) -> list[dict[str, object]] | None:
+    """Quotes of an item's example reviews, without their users; None if the release has none."""
+    if REVIEW_QUOTES.name not in served.tables:
+        return None
+    rows = read_table_rows(db, served, REVIEW_QUOTES.name, {"item_id": item_id})
+    return [{name: row[name] for name in _QUOTE_COLUMNS} for row in rows]
 
 
 def sentiment_lines(answer: dict[str, Any]) -> Iterator[str]:
@@ -77,7 +92,7 @@ def sentiment_lines(answer: dict[str, Any]) -> Iterator[str]:
         f"{row['share_negative']:.0%} negative"
     )
     if row["change"] is not None:
-        yield f"  change {row['change']:+.2f} against the four weeks before ({_verdict(row)})"
+        yield f"  change {row['change']:+.2f} against the four weeks before ({explain_change(row)})"
     for direction, label in (("up", "positive"), ("down", "negative")):
         terms = [aspect["term"] for aspect in answer["aspects"] if aspect["direction"] == direction]
         if terms:
@@ -89,8 +104,8 @@ def sentiment_lines(answer: dict[str, Any]) -> Iterator[str]:
         yield f"  example: {review['review_id']} ({review['sentiment']}){quoted}"
 
 
-def _verdict(row: dict[str, Any]) -> str:
-    """Says whether the change of an item's sentiment is marked, and if not, why."""
-    if row["changed"]:
+def explain_change(row: Mapping[str, object]) -> str:
+    """Says in words whether the change of an item's sentiment is significant."""
+    if row.get("changed"):
         return "marked as changed"
-    return "too few reviews to test" if row["change_p"] is None else "not significant"
+    return "too few reviews to test" if row.get("change_p") is None else "not significant"

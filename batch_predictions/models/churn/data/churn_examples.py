@@ -15,8 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.features.sql.conditions import is_purchase
-from batch_predictions.features.sql.queries import interactions_of_some, sql
+from batch_predictions.features.sql.queries import interactions_of_some, is_purchase, sql
 from batch_predictions.features.sql.queries import parameters as feature_parameters
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse

@@ -21,8 +21,8 @@ from batch_predictions.serving.http.recommendation_answers import (
 )
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.history_lookup import HISTORY, read_history
 from batch_predictions.serving.lookup.rows import read_table_rows
+from batch_predictions.serving.lookup.user_lookup import HISTORY, read_history
 from batch_predictions.serving.store.snapshot import ServedRelease, execute
 from batch_predictions.serving.store.store import USERS
 from batch_predictions.sources.posted_rows.posted_schema import POSTED_USERS
