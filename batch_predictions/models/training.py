@@ -211,12 +211,7 @@ def _write_log(warehouse: Warehouse, decision: Decision) -> None:
         part = {"model": decision.model, "trained_through": str(decision.effective_from)}
         if verdict != decision.decision:
             warehouse.remove_partition(PROMOTIONS_LOG, None, part={**part, "decision": verdict})
-    log_decision(
-        warehouse,
-        decision,
-        # The time is the end of the week, not now, so that a re-run writes the same row.
-        dt.datetime.combine(decision.effective_from + dt.timedelta(days=1), dt.time()),
-    )
+    log_decision(warehouse, decision)
 
 
 def restore_log(models: ModelStore, warehouse: Warehouse, part: Mapping[str, str]) -> None:
@@ -230,24 +225,27 @@ def restore_log(models: ModelStore, warehouse: Warehouse, part: Mapping[str, str
     for decision in models.decisions(part["model"]):
         is_wanted = str(decision.effective_from) == part["trained_through"]
         if is_wanted and decision.decision == part["decision"]:
-            day_after = decision.effective_from + dt.timedelta(days=1)
-            log_decision(warehouse, decision, dt.datetime.combine(day_after, dt.time()))
+            log_decision(warehouse, decision)
 
 
-def log_decision(warehouse: Warehouse, decision: Decision, decided_at: dt.datetime) -> None:
+def log_decision(
+    warehouse: Warehouse, decision: Decision, decided_at: dt.datetime | None = None
+) -> None:
     """Writes a decision to `evaluation.promotions_log`.
 
     Args:
         warehouse: receives the row.
         decision: which version serves from the end of which day.
-        decided_at: time of the decision, UTC.
+        decided_at: time of the decision, UTC; None: the end of that day, as of a training, so that
+            a re-run writes the same row.
     """
+    end_of_day = dt.datetime.combine(decision.effective_from + dt.timedelta(days=1), dt.time())
     warehouse.replace_partition(
         PROMOTIONS_LOG,
         None,
         "select $decided_at::TIMESTAMP as decided_at, $version::VARCHAR as model_version, "
         "$why::VARCHAR as why",
-        {"decided_at": decided_at, "version": decision.version, "why": decision.why},
+        {"decided_at": decided_at or end_of_day, "version": decision.version, "why": decision.why},
         part={
             "model": decision.model,
             "trained_through": str(decision.effective_from),

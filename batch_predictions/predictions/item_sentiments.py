@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, result_schema
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.sentiment.eligibility import assess_texts, summarise_exclusions
 from batch_predictions.models.sentiment.item_aggregates import (
@@ -202,26 +202,7 @@ def _example_review_ids(
     return review_ids
 
 
-_SCHEMA = pa.schema(
-    {
-        "item_id": pa.string(),
-        "reviews": pa.int64(),
-        **{f"share_{name}": pa.float64() for name in CLASSES},
-        "net_sentiment": pa.float64(),
-        "net_lower": pa.float64(),
-        "net_upper": pa.float64(),
-        "change": pa.float64(),
-        "example_review_ids": pa.list_(pa.string()),
-        "simulated": pa.bool_(),
-        "reviews_before": pa.int64(),
-        "change_p": pa.float64(),
-        "changed": pa.bool_(),
-        **{f"corrected_{name}": pa.float64() for name in CLASSES},
-        "reviews_not_scored": pa.int64(),
-        "not_scored": pa.string(),
-        EXCLUDED: pa.string(),
-    }
-)
+_SCHEMA = result_schema(ITEM_SENTIMENTS)
 
 _SCORED = "select * from predictions.review_sentiments where week = $week"
 _EARLIER_REVIEWS = """select item_id, text, language, date, review_id from raw.reviews

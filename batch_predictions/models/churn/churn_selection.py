@@ -15,11 +15,7 @@ from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.churn.base import baseline_names, candidate_names, estimator_specs
 from batch_predictions.models.churn.churn_metrics import AUC, ECE, LIFT, PairedComparison
 from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer, Method
-from batch_predictions.models.churn.data.churn_examples import (
-    Examples,
-    TrainingWindows,
-    training_windows,
-)
+from batch_predictions.models.churn.data.churn_examples import Examples, TrainingWindows
 from batch_predictions.models.common.intervals import Interval, Row, metric_row
 from batch_predictions.models.common.promotion_gate import best_significant
 
@@ -54,21 +50,23 @@ class ChurnTrainingConfig:
     def windows(
         self, first: dt.date, through: dt.date, *, with_test: bool
     ) -> TrainingWindows | None:
-        """Returns the cut-offs of a history; None where it is too short. See `training_windows`.
+        """Returns the cut-offs of a history; None where it is too short.
 
         Args:
-            first: day of the oldest purchase.
+            first: day of the oldest purchase; a cut-off has at least `horizon_days` up to it.
             through: last day whose purchases are known.
-            with_test: whether the newest cut-off is kept for the test.
+            with_test: whether the newest cut-off is kept for the comparison of candidates.
         """
-        return training_windows(
-            through,
-            first,
-            self.horizon_days,
-            with_test=with_test,
-            step_days=self.step_days,
-            max_cutoffs=self.max_cutoffs,
-        )
+        horizon = dt.timedelta(days=self.horizon_days)
+        newest = through - horizon
+        calibration_day = newest - horizon if with_test else newest
+        oldest_fit = first + horizon - dt.timedelta(days=1)
+        steps = (dt.timedelta(days=self.step_days * n) for n in range(self.max_cutoffs))
+        candidates = [calibration_day - horizon - step for step in steps]
+        fit_days = tuple(sorted(day for day in candidates if day >= oldest_fit))
+        if not fit_days:
+            return None
+        return TrainingWindows(fit_days, calibration_day, newest if with_test else None)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How torch runs on this machine's processor: its threads, and bf16."""
+"""How torch runs on this machine's processor, and how weights are stored."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @contextmanager
@@ -31,3 +37,17 @@ def has_native_bf16() -> bool:
         if line.startswith("flags"):
             return bool({"avx512_bf16", "amx_bf16"} & set(line.split()))
     return False
+
+
+def save_weights(module: nn.Module, folder: Path, prefix: str = "") -> None:
+    """Writes the weights of a module as .npy files, named after its attributes."""
+    for name, weights in module.state_dict().items():
+        np.save(folder / f"{prefix}{name}.npy", weights.cpu().numpy(), allow_pickle=False)
+
+
+def load_weights(module: nn.Module, folder: Path, prefix: str = "") -> None:
+    """Reads weights that `save_weights` wrote into a module of the same shape."""
+    import torch
+
+    files = {name: folder / f"{prefix}{name}.npy" for name in module.state_dict()}
+    module.load_state_dict({name: torch.from_numpy(np.load(file)) for name, file in files.items()})

@@ -152,7 +152,7 @@ class ColdStartEvaluation:
             users = self.interactions.users[window.before]
             cell = self.fold[users] * width + self.interactions.items[window.before]
             for half_life in half_lives:
-                weights = self.weights(window, half_life)
+                weights = self.weights(window.cut, window.before, half_life)
                 by_fold = np.bincount(cell, weights, self.folds * width).reshape(-1, width)
                 window_hits = np.zeros((len(window.users), DEPTH), dtype=bool)
                 for fold in range(self.folds):
@@ -182,9 +182,8 @@ class ColdStartEvaluation:
             candidate: [] for candidate in candidates
         }
         for number, window in enumerate(self.windows):
-            weights, log_events = event_matrices(
-                self.interactions, window.before, self.weights(window, half_life)
-            )
+            decayed = self.weights(window.cut, window.before, half_life)
+            weights, log_events = event_matrices(self.interactions, window.before, decayed)
             for by_window in hits.values():
                 by_window.append(np.zeros((len(window.users), DEPTH), dtype=bool))
             for fold in range(self.folds):
@@ -215,13 +214,12 @@ class ColdStartEvaluation:
                     hits[candidate][-1][members] = is_hit & (top >= 0)
         return {candidate: self._mean_metrics(by_window) for candidate, by_window in hits.items()}
 
-    def weights(self, window: EvaluationWindow, half_life: float) -> Doubles:
-        """Events of the rows before a window, decayed; infinity leaves them as they are."""
-        events = self.interactions.events[window.before]
+    def weights(self, as_of: date, rows: npt.NDArray[np.bool_], half_life: float) -> Doubles:
+        """Events of some rows, decayed up to a day; infinity leaves them as they are."""
+        events = self.interactions.events[rows]
         if math.isinf(half_life):
             return events
-        weights = recency_weights(self.interactions, window.cut, half_life, self.window_days)
-        return weights[window.before] * events
+        return recency_weights(self.interactions, as_of, half_life, self.window_days)[rows] * events
 
     def _mean_metrics(self, hits: Sequence[npt.NDArray[np.bool_]]) -> UserMetrics:
         """Averages each metric over each user's windows."""

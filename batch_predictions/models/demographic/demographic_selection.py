@@ -36,16 +36,15 @@ from batch_predictions.models.demographic.demographic_evaluation import (
     ColdStartEvaluation,
     UserMetrics,
 )
-from batch_predictions.models.demographic.demographic_model import CountAdjustment, DemographicModel
-from batch_predictions.models.demographic.demographic_segments import (
+from batch_predictions.models.demographic.demographic_model import (
+    CountAdjustment,
+    DemographicModel,
     SegmentAdjustment,
-    encode_user_leaves,
 )
 from batch_predictions.models.demographic.demographic_statistics import (
     Candidate,
     SegmentStatistics,
     event_matrices,
-    recency_weights,
 )
 from batch_predictions.models.demographic.promotion_uplift import (
     Factors,
@@ -151,7 +150,7 @@ def select_demographic(
         return _without_evaluation(evaluation, config.holdout_days)
     report = progress or (lambda text: None)
     report(f"evaluating popularity on {len(evaluation.users):,} users without history")
-    selector = _Selector(evaluation, segments, config)
+    selector = _Selector(evaluation, config)
     if changes is not None:
         selector.evaluate_uplift(changes, weeks)
     if len(evaluation.leaves) > 1:
@@ -163,10 +162,8 @@ def select_demographic(
 class _Selector:
     """Evaluates one step after the other, and keeps the best so far."""
 
-    def __init__(
-        self, evaluation: ColdStartEvaluation, segments: pa.Table, config: DemographicConfig
-    ) -> None:
-        self.evaluation, self.segments, self.config = evaluation, segments, config
+    def __init__(self, evaluation: ColdStartEvaluation, config: DemographicConfig) -> None:
+        self.evaluation, self.config = evaluation, config
         self.metrics: list[Row] = []
         by_half_life = evaluation.evaluate_popularity([math.inf, *HALF_LIVES])
         self.all_time = by_half_life[math.inf][NDCG]
@@ -250,21 +247,17 @@ class _Selector:
     def _fit(self, candidate: Candidate) -> DemographicModel:
         """Fits a candidate's model on all rows."""
         if candidate.kind == "segments":
-            adjustment: CountAdjustment | RidgeAdjustment = CountAdjustment(candidate.kappa)
+            adjustment: SegmentAdjustment = CountAdjustment(candidate.kappa)
         else:
             evaluation, interactions = self.evaluation, self.evaluation.interactions
-            weights, log_events = event_matrices(
-                interactions,
-                np.ones(len(interactions), dtype=bool),
-                interactions.events
-                * recency_weights(
-                    interactions, evaluation.through, self.half_life, self.config.window_days
-                ),
-            )
-            leaves, leaf_of_user = encode_user_leaves(interactions.user_ids, self.segments)
-            all_users = np.ones(len(interactions.user_ids), dtype=bool)
+            all_rows = np.ones(len(interactions), dtype=bool)
+            decayed = evaluation.weights(evaluation.through, all_rows, self.half_life)
             adjustment = SegmentStatistics(
-                interactions, leaves, leaf_of_user, weights, log_events, all_users
+                interactions,
+                evaluation.leaves,
+                evaluation.leaf_of_user,
+                *event_matrices(interactions, all_rows, decayed),
+                np.ones(len(interactions.user_ids), dtype=bool),
             ).fit_ridge()
         return DemographicModel(self.half_life, adjustment, self.uplift)
 

@@ -14,10 +14,12 @@ import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles, Positions
 from batch_predictions.models.common.ranking_metrics import DEPTH, top_k
-from batch_predictions.models.demographic.demographic_model import CountAdjustment
+from batch_predictions.models.demographic.demographic_model import (
+    CountAdjustment,
+    SegmentAdjustment,
+)
 from batch_predictions.models.demographic.demographic_segments import (
     Leaf,
-    SegmentAdjustment,
     SegmentCounts,
     SegmentShares,
     SegmentUsers,

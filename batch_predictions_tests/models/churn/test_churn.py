@@ -35,7 +35,7 @@ from batch_predictions.models.churn.churn_selection import (
     ChurnTrainingConfig,
     select_churn,
 )
-from batch_predictions.models.churn.data.churn_examples import Examples, training_windows
+from batch_predictions.models.churn.data.churn_examples import Examples
 from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
 from batch_predictions_tests.worlds.churn import make_examples
 
@@ -64,14 +64,8 @@ def test_the_outcomes_of_a_cutoff_end_before_the_next_use(
     horizon_days: int, step_days: int, max_cutoffs: int, history_days: int, with_test: bool
 ) -> None:
     first = THROUGH - dt.timedelta(days=history_days)
-    windows = training_windows(
-        THROUGH,
-        first,
-        horizon_days,
-        with_test=with_test,
-        step_days=step_days,
-        max_cutoffs=max_cutoffs,
-    )
+    config = ChurnTrainingConfig(horizon_days, step_days, max_cutoffs)
+    windows = config.windows(first, THROUGH, with_test=with_test)
     horizon = dt.timedelta(days=horizon_days)
     if windows is None:
         assert history_days < (3 + with_test) * horizon_days

@@ -16,11 +16,11 @@ from scipy.sparse import csr_matrix
 from batch_predictions.models.common.intervals import Interval
 from batch_predictions.models.demographic import demographic_evaluation
 from batch_predictions.models.demographic.demographic_evaluation import ColdStartEvaluation
-from batch_predictions.models.demographic.demographic_model import CountAdjustment
-from batch_predictions.models.demographic.demographic_segments import (
+from batch_predictions.models.demographic.demographic_model import (
+    CountAdjustment,
     SegmentAdjustment,
-    SegmentUsers,
 )
+from batch_predictions.models.demographic.demographic_segments import SegmentUsers
 from batch_predictions.models.demographic.demographic_selection import (
     HALF_LIVES,
     RIDGE,

@@ -82,37 +82,6 @@ class TrainingWindows:
         return sorted({*self.fit_days, self.calibration_day, *test_days})
 
 
-def training_windows(
-    through: dt.date,
-    first: dt.date,
-    horizon_days: int,
-    *,
-    with_test: bool,
-    step_days: int,
-    max_cutoffs: int,
-) -> TrainingWindows | None:
-    """The cut-offs of a training; None where the history is too short.
-
-    Args:
-        through: last day whose purchases are known.
-        first: first day of the history; a cut-off has at least `horizon_days` days up to it.
-        horizon_days: days after a cut-off in which a customer who buys has not churned.
-        with_test: whether the newest cut-off is kept for the comparison of candidates.
-        step_days: days between the cut-offs of fitting.
-        max_cutoffs: number of cut-offs of fitting at most.
-    """
-    horizon = dt.timedelta(days=horizon_days)
-    newest = through - horizon
-    calibration_day = newest - horizon if with_test else newest
-    newest_fit = calibration_day - horizon
-    oldest_fit = first + dt.timedelta(days=horizon_days - 1)
-    candidates = [newest_fit - dt.timedelta(days=step_days * n) for n in range(max_cutoffs)]
-    fit_days = tuple(sorted(day for day in candidates if day >= oldest_fit))
-    if not fit_days:
-        return None
-    return TrainingWindows(fit_days, calibration_day, newest if with_test else None)
-
-
 PURCHASES = f"raw.interactions where {is_purchase('churn_event_types')}"
 """SQL after `from`: interactions that are purchases. `and …` may follow."""
 _SAMPLE = interactions_of_some(

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.core.arrays import Floats
-from batch_predictions.models.common.torch_cpu import has_native_bf16, one_torch_thread
+from batch_predictions.models.common.torch_cpu import (
+    has_native_bf16,
+    load_weights,
+    one_torch_thread,
+    save_weights,
+)
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
@@ -215,14 +220,11 @@ class NetModel(SentimentModel):
         if isinstance(self.vocabulary, WordPieceTokenizer):
             manifest["folded"] = self.vocabulary.strip_accents
         (folder / NET_FILE).write_text(json.dumps(manifest, ensure_ascii=False), "utf-8")
-        for name, weights in self.module.state_dict().items():
-            np.save(folder / f"{name}.npy", weights.numpy())
+        save_weights(self.module, folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote; the architecture is found by the name of its model."""
-        import torch
-
         manifest = json.loads((folder / NET_FILE).read_text("utf-8"))
         declared = build_model(manifest["net"])
         assert isinstance(declared, NetModel), f"{manifest['net']} is not declared by net_spec"
@@ -236,10 +238,7 @@ class NetModel(SentimentModel):
         )
         model.shape = shape
         model.module = model.architecture.build_module(shape)
-        names = list(model.module.state_dict())
-        model.module.load_state_dict(
-            {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in names}
-        )
+        load_weights(model.module, folder)
         model.module.eval()
         return model
 
