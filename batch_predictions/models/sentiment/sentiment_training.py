@@ -23,15 +23,13 @@ from batch_predictions.models.sentiment.models.base import (
     SentimentModel,
     averaged_name,
     build_model,
+    class_shares,
+    is_imbalanced,
+    log_softmax,
     model_specs,
     option_names,
     parameter_names,
     validate_names,
-)
-from batch_predictions.models.sentiment.models.probabilities import (
-    class_shares,
-    is_imbalanced,
-    log_softmax,
 )
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels, Reviews, ReviewSplit

@@ -34,7 +34,6 @@ from batch_predictions.serving.http.problems import (
 from batch_predictions.serving.http.request_gate import App, Gate
 from batch_predictions.serving.http.routes import (
     audience_routes,
-    erasure_routes,
     event_routes,
     health_routes,
     item_routes,
@@ -57,7 +56,6 @@ GC_THRESHOLDS = (20_000, 20, 20)
 _SUBJECTS = (
     recommendation_routes,
     user_routes,
-    erasure_routes,
     event_routes,
     audience_routes,
     item_routes,

@@ -10,8 +10,7 @@ import pytest
 
 from batch_predictions.models.common.intervals import Interval
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.probabilities import log_softmax
+from batch_predictions.models.sentiment.models.base import ModelTraining, log_softmax
 from batch_predictions.models.sentiment.sentiment_metrics import (
     EvaluatedClassifier,
     fit_platt,

@@ -9,13 +9,29 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_type_hints,
+)
 
-from batch_predictions.core.arrays import Floats
+import numpy as np
+import numpy.typing as npt
+
+from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.settings import SettingsError
 from batch_predictions.tables.discovery import class_of_kind, index_unique, instances, subclasses
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 
 def parameter_names(kind: type) -> tuple[str, ...]:
@@ -217,3 +233,39 @@ def load_model(kind: str, folder: Path) -> SentimentModel:
     )
     model_class: type[SentimentModel] = class_of_kind(classes, kind, folder, "sentiment model")
     return model_class.load(folder)
+
+
+IMPOSSIBLE_LOGIT = float(np.log(1e-6))
+"""Log-odds of a class that no training text has."""
+
+
+def log_softmax(scores: npt.NDArray[np.floating]) -> Floats:
+    """Log-probabilities from scores, row by row, (n, classes)."""
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), np.float32)
+
+
+def class_shares(labels: Labels, classes: int) -> Doubles:
+    """Computes the share of every class, (classes,)."""
+    counts = np.bincount(labels, minlength=classes).astype(np.float64)
+    return np.asarray(counts / max(1.0, float(counts.sum())))
+
+
+def is_imbalanced(shares: Doubles) -> bool:
+    """Returns whether the rarest class has less than 0.8 of the largest one's share."""
+    return bool(shares.min() < 0.8 * shares.max())
+
+
+def coefficients_by_class(model: LogisticRegression, classes: int) -> tuple[Doubles, Doubles]:
+    """Coefficients (classes, features) and intercepts (classes,) of a fitted regression.
+
+    scikit-learn has a single row for two classes, the second against the first, and no row for a
+    class that is not in the training data.
+    """
+    rows, intercepts = model.coef_, model.intercept_
+    if len(intercepts) == 1:
+        rows, intercepts = np.vstack([-rows, rows]) / 2, np.append(-intercepts, intercepts) / 2
+    weights = np.zeros((classes, rows.shape[1]))
+    biases = np.full(classes, IMPOSSIBLE_LOGIT)
+    weights[model.classes_], biases[model.classes_] = rows, intercepts
+    return weights, biases

@@ -27,16 +27,17 @@ from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
     SentimentModelSpec,
+    coefficients_by_class,
 )
-from batch_predictions.models.sentiment.models.batching import (
+from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.labelled_reviews import Labels
+from batch_predictions.models.sentiment.text.token_ids import (
+    Ints,
+    RaggedArray,
     batches_by_length,
     pad,
     shuffled_batches,
 )
-from batch_predictions.models.sentiment.models.probabilities import coefficients_by_class
-from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.token_ids import Ints, RaggedArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn, optim

@@ -27,7 +27,6 @@ from batch_predictions.models.sentiment.models.base import (
     SentimentModelSpec,
     build_model,
 )
-from batch_predictions.models.sentiment.models.batching import batches_by_length, pad
 from batch_predictions.models.sentiment.models.net_training import NetParameters, train_net
 from batch_predictions.models.sentiment.text.documents import Documents, Vocabulary
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
@@ -36,6 +35,7 @@ from batch_predictions.models.sentiment.text.pretrained_vectors import (
     read_vectors,
     read_wordpieces,
 )
+from batch_predictions.models.sentiment.text.token_ids import batches_by_length, pad
 
 if TYPE_CHECKING:
     from torch import nn

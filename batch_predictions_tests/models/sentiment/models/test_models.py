@@ -10,11 +10,14 @@ import pytest
 
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
-from batch_predictions.models.sentiment.models.base import ModelTraining, classifier_names
+from batch_predictions.models.sentiment.models.base import (
+    ModelTraining,
+    classifier_names,
+    log_softmax,
+)
 from batch_predictions.models.sentiment.models.cnn import CNN
 from batch_predictions.models.sentiment.models.linear import LinearModel
 from batch_predictions.models.sentiment.models.net import NetModel
-from batch_predictions.models.sentiment.models.probabilities import log_softmax
 from batch_predictions.models.sentiment.sentiment_metrics import (
     EvaluatedClassifier,
     macro_f1,

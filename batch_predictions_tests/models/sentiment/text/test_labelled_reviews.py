@@ -10,11 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_predictions.models.sentiment.models.batching import (
-    batches_by_length,
-    pad,
-    shuffled_batches,
-)
 from batch_predictions.models.sentiment.text import labelled_reviews
 from batch_predictions.models.sentiment.text.documents import (
     Documents,
@@ -27,7 +22,12 @@ from batch_predictions.models.sentiment.text.languages import (
     detect_languages,
     most_common_language,
 )
-from batch_predictions.models.sentiment.text.token_ids import RaggedArray
+from batch_predictions.models.sentiment.text.token_ids import (
+    RaggedArray,
+    batches_by_length,
+    pad,
+    shuffled_batches,
+)
 
 
 @pytest.mark.parametrize(
