@@ -28,8 +28,7 @@ from sentiment_scoring import generate_texts, train_net
 from batch_predictions.models.sentiment.models.base import log_softmax
 from batch_predictions.models.sentiment.models.net import MAX_TOKENS
 from batch_predictions.models.sentiment.models.recurrent import LSTM
-from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.token_ids import batches_by_length, pad
+from batch_predictions.models.sentiment.text.documents import Documents, batches_by_length, pad
 
 Backend = Callable[[np.ndarray], np.ndarray]
 """Logits (texts, classes) of token ids (texts, length)."""

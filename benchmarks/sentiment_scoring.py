@@ -25,8 +25,8 @@ from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.cnn import CNN, FILTER_WIDTHS
 from batch_predictions.models.sentiment.models.net import MAX_TOKENS, NetArchitecture, NetModel
 from batch_predictions.models.sentiment.models.recurrent import LSTM
-from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.token_ids import RaggedArray, batches_by_length
+from batch_predictions.models.sentiment.text.documents import Documents, batches_by_length
+from batch_predictions.models.sentiment.text.token_ids import RaggedArray
 
 CLASSES = 3
 STREAM_WINDOW = 8192

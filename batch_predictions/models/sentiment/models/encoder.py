@@ -29,15 +29,14 @@ from batch_predictions.models.sentiment.models.base import (
     SentimentModelSpec,
     coefficients_by_class,
 )
-from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.token_ids import (
-    Ints,
-    RaggedArray,
+from batch_predictions.models.sentiment.text.documents import (
+    Documents,
     batches_by_length,
     pad,
     shuffled_batches,
 )
+from batch_predictions.models.sentiment.text.labelled_reviews import Labels
+from batch_predictions.models.sentiment.text.token_ids import Ints, RaggedArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn, optim

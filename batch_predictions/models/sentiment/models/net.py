@@ -28,14 +28,18 @@ from batch_predictions.models.sentiment.models.base import (
     build_model,
 )
 from batch_predictions.models.sentiment.models.net_training import NetParameters, train_net
-from batch_predictions.models.sentiment.text.documents import Documents, Vocabulary
+from batch_predictions.models.sentiment.text.documents import (
+    Documents,
+    Vocabulary,
+    batches_by_length,
+    pad,
+)
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.models.sentiment.text.pretrained_vectors import (
     WordPieceTokenizer,
     read_vectors,
     read_wordpieces,
 )
-from batch_predictions.models.sentiment.text.token_ids import batches_by_length, pad
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,7 +14,10 @@ from batch_predictions.models.sentiment.text import labelled_reviews
 from batch_predictions.models.sentiment.text.documents import (
     Documents,
     Vocabulary,
+    batches_by_length,
     normalise,
+    pad,
+    shuffled_batches,
     tokenise,
 )
 from batch_predictions.models.sentiment.text.languages import (
@@ -22,12 +25,7 @@ from batch_predictions.models.sentiment.text.languages import (
     detect_languages,
     most_common_language,
 )
-from batch_predictions.models.sentiment.text.token_ids import (
-    RaggedArray,
-    batches_by_length,
-    pad,
-    shuffled_batches,
-)
+from batch_predictions.models.sentiment.text.token_ids import RaggedArray
 
 
 @pytest.mark.parametrize(
