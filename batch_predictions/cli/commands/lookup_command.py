@@ -55,7 +55,7 @@ def lookup_sentiment(
 ) -> None:
     """Sentiment of an item's reviews in the newest week, and the words that stand out."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment, sentiment_lines
+    from batch_predictions.serving.lookup.item_lookup import item_sentiment, sentiment_lines
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = item_sentiment(lookup, item_id)
@@ -130,7 +130,7 @@ def lookup_forecast(
 ) -> None:
     """Expected units of an item on each of the next days, with intervals."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.demand_lookup import forecast, forecast_lines
+    from batch_predictions.serving.lookup.item_lookup import forecast, forecast_lines
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = forecast(lookup, item_id, location)
@@ -147,7 +147,7 @@ def lookup_orders(
 ) -> None:
     """What to order now, with reorder point and safety stock, the largest orders first."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.demand_lookup import order_lines, orders
+    from batch_predictions.serving.lookup.item_lookup import order_lines, orders
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = orders(lookup, item_id, limit)

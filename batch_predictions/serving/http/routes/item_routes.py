@@ -18,8 +18,14 @@ from batch_predictions.serving.http.query_parameters import (
     Text,
 )
 from batch_predictions.serving.http.service import PredictionService
-from batch_predictions.serving.lookup.demand_lookup import FORECASTS, ORDERS, forecast, orders
-from batch_predictions.serving.lookup.sentiment_lookup import ITEMS, item_sentiment
+from batch_predictions.serving.lookup.item_lookup import (
+    FORECASTS,
+    ORDERS,
+    SENTIMENTS,
+    forecast,
+    item_sentiment,
+    orders,
+)
 
 ForecastLocation = Annotated[
     Text | None,
@@ -45,7 +51,9 @@ def make_router(service: PredictionService) -> APIRouter:
                 NOT_PREDICTED, f"The item has no scored review in the week of {sentiment['week']}."
             )
         names = ("item_id", "week", "sentiment", "aspects", "examples", "quotes")
-        return answer(request, release, ITEMS, {name: sentiment[name] for name in names}, [row])
+        return answer(
+            request, release, SENTIMENTS, {name: sentiment[name] for name in names}, [row]
+        )
 
     @router.get(
         "/items/{item_id:path}/forecast",
