@@ -162,7 +162,9 @@ def publish(
         why=why,
         data_version=data,
     )
-    _write_metrics(warehouse, name, through, trained.metrics)
+    part = {"model": name, "trained_through": through.isoformat()}
+    rows = arrow_rows(MODEL_METRICS, trained.metrics)
+    warehouse.replace_partition(MODEL_METRICS, None, rows, part=part)
     _write_log(warehouse, decision)
     models.decide(decision)
     return decision
@@ -195,14 +197,6 @@ def _previous_champion(name: str, models: ModelStore, through: dt.date) -> str |
     version = decisions[-1].version
     promoted = {d.version for d in decisions if d.decision == "promoted"}
     return version if version in promoted else None
-
-
-def _write_metrics(
-    warehouse: Warehouse, name: str, through: dt.date, metrics: Sequence[Mapping[str, object]]
-) -> None:
-    part = {"model": name, "trained_through": through.isoformat()}
-    rows = arrow_rows(MODEL_METRICS, metrics)
-    warehouse.replace_partition(MODEL_METRICS, None, rows, part=part)
 
 
 def _write_log(warehouse: Warehouse, decision: Decision) -> None:

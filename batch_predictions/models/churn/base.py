@@ -115,15 +115,6 @@ def candidate_names() -> list[str]:
     return [name for name, spec in estimator_specs().items() if not spec.is_baseline]
 
 
-def estimator_classes() -> dict[str, type[ChurnEstimator]]:
-    """Returns the class of every `kind` of stored estimators.
-
-    Raises:
-        ValueError: two classes have the same kind.
-    """
-    return index_unique(subclasses(ChurnEstimator, MODULES), "classes of churn estimators", "kind")
-
-
 def load_estimator(folder: Path, name: str) -> ChurnEstimator:
     """Reads what the `save` of any estimator wrote under a name.
 
@@ -131,5 +122,7 @@ def load_estimator(folder: Path, name: str) -> ChurnEstimator:
         ValueError: no class has the stored kind; the message says which plugin may be missing.
     """
     kind = read_manifest(folder, name)["kind"]
-    estimator_class = class_of_kind(estimator_classes(), kind, folder, "churn estimator")
+    classes = subclasses(ChurnEstimator, MODULES)
+    by_kind = index_unique(classes, "classes of churn estimators", "kind")
+    estimator_class: type[ChurnEstimator] = class_of_kind(by_kind, kind, folder, "churn estimator")
     return estimator_class.load(folder, name)

@@ -66,7 +66,7 @@ def percentile_interval(value: float, samples: Doubles, n: int) -> Interval:
     return Interval(value, min(float(lower), value), max(float(upper), value), n)
 
 
-def bootstrap_interval(values: Doubles, seed: int, samples: int = SAMPLES) -> Interval:
+def bootstrap_interval(values: Doubles, seed: int) -> Interval:
     """Mean of one value per unit, with the percentile interval over resampled units.
 
     Without values, everything is nan.
@@ -74,16 +74,15 @@ def bootstrap_interval(values: Doubles, seed: int, samples: int = SAMPLES) -> In
     Args:
         values: one per unit, (n,).
         seed: of the bootstrap samples.
-        samples: their number.
     """
     n = len(values)
     if n == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     random = np.random.default_rng(seed)
-    means = np.empty(samples)
+    means = np.empty(SAMPLES)
     step = max(1, CHUNK_VALUES // n)
-    for start in range(0, samples, step):
-        size = min(step, samples - start)
+    for start in range(0, SAMPLES, step):
+        size = min(step, SAMPLES - start)
         means[start : start + size] = values[random.integers(0, n, size=(size, n))].mean(axis=1)
     return percentile_interval(float(values.mean()), means, n)
 
@@ -104,28 +103,27 @@ def paired_difference(a: Doubles, b: Doubles, seed: int) -> Interval:
     return bootstrap_interval(a - b, seed)
 
 
-def resample_counts(n: int, seed: int, samples: int = SAMPLES) -> Iterator[Doubles]:
+def resample_counts(n: int, seed: int) -> Iterator[Doubles]:
     """Yields how often each of n units is in each sample, in chunks of (up to CHUNK_SAMPLES, n).
 
     Args:
         n: number of units.
         seed: of the samples.
-        samples: their number.
     """
     random = np.random.default_rng(seed)
-    for start in range(0, samples, CHUNK_SAMPLES):
-        size = min(CHUNK_SAMPLES, samples - start)
+    for start in range(0, SAMPLES, CHUNK_SAMPLES):
+        size = min(CHUNK_SAMPLES, SAMPLES - start)
         units = random.integers(0, max(1, n), size=(size, n))
         yield np.stack([np.bincount(row, minlength=n) for row in units]).astype(np.float64)
 
 
-def multinomial_counts(n: int, seed: int, samples: int = SAMPLES) -> Doubles:
-    """Draws how often each of n units is in each sample, (samples, n).
+def multinomial_counts(n: int, seed: int) -> Doubles:
+    """Draws how often each of n units is in each sample, (SAMPLES, n).
 
     The distribution is that of `resample_counts`, but all samples are in memory: for few units.
     """
     random = np.random.default_rng(seed)
-    return random.multinomial(n, np.full(n, 1 / max(n, 1)), samples).astype(float)
+    return random.multinomial(n, np.full(n, 1 / max(n, 1)), SAMPLES).astype(float)
 
 
 def metric_row(candidate: str, metric: str, interval: Interval) -> Row:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -209,10 +209,7 @@ class RidgeAdjustment:
         values = {
             "penalty": self.penalty,
             "means": self.means.tolist(),
-            "ages": self.inputs.ages,
-            "mean_thresholds": self.inputs.mean_thresholds,
-            "genders": self.inputs.genders,
-            "locations": self.inputs.locations,
+            **asdict(self.inputs),
         }
         (folder / MANIFEST).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
         (folder / ITEMS).write_text(json.dumps(self.items.to_pylist()) + "\n")

@@ -260,9 +260,7 @@ class ItemFeatures:
         """Selects the features of some of the items, in the order of `items`."""
         rows = positions_in(items, self.items)
         assert (rows >= 0).all(), "every item must have features"
-        stats = {name: values[rows] for name, values in self.stats.items()}
-        promotions = self.promotions.take(rows) if self.promotions else None
-        return ItemFeatures(items, stats, self.metadata.reindex(items), promotions)
+        return replace(self._take(rows), metadata=self.metadata.reindex(items))
 
 
 def shop_of_user(histories: Histories, item_features: ItemFeatures) -> npt.NDArray[np.int64]:
