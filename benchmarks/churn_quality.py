@@ -93,12 +93,11 @@ def predict(
 
     from batch_predictions.models.churn.base import estimator_specs
     from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
-    from batch_predictions.models.churn.churn_selection import ChurnTrainingConfig
+    from batch_predictions.models.churn.churn_selection import training_windows
     from batch_predictions.models.churn.data.churn_examples import Examples
 
-    config = ChurnTrainingConfig(churn.horizon_days, churn.step_days, churn.cutoffs)
     through = cut + dt.timedelta(days=churn.horizon_days)
-    windows = config.windows(FIRST, through, with_test=True)
+    windows = training_windows(churn, FIRST, through, with_test=True)
     assert windows is not None, f"{cut} is too early in the year"
     fit_examples = Examples.concat([read_examples(day) for day in windows.fit_days])
     log(f"{cut}: fitting on {len(fit_examples):,} rows of {len(windows.fit_days)} days")

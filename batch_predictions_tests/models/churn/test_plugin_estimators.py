@@ -11,7 +11,8 @@ import pytest
 from batch_predictions.models.churn import base
 from batch_predictions.models.churn.churn_metrics import AUC
 from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
-from batch_predictions.models.churn.churn_selection import ChurnTrainingConfig, select_churn
+from batch_predictions.models.churn.churn_selection import select_churn
+from batch_predictions.settings import ChurnSettings
 from batch_predictions.tables import discovery
 from batch_predictions_tests.worlds.churn import make_examples
 from batch_predictions_tests.worlds.plugin_packages import documented_module, load_package
@@ -68,7 +69,7 @@ def test_the_training_compares_a_plugin_s_estimators_with_its_baseline(plugin: P
         lambda day: make_examples(day.toordinal(), 400),
         dt.date(2024, 1, 1),
         dt.date(2024, 9, 29),
-        ChurnTrainingConfig(max_cutoffs=1),
+        ChurnSettings(cutoffs=1),
     )
     auc: dict[Any, Any] = {
         row["candidate"]: row["value"] for row in selection.metrics if row["metric"] == AUC
