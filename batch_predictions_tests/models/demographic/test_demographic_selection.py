@@ -15,7 +15,10 @@ from scipy.sparse import csr_matrix
 
 from batch_predictions.models.common.intervals import Interval
 from batch_predictions.models.demographic import demographic_evaluation
-from batch_predictions.models.demographic.demographic_evaluation import ColdStartEvaluation
+from batch_predictions.models.demographic.demographic_evaluation import (
+    ColdStartEvaluation,
+    DemographicConfig,
+)
 from batch_predictions.models.demographic.demographic_model import (
     CountAdjustment,
     SegmentAdjustment,
@@ -25,7 +28,6 @@ from batch_predictions.models.demographic.demographic_selection import (
     HALF_LIVES,
     RIDGE,
     SEGMENTS,
-    DemographicConfig,
     DemographicSelection,
     _passes,
     select_demographic,
@@ -180,11 +182,7 @@ def fit_by_fold(
         Interactions.from_table(rows),
         traits,
         THROUGH,
-        holdout_days=7,
-        windows=1,
-        window_days=None,
-        seed=0,
-        min_users=10,
+        DemographicConfig(seed=0, windows=1, min_users=10),
     )
     fitted: list[tuple[list[str], list[float], list[float]]] = []
 
