@@ -16,6 +16,8 @@ from batch_predictions.serving.lookup.user_lookup import retention
 from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
+from batch_predictions.sources.checking.sums import sums_lines, sums_query
+from batch_predictions.sources.validation.event_types import EventTypes
 from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES
 from batch_predictions.tables.partitions import latest_ended_week
 from batch_predictions.warehouse import Warehouse, as_date
@@ -39,7 +41,9 @@ class Summary:
         rows: by prediction table, rows of the last day.
         skipped: predictions that the source has no data for, in words.
         failed: by table or model that could not be made, why, and what is served instead.
+        lost: rows that the source has lost and that are kept until someone decides, in words.
         left_out: rows, values, events and keys that are left out, in words.
+        sums: by raw table of events, sums by month from the first month with new rows.
         release_id: of the release that is served; None: none.
         unchanged: whether nothing was new, so that nothing was done.
         seconds: duration.
@@ -56,7 +60,9 @@ class Summary:
     rows: dict[str, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    sums: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     release_id: str | None = None
     unchanged: bool = False
     seconds: float = 0.0
@@ -83,6 +89,25 @@ class Summary:
         }
         self.ingested = sorted({day for _, day in changed})
         self.corrected = sorted({day for table, day in changed if (table, day) in before})
+
+
+def sum_events(
+    warehouse: Warehouse, event_types: EventTypes, first_day: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Sums the raw tables of events by month, as `check-source` does with the source's rows.
+
+    Args:
+        warehouse: of the home.
+        event_types: of the source.
+        first_day: first day that is new or has changed; its month is the first one.
+    """
+    sums = {}
+    for table in (INTERACTIONS, REVIEWS):
+        rows = f"(select * from {table.qualified} where date >= $first)"
+        if query := sums_query(table.name, rows, event_types):
+            first = as_date(first_day).replace(day=1)
+            sums[table.name] = warehouse.query(query[0], {**query[1], "first": first}).to_pylist()
+    return {name: rows for name, rows in sums.items() if rows}
 
 
 def count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) -> dict[str, int]:
@@ -140,6 +165,9 @@ def _work_lines(summary: Summary) -> Iterator[str]:
         yield f"  ingested     {len(summary.ingested)} days of new or changed rows, {span}"
     else:
         yield "  ingested     nothing: the source has not changed"
+    for table_name, sums in summary.sums.items():
+        yield f"               raw.{table_name} from {sums[0]['month']}:"
+        yield from (f"               {line}" for line in sums_lines(sums))
     for decision in summary.trained:
         model, through = decision["model"], decision["effective_from"]
         yield f"  trained      {model} through {through}: {decision['decision']}"
@@ -155,6 +183,8 @@ def _work_lines(summary: Summary) -> Iterator[str]:
     yield f"  released     {summary.release_id or 'nothing'}"
     for name, reason in summary.failed.items():
         yield f"  failed       {name}: {reason}"
+    for line in summary.lost:
+        yield f"  decide       {line}"
     for line in summary.skipped:
         yield f"  skipped      {line}"
     for line in summary.left_out:

@@ -24,6 +24,7 @@ from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.shrinkage import kept_rows, lost_rows
 from batch_predictions.sources.source_registry import current_date, current_time, source_of
 from batch_predictions.tables import DRIFT, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
@@ -69,6 +70,7 @@ class Status:
         checks_passed: number of those that passed.
         models: version that serves, by model.
         home_bytes: size by folder of the home.
+        kept: days whose rows the source no longer has, and undone ingests.
         free_bytes: free space on its disk.
         problems: what needs somebody's attention.
     """
@@ -89,6 +91,7 @@ class Status:
     checks_passed: int = 0
     models: dict[str, str] = field(default_factory=dict)
     home_bytes: dict[str, int] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
     free_bytes: int = 0
     problems: list[StatusProblem] = field(default_factory=list)
 
@@ -198,6 +201,9 @@ def _add_source(
             "source_age",
             f"the source's newest day is {newest}, {silent_days} days ago: nothing arrives from it",
         )
+    for name, message in lost_rows(settings.home).items():
+        status.add_problem(f"lost_rows:{name}", message)
+    status.kept = kept_rows(settings.home)
 
 
 def _add_unusual_days(status: Status, settings: Settings) -> None:

@@ -18,7 +18,7 @@ import dagster as dg
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.left_out import describe_left_out
 from batch_predictions.operations.retention.prune import prune_after_run
-from batch_predictions.operations.run_summary import Summary, count_rows
+from batch_predictions.operations.run_summary import Summary, count_rows, sum_events
 from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration import jobs
 from batch_predictions.orchestration.dagster_records import DagsterRecords
@@ -39,6 +39,7 @@ from batch_predictions.planning.unchanged import (
 )
 from batch_predictions.settings import Settings
 from batch_predictions.sources.item_exclusions import validate_exclusions
+from batch_predictions.sources.shrinkage import lost_rows
 from batch_predictions.tables.partitions import days_between, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
 
@@ -156,6 +157,7 @@ def run(
     summary.rows = count_rows(planner.warehouse, plan.last, skipped)
     summary.release_id = served_release(settings)
     summary.left_out = describe_left_out(planner.warehouse, settings, planner.source, plan.last)
+    summary.lost = list(lost_rows(settings.home).values())
     summary.seconds = time.perf_counter() - start
     if not (summary.failed or only):
         # The plan without its days to ingest, which have been ingested.
@@ -177,7 +179,11 @@ def _execute(this: Run) -> Mapping[str, dt.date]:
     _predict(this)
     finish_repair(settings, this.not_repaired)
     prune_after_run(settings, DagsterRecords(settings, runner.instance), progress.log)
-    this.summary.add_ingested(before, after)
+    summary = this.summary
+    summary.add_ingested(before, after)
+    if summary.ingested:
+        types = this.planner.source.event_types
+        summary.sums = sum_events(this.warehouse, types, summary.ingested[0])
     return oldest_corrections(before, after)
 
 

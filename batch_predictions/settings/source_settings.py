@@ -133,6 +133,11 @@ class SourceSettings(Section):
         description="Time zone of the business day, such as Europe/Berlin. Empty: that of "
         "the adapter (complete_journey: America/New_York; otherwise UTC).",
     )
+    naive_times: Literal["local", "utc"] | None = Field(
+        None,
+        description="Times without an offset to UTC: local: of the time zone; utc. Empty: local "
+        "where source.timezone is set, else utc.",
+    )
     default_date: dt.date | None = Field(
         None,
         description="Day of rows without a time. Empty: the last Sunday before the first run, kept "
@@ -246,6 +251,16 @@ class SourceSettings(Section):
         "subtract",
         description="Returns: interactions of the type return, and purchases with a negative "
         "quantity. subtract: from units and amounts; exclude: they are not counted at all.",
+    )
+    shrinkage: Literal["replace", "ask", "stop"] = Field(
+        "ask",
+        description="What an ingest does with a day that has lost more of its rows than "
+        "shrinkage_share. ask: it keeps those it has, `run` exits with 1 and names the command "
+        "that replaces them; stop: it ends with an error; both keep days that the source no longer "
+        "has, as with exports of the last 30 days. replace: it follows the source in all.",
+    )
+    shrinkage_share: float = Field(
+        0.2, ge=0, le=1, description="Share of a day's rows that may be lost without asking."
     )
     earliest: dt.date | None = Field(
         None,

@@ -158,6 +158,12 @@ class Source(ABC):
             )
 
     @property
+    def naive_zone(self) -> str:
+        """Time zone of times without an offset: local where `source.timezone` is set, else UTC."""
+        default = "local" if self.settings.timezone else "utc"
+        return self.timezone if (self.settings.naive_times or default) == "local" else "UTC"
+
+    @property
     def state(self) -> State:
         """The state that the home's first run fixed."""
         assert self._state is not None, "build the source with the home's state to read rows"
@@ -327,6 +333,20 @@ class Source(ABC):
             SourceError: the file cannot be read.
         """
         return {}
+
+    def all_rows(self, db: duckdb.DuckDBPyConnection, names: Sequence[str]) -> str | None:
+        """SQL of all readable rows of files of one kind, for suggestions of settings; None: none.
+
+        Besides the files' columns, there is `filename`.
+
+        Args:
+            db: connection in which the relation will be read.
+            names: of the files, as `unread_files` has them.
+
+        Raises:
+            SourceError: a file cannot be read.
+        """
+        return None
 
     def unread_files(self) -> list[str]:
         """Names of files in the source's folder that belong to no table, for reports."""

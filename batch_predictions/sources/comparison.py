@@ -64,7 +64,14 @@ def _with_new_fingerprints(
     if not partitions:
         return set()
     fingerprints = source.day_fingerprints(table, partitions)
-    return {key for key in partitions if log.days[key].fingerprint != fingerprints[key]}
+    kept = {
+        key for key, partition in log.kept.items() if partition.fingerprint == fingerprints.get(key)
+    }
+    return {
+        key
+        for key in partitions
+        if log.days[key].fingerprint != fingerprints[key] and key not in kept
+    }
 
 
 def _is_full_comparison_due(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 
 from batch_predictions.core.home import State
 from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source, SourceError
@@ -20,15 +21,18 @@ from batch_predictions.sources.posted_rows.feedback import (
     with_posted_users,
 )
 from batch_predictions.sources.rows.ingest_log import (
+    IngestLog,
     IngestLogEntry,
+    KeptPartition,
     read_ingest_log,
     update_ingest_log,
 )
 from batch_predictions.sources.rows.sandbox import as_source_errors
+from batch_predictions.sources.shrinkage import find_losses, keep_replaced, settings_hash
 from batch_predictions.sources.validation.row_checks import RowCounts, ValidatedRows, validate_rows
 from batch_predictions.tables import FEEDBACK, QUARANTINE, USERS, Table
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date, scratch_dir
-from batch_predictions.warehouse.path_sql import quote_literal
+from batch_predictions.warehouse.path_sql import days_condition, quote_literal
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class IngestResult:
         manual_rows: rows in that file that commands of the platform added.
         posted_rows: users in that file that were posted to the HTTP service.
         is_superseded: whether a snapshot was not written because a newer one exists.
+        kept: why the rows of the source were not taken; None: they were.
     """
 
     counts: RowCounts
@@ -48,6 +53,7 @@ class IngestResult:
     manual_rows: int = 0
     posted_rows: int = 0
     is_superseded: bool = False
+    kept: KeptPartition | None = None
 
 
 def ingest(
@@ -125,7 +131,9 @@ def days_to_ingest(
             return []
         entry = log.days.get(log.as_of or "")
         fingerprint = _snapshot_fingerprint(source, table, day)
-        is_current = entry is not None and entry.fingerprint == fingerprint
+        kept = log.kept.get(log.as_of or "")
+        known = {part.fingerprint for part in (entry, kept) if part}
+        is_current = fingerprint in known
         return [] if is_current and warehouse.path(table).exists() else [day]
     existing = set(warehouse.partitions(table))
     first = table.partition_of(first)
@@ -183,19 +191,56 @@ def _ingest_partitions(
             validated = _no_rows(table)
         else:
             validated = _validate(db, source, table, days)
-        _write_quarantine(warehouse, db, table, validated, days)
         counts = {day: validated.counts.get(day, RowCounts()) for day in days}
         # The lock keeps commands from adding rows between the reading and the writing.
         with update_ingest_log(home, table) as log:
-            rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, days)
-            write_results = warehouse.replace_partitions(table, days, rows, db=db)
-            for day in days:
-                log.days[day] = _log_entry(fingerprints[day], counts[day])
-            log.changed = [day for day in log.changed if day not in days]
-    return {
+            kept = find_losses(source, table, log, counts, fingerprints)
+            written = [day for day in days if day not in kept]
+            if kept:
+                validated = _of_days(table, validated, written)
+            _write_quarantine(warehouse, db, table, validated, written)
+            rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, written)
+            with keep_replaced(warehouse, table, written, log) as write_results:
+                write_results |= warehouse.replace_partitions(table, written, rows, db=db)
+            settings = settings_hash(source, table)
+            for day in written:
+                log.days[day] = _log_entry(fingerprints[day], counts[day], settings)
+            log.record(written, kept)
+    results = {
         day: IngestResult(counts[day], write_results[day], manual_counts.get(day, 0))
-        for day in days
+        for day in written
     }
+    return results | {day: _kept(warehouse, table, day, log, loss) for day, loss in kept.items()}
+
+
+def _of_days(table: Table, validated: ValidatedRows, days: Sequence[str]) -> ValidatedRows:
+    """The validated rows of some of the days."""
+    condition = days_condition(table.partition or "date", days)
+    return replace(
+        validated,
+        accepted=f"select * from ({validated.accepted}) where {condition}",
+        refused=f"select * from ({validated.refused}) where {days_condition('date', days)}",
+        counts={day: counts for day, counts in validated.counts.items() if day in days},
+    )
+
+
+def _kept(
+    warehouse: Warehouse, table: Table, day: str, log: IngestLog, loss: KeptPartition
+) -> IngestResult:
+    """The result of a partition whose file stays."""
+    path = warehouse.path(table, day if table.partition else None)
+    rows = pq.read_metadata(path).num_rows if path.exists() else 0
+    entry = log.days[day if table.partition else log.as_of or day]
+    counts = RowCounts(
+        entry.read,
+        entry.accepted,
+        entry.quarantined,
+        entry.nulled,
+        entry.filtered,
+        entry.deduplicated,
+    )
+    write_result = WriteResult(table, day if table.partition else None, rows, path, False)
+    return IngestResult(counts, write_result, rows - entry.accepted, kept=loss)
 
 
 def _ingest_snapshot(
@@ -220,6 +265,11 @@ def _ingest_snapshot(
             else:
                 stack.enter_context(source.open_partitions(table, [day], folder))
                 validated = validate_rows(db, source, table, None, snapshot_day=day)
+            counts = validated.counts.get(day, RowCounts())
+            kept = find_losses(source, table, log, {day: counts}, {day: fingerprint})
+            if kept:
+                log.record([], {log.as_of or day: kept[day]})
+                return {day: _kept(warehouse, table, day, log, kept[day])}
             _write_quarantine(warehouse, db, table, validated, [day])
             rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, None)
             posted = 0
@@ -229,9 +279,9 @@ def _ingest_snapshot(
             shard = folder / "snapshot.parquet"
             db.execute(f"copy ({rows}) to {quote_literal(shard)} (format parquet)")
             write_result = warehouse.replace_partition(table, None, [shard])
-        counts = validated.counts.get(day, RowCounts())
+        log.record([*log.kept, day], {})
         log.as_of = day
-        log.days[day] = _log_entry(fingerprint, counts)
+        log.days[day] = _log_entry(fingerprint, counts, settings_hash(source, table))
     return {day: IngestResult(counts, write_result, sum(manual_counts.values()), posted)}
 
 
@@ -257,7 +307,7 @@ def _no_rows(table: Table) -> ValidatedRows:
     return ValidatedRows(f"select {nulls} where false", "", "", {})
 
 
-def _log_entry(fingerprint: str, counts: RowCounts) -> IngestLogEntry:
+def _log_entry(fingerprint: str, counts: RowCounts, settings: str) -> IngestLogEntry:
     return IngestLogEntry(
         fingerprint=fingerprint,
         read=counts.read,
@@ -266,4 +316,5 @@ def _log_entry(fingerprint: str, counts: RowCounts) -> IngestLogEntry:
         nulled=counts.nulled,
         filtered=counts.filtered,
         deduplicated=counts.deduplicated,
+        settings=settings,
     )

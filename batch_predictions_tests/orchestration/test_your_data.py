@@ -121,18 +121,30 @@ def test_init_proposes_the_settings_of_the_page(name: str, request: pytest.Fixtu
 def test_the_shops_questions_are_those_of_the_page(shop: Export) -> None:
     for question in ("-0500", "'Financial Status' are sales", "price of one unit", "another case"):
         assert question in shop.questions
+    assert "filled on one line of each order" in shop.questions
 
 
 def test_sums_of_the_shop_equal_a_hand_written_query(shop: Export) -> None:
-    expected = duckdb.execute(
-        f"""select round(sum("Lineitem quantity" * "Lineitem price"), 2)::DOUBLE,
-            sum("Lineitem quantity")::DOUBLE, count(distinct lower("Email"))
-        from read_csv('{shop.folder}/export/orders_export_*.csv')
-        where "Financial Status" = 'paid'"""
+    [expected] = duckdb.execute(
+        f"""with orders as (
+            select max("Financial Status") as state, count(*) as lines,
+                sum("Lineitem quantity" * "Lineitem price") - max("Discount Amount")
+                - max("Refunded Amount") as paid, sum("Lineitem quantity") as units,
+                lower(any_value("Email")) as customer
+            from read_csv('{shop.folder}/export/orders_export_*.csv') group by "Name")
+        select sum(lines)::BIGINT, round(sum(paid), 2)::DOUBLE, sum(units)::DOUBLE,
+            count(distinct customer)
+        from orders where state in ('paid', 'partially_refunded')"""
     ).fetchall()
-    assert expected == shop.rows(
-        "select round(sum(amount), 2), sum(quantity), count(distinct user_id) from raw.interactions"
+    assert [expected] == shop.rows(
+        "select count(*), round(sum(amount), 2), sum(quantity), count(distinct user_id) "
+        "from raw.interactions"
     )
+    for sums in (shop.summary["sums"], shop.report["tables"][0]["sums"]):
+        total = (sums["interactions"] if isinstance(sums, dict) else sums)[-1]
+        found = [total["rows"], round(total["amount"], 2), total["units"], total["customers"]]
+        assert found == list(expected)
+    assert f"{expected[1]:,.2f}" in shop.questions
     days = shop.rows("select min(date)::VARCHAR, max(date)::VARCHAR from raw.interactions")
     assert days == [("2026-01-05", "2026-03-15")]
 

@@ -48,44 +48,18 @@ def decimal_comma(number: float) -> str:
 def write_shop_export(folder: Path, seed: int = 3) -> None:
     """Orders with a line per item in two files, products with drafts, customers with a BOM.
 
-    The price of a line is that of one unit. Some e-mail addresses differ in case, and a third of
-    the orders was voided, refunded or not paid. Customers of even number like even products.
+    As a shop system writes them, state, discount and refund of an order stand on its first line
+    only. The price of a line is that of one unit. Some e-mail addresses differ in case, and a third
+    of the orders was voided, refunded or not paid. Customers of even number like even products.
     """
     rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    lines: list[list[str]] = []
     days = (LAST_DAY - FIRST_DAY).days + 1
-    for number in range(days * 14):
-        customer = rng.randrange(CUSTOMERS)
-        email = f"Customer{customer}@Example.com" if rng.random() < 0.3 else address(customer)
-        time = dt.datetime.combine(FIRST_DAY, dt.time(8)) + dt.timedelta(
-            days=number // 14, minutes=rng.randrange(720)
-        )
-        state = rng.choice(_STATES)
-        products = [
-            2 * rng.randrange(PRODUCTS // 2) + customer % 2
-            if rng.random() < 0.85
-            else rng.randrange(PRODUCTS)
-            for _ in range(rng.randrange(1, 4))
-        ]
-        for product in dict.fromkeys(products):
-            lines.append(
-                [
-                    f"#{1000 + number}",
-                    email,
-                    state,
-                    f"{time:%Y-%m-%d %H:%M:%S} -0500",
-                    str(rng.choice((1, 1, 1, 2, 3))),
-                    f"Product {product}",
-                    f"{price(product):.2f}",
-                    sku(product),
-                ]
-            )
-    header = "Name,Email,Financial Status,Created at,Lineitem quantity,Lineitem name"
-    names = [*header.split(","), "Lineitem price", "Lineitem sku"]
-    half = len(lines) // 2
-    for number, part in enumerate((lines[:half], lines[half:]), start=1):
-        _write_csv(folder / f"orders_export_{number}.csv", [names, *part])
+    orders = [_order_lines(rng, number) for number in range(days * 14)]
+    half = len(orders) // 2
+    for number, part in enumerate((orders[:half], orders[half:]), start=1):
+        lines = [line for order in part for line in order]
+        _write_csv(folder / f"orders_export_{number}.csv", [list(_ORDER_HEADER), *lines])
     _write_csv(
         folder / "products_export.csv",
         [
@@ -114,6 +88,41 @@ def write_shop_export(folder: Path, seed: int = 3) -> None:
     ]
     text = "\r\n".join(";".join(row) for row in customers)
     (folder / "customers.csv").write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n")
+
+
+_ORDER_HEADER = (
+    *("Name", "Email", "Financial Status", "Discount Amount", "Refunded Amount", "Created at"),
+    *("Lineitem quantity", "Lineitem name", "Lineitem price", "Lineitem sku"),
+)
+
+
+def _order_lines(rng: random.Random, number: int) -> list[list[str]]:
+    """The lines of an order, the columns of the order on the first."""
+    customer = rng.randrange(CUSTOMERS)
+    email = f"Customer{customer}@Example.com" if rng.random() < 0.3 else address(customer)
+    time = dt.datetime.combine(FIRST_DAY, dt.time(8)) + dt.timedelta(
+        days=number // 14, minutes=rng.randrange(720)
+    )
+    state = rng.choice(_STATES)
+    products = [
+        2 * rng.randrange(PRODUCTS // 2) + customer % 2
+        if rng.random() < 0.85
+        else rng.randrange(PRODUCTS)
+        for _ in range(rng.randrange(1, 4))
+    ]
+    lines: list[list[str]] = []
+    for product in dict.fromkeys(products):
+        discount = f"{rng.choice((0, 0, 0, 3.5)):.2f}"
+        refund = "4.00" if state == "partially_refunded" else "0.00"
+        of_order = [state, discount, refund] if not lines else ["", "", ""]
+        lines.append(
+            [
+                *(f"#{1000 + number}", email, *of_order, f"{time:%Y-%m-%d %H:%M:%S} -0500"),
+                *(str(rng.choice((1, 1, 1, 2, 3))), f"Product {product}"),
+                *(f"{price(product):.2f}", sku(product)),
+            ]
+        )
+    return lines
 
 
 def address(customer: int) -> str:

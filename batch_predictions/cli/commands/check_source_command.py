@@ -1,4 +1,4 @@
-"""The command `batch-predictions check-source`, which examines a sample of the source."""
+"""The command `batch-predictions check-source`, which examines the source."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ def check_source(
     context: typer.Context,
     home: Home = None,
     as_json: Json = False,
-    rows: Annotated[int, typer.Option(help="Rows to read of each table.", min=1)] = 100_000,
+    rows: Annotated[
+        int | None, typer.Option(help="Rows to read of each table. Default: all.", min=1)
+    ] = None,
 ) -> None:
-    """Read a sample of the source, say what it holds and allows, and propose settings.
+    """Read the source, say what it holds and allows, and propose settings.
 
-    It shows what is read, refused and not understood, the types of events, what is known of users
-    and items, and what each use case can do with it. It writes nothing. Exits with 1 if a table
-    cannot be read, if all of its rows are refused, or if `run` would fail on the settings.
+    It shows what is read, refused and not understood, sums by month to compare with the till, the
+    types of events, what is known of users and items, and what each use case can do with it. It
+    writes nothing. Exits with 1 if a table cannot be read, if all of its rows are refused, or if
+    `run` would fail on the settings.
     """
     from batch_predictions.cli.console.review_languages import detect_text_languages
     from batch_predictions.sources.checking.check import check_source

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,13 +46,17 @@ def init(
             )
         source_settings["path"] = path
     questions: list[str] = []
-    if check:
-        proposed, questions = _propose(source_settings)
-        source_settings |= proposed
+    sums = ""
+    with _set_aside(target):
+        if check:
+            proposed, questions, sums = _propose(source_settings)
+            source_settings |= proposed
     target.write_text(as_yaml({"source": source_settings}), encoding="utf-8")
     typer.echo(f"wrote {target}: every setting is explained in it")
     for question in questions:
         typer.echo(f"please decide: {question}")
+    if sums:
+        typer.echo(f"\nAs proposed, a run would read (compare it with your books):\n{sums}\n")
     if source == "sql":
         typer.echo(
             "set the URL of the database in the environment, not in the file: export "
@@ -61,8 +67,24 @@ def init(
     typer.echo("next: batch-predictions check-source", err=True)
 
 
-def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], list[str]]:
-    """Settings of a source from its data, and the questions that the data does not decide.
+@contextmanager
+def _set_aside(target: Path) -> Iterator[None]:
+    """Keeps an existing settings file as .bak, so that the block does not read it."""
+    backup = target.with_name(f"{target.name}.bak")
+    if not target.exists():
+        yield
+        return
+    target.replace(backup)
+    try:
+        yield
+    except BaseException:
+        backup.replace(target)
+        raise
+    typer.echo(f"the earlier file is {backup} now")
+
+
+def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], list[str], str]:
+    """Settings of a source from its data, what the data does not decide, and sums of the rows.
 
     The first check finds files and columns, later ones what is in them.
     """
@@ -83,4 +105,4 @@ def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], lis
         if merged == proposed:
             break
         proposed = merged
-    return proposed, list(questions)
+    return proposed, list(questions), report.render_sums()

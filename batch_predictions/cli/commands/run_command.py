@@ -14,7 +14,7 @@ from batch_predictions.cli.console.command import command
 from batch_predictions.cli.console.errors import INCOMPLETE
 from batch_predictions.cli.console.options import Home, Json, day_of, load_settings
 from batch_predictions.cli.console.pending_erasures import finish_pending_erasures
-from batch_predictions.settings import Settings
+from batch_predictions.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from batch_predictions.operations.run_summary import Summary
@@ -61,6 +61,14 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Predict and release again even if nothing is new.")
     ] = False,
+    accept_loss: Annotated[
+        str | None,
+        typer.Option(
+            "--accept-loss",
+            metavar="DAY[..DAY]",
+            help="Replace kept rows of these days by those that the source has now.",
+        ),
+    ] = None,
     end_stuck_runs: EndStuckRuns = False,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +76,8 @@ def run(
 
     Running it again does only what is new or has changed: in the source, in the settings or in the
     code. Where nothing has, it says so and ends. Where a model or a table fails, what served before
-    goes on serving, the rest is made and released, and the exit code is 6.
+    goes on serving, the rest is made and released, and the exit code is 6. Where the source has
+    lost rows of a day, those of before are kept, and the exit code is 1 until you --accept-loss.
     """
     if dry_run:
         _show_plan(
@@ -88,6 +97,7 @@ def run(
         only=only or (),
         force=force,
         end_stuck_runs=end_stuck_runs,
+        accept_loss=accept_loss,
     )
 
 
@@ -112,11 +122,12 @@ def _run(
     only: Sequence[str] = (),
     force: bool = False,
     end_stuck_runs: bool = False,
+    accept_loss: str | None = None,
 ) -> None:
     """Runs the platform; with `demo_days`, that many days, and a simulated sign-up after them.
 
     Raises:
-        typer.Exit: a table or a model failed, while the others were made.
+        typer.Exit: a table or a model failed, while the others were made; or rows were lost.
     """
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.sources.home_state import restart_unused_home
@@ -127,17 +138,12 @@ def _run(
         # `definitions` declares partitions from the home's first day when it is imported.
         restart_unused_home(settings)
         finish_pending_erasures(settings)
-        from batch_predictions.planning.repair import move_damaged_aside, read_repair
-        from batch_predictions.planning.unchanged import find_unchanged_run
-
-        for file in move_damaged_aside(settings):
-            typer.echo(f"{file}; it is moved to {settings.home}/damaged", err=True)
-        unchanged = None
-        if demo_days is None and not (only or force or end_stuck_runs or read_repair(settings)):
-            unchanged = find_unchanged_run(settings, first, last)
+        _accept_loss(settings, accept_loss)
+        is_asked_for = bool(demo_days or only or force or end_stuck_runs or accept_loss)
+        unchanged = _find_unchanged(settings, first, last, is_asked_for=is_asked_for)
         if unchanged is not None:
             _print_unchanged(unchanged, as_json)
-            return
+            raise typer.Exit(int(bool(unchanged.get("lost"))))
         from batch_predictions.definitions import defs
         from batch_predictions.operations.alerts import watch_after_run
         from batch_predictions.operations.run_summary import simulate_sign_up
@@ -160,8 +166,39 @@ def _run(
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)
     _print_summary(settings, summary, as_json, is_demo=demo_days is not None)
-    if summary.failed:
-        raise typer.Exit(INCOMPLETE)
+    if code := INCOMPLETE if summary.failed else int(bool(summary.lost)):
+        raise typer.Exit(code)
+
+
+def _find_unchanged(
+    settings: Settings, first: dt.date | None, last: dt.date | None, *, is_asked_for: bool
+) -> dict[str, Any] | None:
+    """The summary of the last run, where nothing is new and nothing was asked for; else None.
+
+    Damaged files are moved aside before.
+    """
+    from batch_predictions.planning.repair import move_damaged_aside, read_repair
+    from batch_predictions.planning.unchanged import find_unchanged_run
+
+    for file in move_damaged_aside(settings):
+        typer.echo(f"{file}; it is moved to {settings.home}/damaged", err=True)
+    if is_asked_for or read_repair(settings):
+        return None
+    return find_unchanged_run(settings, first, last)
+
+
+def _accept_loss(settings: Settings, span: str | None) -> None:
+    """Lets the run replace kept rows of days, written as DAY or DAY..DAY; None: of none."""
+    if span is None:
+        return
+    from batch_predictions.sources.shrinkage import accept_loss
+
+    first, _, last = span.partition("..")
+    try:
+        days = [dt.date.fromisoformat(day).isoformat() for day in (first, last or first)]
+    except ValueError:
+        raise SettingsError(f"--accept-loss {span}: write a day, or DAY..DAY") from None
+    accept_loss(settings.home, *days)
 
 
 def _show_plan(
@@ -181,13 +218,17 @@ def _show_plan(
         load_plugins(settings.plugins)
         from batch_predictions.definitions import defs
         from batch_predictions.orchestration.dry_run import plan_steps
+        from batch_predictions.sources.shrinkage import kept_rows, lost_rows
 
         steps = plan_steps(settings, defs, first, last, only=only, force=force)
+        kept = [*lost_rows(settings.home).values(), *kept_rows(settings.home)]
     if as_json:
         typer.echo(json.dumps([step.as_dict() for step in steps]))
         return
     for step in steps:
         typer.echo(step)
+    for line in kept:
+        typer.echo(line)
     if not steps:
         typer.echo("Nothing is new: a run would do nothing.")
 
@@ -203,6 +244,8 @@ def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:
         f"Nothing is new: {days} is predicted, and release {summary['release_id']} is served. "
         f"Home: {summary['home']}"
     )
+    for line in summary.get("lost", ()):
+        typer.echo(f"  decide       {line}")
     for line in summary["left_out"]:
         typer.echo(f"  left out     {line}")
 

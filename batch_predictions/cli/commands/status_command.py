@@ -61,6 +61,8 @@ def _lines(state: Status) -> Iterator[str]:
     for name, day in state.earlier_days.items():
         yield _line("", f"{name} of {day}")
     yield _line("source", f"newest complete day {state.source_day or 'unknown'}")
+    for line in state.kept:
+        yield _line("", line)
     if state.next_day:
         when = "due" if state.is_due else "due when it is over"
         yield _line("next", f"{state.next_day}, {when}")

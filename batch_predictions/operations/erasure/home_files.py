@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from batch_predictions.core.durability import fsync_folder
 from batch_predictions.core.erasures import ErasedUsers
 from batch_predictions.inference.results import MANIFEST, StagingManifest, digest_path, result_path
+from batch_predictions.sources.shrinkage import previous_folder
 
 _COPIES = ("source_cache", "source_queries", "training_cache")
 """Copies of what the source has, and what trainings keep: what needs them makes them again."""
@@ -68,8 +69,9 @@ def erase_from_added_rows(home: Path, users: ErasedUsers) -> int:
 def remove_copies(home: Path) -> int:
     """Removes copies of rows that nothing reads or that are made again. Returns their number.
 
-    These are what the adapter has copied from the source, what trainings keep for the next, and
-    damaged files that were moved aside, of which it cannot be known what they have.
+    These are what the adapter has copied from the source, what trainings keep for the next, what
+    ingests have replaced, and damaged files that were moved aside, of which it cannot be known what
+    they have.
     """
     removed = 0
     for name in _COPIES:
@@ -77,6 +79,7 @@ def remove_copies(home: Path) -> int:
             shutil.rmtree(home / name)
             removed += 1
     shutil.rmtree(home / "ingests" / ".spill", ignore_errors=True)
+    shutil.rmtree(previous_folder(home), ignore_errors=True)
     for path in (home / "damaged").glob("*"):
         if path.name == _PENDING_REPAIRS:
             continue

@@ -19,6 +19,7 @@ from batch_predictions.serving.store.pointer import all_releases
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
 from batch_predictions.sources.posted_rows.posted_retention import remove_ingested_posted_rows
+from batch_predictions.sources.shrinkage import remove_old_previous
 from batch_predictions.warehouse import Warehouse
 
 
@@ -77,6 +78,7 @@ def prune(
         records.unfinished_runs(),
     )
     warehouse = Warehouse.of(settings)
+    remove_old_previous(settings.home, now)
     table_partitions = remove_old_partitions_of_tables(warehouse, settings, now)
     tiles = remove_old_tiles(warehouse, now)
     # After the partitions: if this process is killed between, the next one finds the records.

@@ -169,6 +169,7 @@ class SqlSource(TabularSource):
             first_day,
             default_date,
             undated_day=first_day,
+            naive_zone=self.naive_zone,
         )
 
     def fingerprint(self, table: Table) -> str:

@@ -14,11 +14,14 @@ from batch_predictions.sources.base import RAW_TABLES, Source, SourceError
 from batch_predictions.sources.checking.check_report import SourceReport, TableReport
 from batch_predictions.sources.checking.findings import DetectLanguages, Findings, measure
 from batch_predictions.sources.checking.suggestions import (
+    EVENT_TIMES,
     PREVIEW_ROWS,
     Suggestions,
+    ask_about_times,
     suggest_for_findings,
     suggest_values,
 )
+from batch_predictions.sources.checking.sums import MonthSums, sums_query
 from batch_predictions.sources.checking.table_suggestions import suggest_tables
 from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
 from batch_predictions.sources.home_state import initial_state
@@ -26,6 +29,7 @@ from batch_predictions.sources.item_exclusions import unknown_exclusions_message
 from batch_predictions.sources.rows.sandbox import as_source_errors, connect_memory
 from batch_predictions.sources.rows.spans import Span, last_sunday_before
 from batch_predictions.sources.source_registry import build_source, current_date
+from batch_predictions.sources.validation.event_types import EventTypes
 from batch_predictions.sources.validation.left_out_rows import (
     general_reason_sql,
     value_in_reason_sql,
@@ -48,15 +52,15 @@ USES: dict[str, str] = {
 
 def check_source(
     settings: Settings,
-    sample_rows: int = 100_000,
+    sample_rows: int | None = None,
     today: dt.date | None = None,
     detect_languages: DetectLanguages | None = None,
 ) -> SourceReport:
-    """Reads and validates a sample of every table; writes nothing.
+    """Reads and validates the rows of every table; writes nothing.
 
     Args:
         settings: the settings to check.
-        sample_rows: number of rows of each table to read.
+        sample_rows: about how many rows of each table to read; None: all.
         today: the date; None: the current date.
         detect_languages: detects the language of reviews; None: only declared languages count.
 
@@ -80,7 +84,7 @@ def _check_tables(
     source: Source,
     tables: Sequence[Table],
     today: dt.date,
-    sample_rows: int,
+    sample_rows: int | None,
     detect_languages: DetectLanguages | None,
 ) -> SourceReport:
     """The report of a source that has tables."""
@@ -163,7 +167,7 @@ def _problems(
     settings: Settings,
     readable: Mapping[str, TableReport],
     findings: Findings,
-    sample_rows: int,
+    sample_rows: int | None,
 ) -> list[str]:
     """Why a run would fail on the settings."""
     problems = []
@@ -172,7 +176,7 @@ def _problems(
         message = unknown_exclusions_message(excluded, findings.item_attributes)
         problems += [message] if message else []
     interactions = readable.get("interactions")
-    is_whole = interactions is not None and interactions.rows_seen < sample_rows
+    is_whole = interactions is not None and not interactions.is_sample
     if is_whole and not any(event.role == "target" for event in findings.event_types):
         types = ", ".join(f"{event.name} ({event.rows:,})" for event in findings.event_types)
         problems.append(
@@ -187,10 +191,16 @@ def _suggest_for_reports(
 ) -> None:
     """Formats and maps of values of tables with values that cannot be read."""
     for report in reports:
-        if report.problem or not (report.reasons or report.values_not_read) or not report.files:
+        is_dated = not {*EVENT_TIMES}.isdisjoint(report.columns)
+        if report.problem or not report.files:
+            continue
+        if not (report.reasons or report.values_not_read or is_dated):
             continue
         with suppress(SourceError):
             preview = source.preview(report.files[0], PREVIEW_ROWS)
+            ask_about_times(suggestions, source.settings, report.columns, preview)
+            if not (report.reasons or report.values_not_read):
+                continue
             unset = {
                 name: column
                 for name, column in report.columns.items()
@@ -220,10 +230,10 @@ def _check_table(
     db: duckdb.DuckDBPyConnection,
     source: Source,
     table: Table,
-    sample_rows: int,
+    sample_rows: int | None,
     yesterday: dt.date,
 ) -> TableReport:
-    """Reads a sample of a table; its accepted rows become the table `accepted_<name>` of `db`."""
+    """Reads the rows of a table; its accepted rows become the table `accepted_<name>` of `db`."""
     files = source.file_names(table)
     try:
         with as_source_errors(table.name):
@@ -237,7 +247,7 @@ def _read_table(
     source: Source,
     table: Table,
     files: list[str],
-    sample_rows: int,
+    sample_rows: int | None,
     yesterday: dt.date,
 ) -> TableReport:
     day = source.state.default_date.isoformat()
@@ -248,11 +258,12 @@ def _read_table(
     examples = db.sql(f"from accepted_{table.name} limit 3").to_arrow_table()
     day_range = source.day_range(table) if table.partition else None
     later = source.later_rows(table, yesterday) if table.partition == "date" else None
+    seen = sum(counts.read for counts in validated.counts.values())
     return TableReport(
         table=table.name,
         files=files,
         columns=source.column_mapping(table),
-        rows_seen=sum(counts.read for counts in validated.counts.values()),
+        rows_seen=seen,
         accepted=sum(counts.accepted for counts in validated.counts.values()),
         refused=sum(counts.quarantined for counts in validated.counts.values()),
         filtered=sum(counts.filtered for counts in validated.counts.values()),
@@ -265,7 +276,35 @@ def _read_table(
         first_day=day_range[0] if day_range else None,
         newest_day=day_range[1] if day_range else None,
         examples=examples.to_pylist(),
+        is_sample=sample_rows is not None and seen >= sample_rows,
+        rows_in_files=_rows_in_files(db, source, table, files),
+        sums=_sum_months(db, table.name, source.event_types),
     )
+
+
+def _rows_in_files(
+    db: duckdb.DuckDBPyConnection, source: Source, table: Table, files: Sequence[str]
+) -> int | None:
+    """Counts the rows of the files that a query reads; None: there is no query of files."""
+    if table.name not in source.settings.queries:
+        return None
+    relations = [source.all_rows(db, [file]) for file in files]
+    counted = [f"select count(*) as n from {relation}" for relation in relations if relation]
+    if not counted:
+        return None
+    return int(db.execute(f"select sum(n) from ({' union all '.join(counted)})").fetchall()[0][0])
+
+
+def _sum_months(
+    db: duckdb.DuckDBPyConnection, table: str, event_types: EventTypes
+) -> list[MonthSums]:
+    """Sums the accepted rows of a table by month; empty if it has nothing to sum."""
+    query = sums_query(table, f"accepted_{table}", event_types)
+    if query is None:
+        return []
+    return [
+        MonthSums(**row) for row in db.sql(query[0], params=query[1]).to_arrow_table().to_pylist()
+    ]
 
 
 def _frequent_reasons(

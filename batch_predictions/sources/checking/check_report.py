@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from batch_predictions.sources.checking.findings import Findings
+from batch_predictions.sources.checking.sums import MonthSums, sums_lines
 from batch_predictions.sources.checking.use_cases import UseCase
 
 MAX_NAMES = 10
@@ -17,7 +18,7 @@ MAX_NAMES = 10
 
 @dataclass(frozen=True)
 class TableReport:
-    """A table of the source: counts and examples of a sample of rows, days of all rows."""
+    """A table of the source: counts and examples of the rows that were read."""
 
     table: str
     files: list[str]
@@ -45,6 +46,12 @@ class TableReport:
     examples: list[dict[str, Any]] = field(default_factory=list)
     problem: str | None = None
     """Why the table cannot be read."""
+    is_sample: bool = False
+    """Whether there may be more rows than those that were read."""
+    rows_in_files: int | None = None
+    """Rows in the files that a query reads; None: there is no query."""
+    sums: list[MonthSums] = field(default_factory=list)
+    """Sums of the accepted rows of interactions and reviews, by month and in all."""
 
     def render(self) -> list[str]:
         """The report as lines of text."""
@@ -52,17 +59,7 @@ class TableReport:
         lines = [f"{self.table}   {files}"]
         if self.problem:
             return [*lines, f"  cannot be read: {self.problem}"]
-        days = f"; days {self.first_day} to {self.newest_day}" if self.first_day else ""
-        lines.append(
-            f"  {self.rows_seen:,} rows seen, {self.accepted:,} accepted, "
-            f"{self.refused:,} refused{days}"
-        )
-        if self.filtered:
-            lines.append(f"  left out {self.filtered:,}: source.where.{self.table} is not true")
-        if self.deduplicated:
-            lines.append(
-                f"  left out {self.deduplicated:,}: repeats by source.deduplicate.{self.table}"
-            )
+        lines += [f"  {line}" for line in self.count_lines()]
         if self.later:
             lines.append(
                 f"  not yet {self.later:,}: of days that are not over, to {self.newest_day}"
@@ -82,6 +79,25 @@ class TableReport:
                 f"{name}={value}" for name, value in example.items() if value not in (None, [])
             )
             lines.append(f"  e.g. {', '.join(cells)}")
+        return [*lines, *(f"  {line}" for line in sums_lines(self.sums))]
+
+    def count_lines(self) -> list[str]:
+        """What became of the rows, as lines of text."""
+        total = self.rows_seen + self.filtered + self.deduplicated
+        left_out = {
+            f"left out by source.where.{self.table}": self.filtered,
+            f"repeats by source.deduplicate.{self.table}": self.deduplicated,
+        }
+        terms = [f"{self.accepted:,} accepted", f"{self.refused:,} refused"]
+        terms += [f"{rows:,} {text}" for text, rows in left_out.items() if rows]
+        days = f"; days {self.first_day} to {self.newest_day}" if self.first_day else ""
+        sample = " of a sample" if self.is_sample else ""
+        lines = [f"{total:,} rows{sample} = {' + '.join(terms)}{days}"]
+        if self.rows_in_files is not None:
+            lines.append(
+                f"the files have {self.rows_in_files:,} rows; {total:,} are the result of "
+                f"source.queries.{self.table}"
+            )
         return lines
 
     def _reason_line(self, outcome: str, reason: str, count: int) -> str:
@@ -159,6 +175,15 @@ class SourceReport:
             lines += ["", "Settings to paste (batch_predictions.yaml):", *self.yaml_lines()]
         if self.problems:
             lines += ["", *(f"problem: {problem}" for problem in self.problems)]
+        return "\n".join(lines)
+
+    def render_sums(self) -> str:
+        """What became of the rows of interactions and reviews, and their sums by month."""
+        lines = []
+        for table in self.tables:
+            if table.sums:
+                lines += [f"{table.table}: {table.count_lines()[0]}", *table.count_lines()[1:]]
+                lines += sums_lines(table.sums)
         return "\n".join(lines)
 
     def yaml_lines(self) -> list[str]:

@@ -3,139 +3,104 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 NAME_HINTS: dict[str, tuple[str, ...]] = {
-    "interactions": ("order", "sale", "transaction", "event", "click", "purchase", "basket", "bon"),
-    "users": ("customer", "user", "member", "kunde", "client"),
-    "items": ("product", "item", "article", "artikel", "catalog", "sku"),
-    "reviews": ("review", "feedback", "bewertung", "comment"),
-    "inventory": ("stock", "inventory", "bestand"),
+    "interactions": (
+        *("order", "sale", "transaction", "event", "click", "purchase", "basket", "bon"),
+        *("bestell", "commande", "vente", "pedido", "venta", "ordini", "vendit", "encomenda"),
+    ),
+    "users": ("customer", "user", "member", "kunde", "client", "klant"),
+    "items": ("product", "item", "article", "artikel", "catalog", "sku", "produit", "prodott"),
+    "reviews": ("review", "feedback", "bewertung", "comment", "avis", "recensi", "resen"),
+    "inventory": ("stock", "inventory", "bestand", "voorraad", "magazzino", "inventario"),
 }
 """Parts of file names."""
-COLUMN_HINTS: dict[str, dict[str, tuple[str, ...]]] = {
+_USER = (
+    "user_id customer_id user customer customer_email email e_mail client_id visitor_id member_id "
+    "uid kundennummer kunden_nr kundennr kunden_id kunde numero_client id_client client cliente_id "
+    "id_cliente cliente codice_cliente numero_cliente klantnummer klant_id klant"
+)
+_ITEM = (
+    "item_id product_id lineitem_sku variant_sku sku product item article_id article artikelnummer "
+    "artikel_nr artikelnr artikel asin ean reference ref_produit id_produit produit referencia "
+    "id_producto producto codice_articolo codice_prodotto articolo prodotto id_produto produto "
+    "productnummer"
+)
+_DATE = "date datum fecha data"
+_PRICE = "price preis prix precio prezzo preco prijs"
+COLUMN_HINTS: dict[str, dict[str, str]] = {
     "interactions": {
-        "user_id": (
-            "user_id",
-            "customer_id",
-            "user",
-            "customer",
-            "customer_email",
-            "email",
-            "client_id",
-            "visitor_id",
-            "member_id",
-            "uid",
-            "kundennummer",
-            "kunde",
-        ),
-        "item_id": (
-            "item_id",
-            "product_id",
-            "lineitem_sku",
-            "variant_sku",
-            "sku",
-            "product",
-            "item",
-            "article_id",
-            "article",
-            "artikelnummer",
-            "artikel",
-            "asin",
-            "ean",
-        ),
-        "event_type": ("event_type", "event_name", "event", "action"),
-        "quantity": ("quantity", "lineitem_quantity", "qty", "units", "menge", "anzahl"),
-        "amount": ("amount", "line_total", "lineitem_total", "line_amount", "revenue", "umsatz"),
-        "unit_price": ("lineitem_price", "unit_price", "price", "preis", "einzelpreis"),
-        "status": ("financial_status", "order_status", "payment_status", "status"),
-        "occurred_at": (
-            "occurred_at",
-            "created_at",
-            "ts",
-            "timestamp",
-            "event_time",
-            "paid_at",
-            "order_date",
-            "ordered_at",
-            "datetime",
-            "time",
-            "date",
-            "datum",
-            "bestelldatum",
-        ),
+        "user_id": _USER,
+        "item_id": _ITEM,
+        "event_type": "event_type event_name event action",
+        "quantity": "quantity lineitem_quantity qty units menge anzahl stuckzahl stueckzahl "
+        "quantite cantidad quantita quantidade aantal",
+        "amount": "amount line_total lineitem_total line_amount revenue umsatz gesamtpreis "
+        "montant total_ligne importe importo valor_total bedrag",
+        "unit_price": f"lineitem_price unit_price {_PRICE} einzelpreis stuckpreis stueckpreis "
+        "prix_unitaire precio_unitario prezzo_unitario preco_unitario stuksprijs",
+        "status": "financial_status order_status payment_status status bestellstatus "
+        "zahlungsstatus statut estado stato situacao",
+        "line_discount": "lineitem_discount line_discount item_discount positionsrabatt",
+        "discount": "discount_amount order_discount total_discount discount rabatt remise "
+        "descuento sconto desconto korting",
+        "refund": "refunded_amount refund_amount total_refunded refunded erstattet "
+        "erstattungsbetrag rembourse reembolsado rimborsato",
+        "currency": "currency currency_code wahrung waehrung devise moneda valuta moeda",
+        "occurred_at": f"occurred_at created_at ts timestamp event_time paid_at order_date "
+        f"ordered_at datetime time {_DATE} bestelldatum bestellt_am date_commande fecha_pedido "
+        "data_ordine data_pedido besteldatum",
     },
     "users": {
-        "user_id": (
-            "user_id",
-            "customer_id",
-            "id",
-            "email",
-            "customer_email",
-            "kundennummer",
-            "uid",
-        ),
-        "birthday": ("birthday", "birth_date", "birthdate", "date_of_birth", "dob", "geburtsdatum"),
-        "age_bracket": ("age_bracket", "age", "age_group", "alter"),
-        "gender": ("gender", "sex", "anrede", "salutation", "geschlecht"),
-        "location": ("city", "region", "location", "ort", "stadt", "state", "province", "country"),
-        "signed_up_on": (
-            "signed_up_on",
-            "signup_date",
-            "registered_on",
-            "created_at",
-            "kunde_seit",
-        ),
+        "user_id": f"user_id customer_id id email {_USER}",
+        "birthday": "birthday birth_date birthdate date_of_birth dob geburtsdatum geburtstag "
+        "date_de_naissance date_naissance fecha_nacimiento fecha_de_nacimiento data_di_nascita "
+        "data_nascita data_de_nascimento geboortedatum",
+        "age_bracket": "age_bracket age age_group alter edad eta idade leeftijd",
+        "gender": "gender sex anrede salutation geschlecht civilite sexe genero sexo genere "
+        "sesso geslacht",
+        "location": "city region location ort stadt ville ciudad citta cidade plaats woonplaats "
+        "state province country",
+        "signed_up_on": "signed_up_on signup_date registered_on created_at kunde_seit "
+        "date_inscription fecha_alta data_registrazione",
     },
     "items": {
-        "item_id": (
-            "item_id",
-            "product_id",
-            "variant_sku",
-            "sku",
-            "id",
-            "handle",
-            "artikelnummer",
-            "asin",
-        ),
-        "title": ("title", "name", "product_name", "bezeichnung", "titel"),
-        "category": ("category", "product_type", "type", "kategorie", "department", "warengruppe"),
-        "brand": ("brand", "vendor", "manufacturer", "marke", "hersteller"),
-        "price": ("price", "variant_price", "list_price", "preis"),
-        "available": ("available", "status", "active", "published", "in_stock"),
+        "item_id": f"item_id product_id variant_sku sku id handle {_ITEM}",
+        "title": "title name product_name bezeichnung titel artikelbezeichnung libelle "
+        "designation nom nombre descripcion nome descrizione descricao naam omschrijving",
+        "category": "category product_type type kategorie department warengruppe categorie "
+        "categoria",
+        "brand": "brand vendor manufacturer marke hersteller marque marca merk",
+        "price": f"price variant_price list_price {_PRICE}",
+        "available": "available status active published in_stock",
     },
     "reviews": {
-        "item_id": ("item_id", "product_id", "product", "app", "app_id", "sku", "item", "asin"),
-        "user_id": ("user_id", "author", "user", "reviewer", "reviewer_id", "customer"),
-        "rating": ("rating", "stars", "score", "sterne", "overall"),
-        "text": ("text", "body", "review", "review_text", "content", "comment", "kommentar"),
-        "headline": ("headline", "title", "subject", "summary"),
-        "written_at": (
-            "written_at",
-            "date",
-            "at",
-            "created_at",
-            "submitted_at",
-            "updated",
-            "timestamp",
-            "time",
-            "datum",
-        ),
-        "language": ("language", "lang", "locale", "sprache"),
-        "review_id": ("review_id", "id"),
+        "item_id": "item_id product_id product app app_id sku item asin",
+        "user_id": "user_id author user reviewer reviewer_id customer",
+        "rating": "rating stars score sterne overall note puntuacion valutazione",
+        "text": "text body review review_text content comment kommentar avis texte comentario "
+        "recensione",
+        "headline": "headline title subject summary",
+        "written_at": f"written_at {_DATE} at created_at submitted_at updated timestamp time",
+        "language": "language lang locale sprache",
+        "review_id": "review_id id",
     },
     "inventory": {
-        "item_id": ("item_id", "product_id", "sku", "artikelnummer"),
-        "on_hand": ("on_hand", "stock", "quantity", "available", "bestand"),
-        "date": ("date", "day", "counted_on", "datum"),
-        "location": ("location", "warehouse", "store", "shop", "lager"),
+        "item_id": f"item_id product_id sku {_ITEM}",
+        "on_hand": "on_hand stock quantity available bestand lagerbestand existencias giacenza "
+        "voorraad",
+        "date": f"date day counted_on {_DATE}",
+        "location": "location warehouse store shop lager filiale magasin almacen magazzino",
     },
 }
 """By raw table and column, names of columns in lower case with underscores, the likeliest first.
 
-`unit_price` and `status` are no columns of raw.interactions: they ask for a query or a condition.
+`OTHER_COLUMNS` are no columns of raw.interactions: they ask for a query or a condition.
 """
+OTHER_COLUMNS = ("unit_price", "status", "line_discount", "discount", "refund", "currency")
 REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
     "interactions": (("user_id",), ("item_id",), ("occurred_at",)),
     "users": (("user_id",), ("birthday", "age_bracket", "gender", "location", "signed_up_on")),
@@ -152,7 +117,7 @@ class FileGuess:
 
     Attributes:
         table: the raw table.
-        columns: column of the table, or `unit_price` or `status`, to column of the file.
+        columns: column of the table, or one of `OTHER_COLUMNS`, to column of the file.
     """
 
     table: str
@@ -185,7 +150,7 @@ def _match(table: str, file_columns: Collection[str]) -> dict[str, str]:
         by_name.setdefault(normalise_name(column), column)
     matches: dict[str, str] = {}
     for column, names in COLUMN_HINTS[table].items():
-        for name in names:
+        for name in names.split():
             if name in by_name and by_name[name] not in matches.values():
                 matches[column] = by_name[name]
                 break
@@ -193,8 +158,10 @@ def _match(table: str, file_columns: Collection[str]) -> dict[str, str]:
 
 
 def normalise_name(column: str) -> str:
-    """A column's name in lower case, with underscores in place of other signs."""
-    return re.sub(r"[^0-9a-zäöüß]+", "_", column.strip().lower()).strip("_")
+    """A column's name in lower case without accents, with underscores in place of other signs."""
+    letters = unicodedata.normalize("NFKD", column.strip().casefold())
+    plain = "".join(sign for sign in letters if not unicodedata.combining(sign))
+    return re.sub(r"[^0-9a-z]+", "_", plain).strip("_")
 
 
 def pattern_of(names: Collection[str]) -> str:

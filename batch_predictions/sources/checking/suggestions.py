@@ -5,6 +5,7 @@ Nothing is applied by itself. What cannot be decided from the data is a question
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from batch_predictions.sources.validation.event_types import DEFAULT_EVENTS
 
 PREVIEW_ROWS = 2000
 TIMES = ("occurred_at", "written_at", "birthday", "signed_up_on", "date")
+EVENT_TIMES = ("occurred_at", "written_at")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}")
+_OFFSET = re.compile(r"\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*([+-]\d{2}(?::?\d{2})?|Z|UTC|GMT)$")
 NUMBERS = ("amount", "quantity", "price", "rating", "on_hand")
 EVENT_VALUES: dict[str, tuple[str, ...]] = {
     "purchase": ("purchase", "order", "buy", "sale", "bought", "transaction", "checkout_completed"),
@@ -121,6 +125,45 @@ def suggest_time(suggestions: Suggestions, table: str, name: str, values: Sequen
             f"does the day or the month come first in {table}.{name} ({examples})? Proposed is "
             f"{pattern}; the other would be {rival}"
         )
+
+
+def ask_about_times(
+    suggestions: Suggestions,
+    settings: SourceSettings,
+    columns: Mapping[str, str],
+    preview: Preview,
+) -> None:
+    """Asks for the time zone by which times have their day, where nothing says it; once.
+
+    Args:
+        suggestions: where the question is added.
+        settings: of the source.
+        columns: column of the raw table to column of the files.
+        preview: texts of each column of the files.
+    """
+    values = [v for name in EVENT_TIMES for v in preview.get(columns.get(name, ""), ())]
+    offsets = {match[1] for value in values if (match := _OFFSET.search(value))}
+    naive = next((v for v in values if _CLOCK.search(v) and not _OFFSET.search(v)), None)
+    question = None
+    if naive and settings.timezone and not settings.naive_times:
+        question = (
+            f"are times without an offset, such as {naive!r}, local times of {settings.timezone}? "
+            "They are taken as such: confirm it by source.naive_times: local, or set utc"
+        )
+    elif naive and not settings.timezone:
+        question = (
+            f"in which time zone is your business day? Times have no offset, such as {naive!r}, "
+            "and are taken as UTC: set source.timezone, such as Europe/Berlin; they are then "
+            "local times, unless source.naive_times is utc"
+        )
+    elif offsets - {"+00:00", "+0000", "-0000", "+00", "Z"} and not settings.timezone:
+        question = (
+            f"in which time zone is your business day? Times have the offset "
+            f"{', '.join(sorted(offsets)[:3])}, days are those of UTC: set source.timezone, such "
+            "as America/New_York or Europe/Berlin"
+        )
+    if question and not any(asked.startswith(question[:24]) for asked in suggestions.questions):
+        suggestions.questions.append(question)
 
 
 def suggest_events(suggestions: Suggestions, counts: Mapping[str, int]) -> None:

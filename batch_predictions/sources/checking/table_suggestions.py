@@ -2,25 +2,78 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple
+
+import duckdb
 
 from batch_predictions.sources.base import Source, SourceError
-from batch_predictions.sources.checking.file_guesses import FileGuess, guess_table, pattern_of
+from batch_predictions.sources.checking.file_guesses import (
+    OTHER_COLUMNS,
+    FileGuess,
+    guess_table,
+    pattern_of,
+)
+from batch_predictions.sources.checking.order_lines import (
+    LineQuery,
+    Orders,
+    find_orders,
+    sold_condition,
+)
 from batch_predictions.sources.checking.suggestions import (
     PREVIEW_ROWS,
     Preview,
     Suggestions,
+    ask_about_times,
     suggest_values,
 )
-from batch_predictions.sources.checking.value_guesses import SOLD, guess_number_format
+from batch_predictions.sources.rows.sandbox import connect_memory
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
-GuessedFile: TypeAlias = tuple[str, FileGuess, Preview]
-"""A file's name, what it seems to be, and its first rows."""
-_OFFSET = re.compile(r"\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*([+-]\d{2}:?\d{2})$")
+
+class GuessedFile(NamedTuple):
+    """A file's name, what it seems to be, and its first rows."""
+
+    name: str
+    guess: FileGuess
+    preview: Preview
+
+
+class Kind(NamedTuple):
+    """Files of interactions with equal columns: how they are read.
+
+    Attributes:
+        files: the files.
+        columns: column of the raw table to column of the files.
+        query: what each line is; needed or not.
+        condition: of the lines that were sold; None: all.
+    """
+
+    files: Sequence[GuessedFile]
+    columns: dict[str, str]
+    query: LineQuery
+    condition: str | None
+
+    @property
+    def pattern(self) -> str:
+        """A pattern that fits the files."""
+        return pattern_of([file.name for file in self.files])
+
+    @property
+    def scan(self) -> str:
+        """The files as they stand after `from`; texts of CSV files stay as they are."""
+        pattern = quote_literal(self.pattern)
+        orders = {tuple(file.preview) for file in self.files}
+        options = (
+            ["all_varchar = true"] if ".parquet" not in pattern and ".js" not in pattern else []
+        )
+        options += ["union_by_name = true"] if len(orders) > 1 else []
+        options += ["filename = true"] if self.query.several_files else []
+        if not options:
+            return pattern
+        reader = "read_csv" if "all_varchar = true" in options else "read_parquet"
+        reader = "read_json" if ".js" in pattern else reader
+        return f"{reader}({', '.join([pattern, *options])})"
 
 
 def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]) -> Suggestions:
@@ -37,34 +90,20 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
         preview = _preview(source, name)
         guess = guess_table(name, tuple(preview)) if preview else None
         if guess is not None and guess.table not in present:
-            guesses.setdefault(guess.table, []).append((name, guess, preview))
-    if source.settings.timezone is None:
-        _ask_timezone(suggestions, guesses)
-    for table, files in guesses.items():
-        by_columns: dict[tuple[str, ...], list[GuessedFile]] = {}
-        for name, guess, preview in files:
-            by_columns.setdefault(tuple(sorted(preview)), []).append((name, guess, preview))
-        if len(by_columns) == 1:
-            _suggest_one_kind(suggestions, table, files)
-        else:
-            _suggest_several_kinds(suggestions, table, list(by_columns.values()))
-    return suggestions
-
-
-def _ask_timezone(suggestions: Suggestions, guesses: Mapping[str, Sequence[GuessedFile]]) -> None:
-    """Asks for the time zone where times have an offset to UTC."""
+            guesses.setdefault(guess.table, []).append(GuessedFile(name, guess, preview))
     for files in guesses.values():
         for _, guess, preview in files:
-            for name in ("occurred_at", "written_at"):
-                values = preview.get(guess.columns.get(name, ""), ())
-                offsets = {match[1] for value in values if (match := _OFFSET.search(value))}
-                if offsets - {"+00:00", "+0000", "-0000"}:
-                    suggestions.questions.append(
-                        f"in which time zone is your business day? Times have the offset "
-                        f"{', '.join(sorted(offsets)[:3])}, days are those of UTC: set "
-                        "source.timezone, such as America/New_York or Europe/Berlin"
-                    )
-                    return
+            ask_about_times(suggestions, source.settings, guess.columns, preview)
+    for table, files in guesses.items():
+        by_columns: dict[tuple[str, ...], list[GuessedFile]] = {}
+        for file in files:
+            by_columns.setdefault(tuple(sorted(file.preview)), []).append(file)
+        kinds = list(by_columns.values())
+        if table == "interactions":
+            _suggest_interactions(source, suggestions, kinds)
+        else:
+            _suggest_kinds(suggestions, table, [(files, files[0].guess.columns) for files in kinds])
+    return suggestions
 
 
 def _preview(source: Source, name: str) -> Preview:
@@ -74,98 +113,110 @@ def _preview(source: Source, name: str) -> Preview:
         return {}
 
 
-def _suggest_one_kind(suggestions: Suggestions, table: str, files: Sequence[GuessedFile]) -> None:
-    """Settings for a table whose files have equal columns."""
-    pattern = pattern_of([name for name, *_ in files])
-    _, guess, preview = files[0]
-    columns = dict(guess.columns)
-    status, unit_price = columns.pop("status", None), columns.pop("unit_price", None)
-    condition = _sold_condition(suggestions, status, preview) if status else None
-    if unit_price and "amount" not in columns and "quantity" not in columns:
+def _suggest_interactions(
+    source: Source, suggestions: Suggestions, kinds: Sequence[Sequence[GuessedFile]]
+) -> None:
+    """Settings for interactions: a mapping of columns, or a query where that does not suffice."""
+    read = [_examine(source, suggestions, files) for files in kinds]
+    if not any(kind.query.is_needed for kind in read):
+        _suggest_kinds(
+            suggestions,
+            "interactions",
+            [(kind.files, kind.columns) for kind in read],
+            [kind.condition for kind in read],
+        )
+        return
+    several = len(read) > 1
+    selects = [kind.query.sql(kind.scan, kind.condition, formats=several) for kind in read]
+    suggestions.settings.setdefault("queries", {})["interactions"] = " union all by name ".join(
+        selects
+    )
+    for kind in read:
+        own = Suggestions()
+        suggest_values(own, "interactions", kind.columns, kind.files[0].preview)
+        _merge(suggestions, own, "interactions", formats=not several)
+
+
+def _merge(suggestions: Suggestions, own: Suggestions, table: str, formats: bool) -> None:
+    """Adds the proposals for one kind of files to those of the table."""
+    for setting in ("formats", "values") if formats else ("values",):
+        for key, value in own.settings.get(setting, {}).get(table, {}).items():
+            suggestions.add(setting, table, key, value)
+    if events := own.settings.get("events"):
+        suggestions.settings["events"] = events
+    suggestions.questions += own.questions
+
+
+def _examine(source: Source, suggestions: Suggestions, files: Sequence[GuessedFile]) -> Kind:
+    """Finds out how the lines of files of one kind are read, and asks what is not certain."""
+    preview, guessed = files[0].preview, dict(files[0].guess.columns)
+    columns = {name: column for name, column in guessed.items() if name not in OTHER_COLUMNS}
+    if "unit_price" in guessed and not {"amount", "quantity"} & {*guessed}:
         # Each event is one unit.
-        columns["amount"], unit_price = unit_price, None
-    if unit_price and "amount" not in columns:
-        _suggest_query(suggestions, pattern, columns, unit_price, condition, preview)
-    else:
-        suggestions.settings.setdefault("files", {})[table] = pattern
-        suggestions.settings.setdefault("columns", {})[table] = columns
-        if condition:
-            suggestions.settings.setdefault("where", {})[table] = condition
-    suggest_values(suggestions, table, columns, preview)
+        columns["amount"] = guessed["amount"] = guessed.pop("unit_price")
+    with connect_memory(source.limits) as db:
+        relation = source.all_rows(db, [file.name for file in files])
+        orders = find_orders(db, relation, guessed) if relation else Orders()
+        query = LineQuery(guessed, orders, preview, len(files) > 1 and bool(orders.by))
+        condition = None
+        if relation:
+            condition = sold_condition(db, relation, query, suggestions)
+            _ask_currency(db, relation, guessed, suggestions)
+    suggestions.questions += query.questions()
+    return Kind(files, columns, query, condition)
 
 
-def _suggest_several_kinds(
+def _ask_currency(
+    db: duckdb.DuckDBPyConnection,
+    relation: str,
+    columns: Mapping[str, str],
+    suggestions: Suggestions,
+) -> None:
+    """Asks what to do where amounts are in several currencies."""
+    if column := columns.get("currency"):
+        counts = db.execute(
+            f"select {quote_identifier(column)}::VARCHAR, count(*) from {relation} "
+            f"where {quote_identifier(column)} is not null group by 1 order by 2 desc, 1"
+        ).fetchall()
+        if len(counts) > 1:
+            found = ", ".join(f"{name} ({rows:,} rows)" for name, rows in counts)
+            suggestions.questions.append(
+                f"amounts are in several currencies, {found}, and would be added as if they were "
+                f"one: convert them in source.queries, or keep one, such as where "
+                f"{quote_identifier(column)} = {quote_literal(counts[0][0])}"
+            )
+
+
+def _suggest_kinds(
     suggestions: Suggestions,
     table: str,
-    kinds: Sequence[Sequence[GuessedFile]],
+    kinds: Sequence[tuple[Sequence[GuessedFile], Mapping[str, str]]],
+    conditions: Sequence[str | None] = (),
 ) -> None:
-    """Settings for a table whose files have different columns: an entry for each kind."""
+    """Settings for a table: of its files, or an entry for each kind of them."""
+    wheres = conditions or [None] * len(kinds)
+    if len(kinds) == 1:
+        [(files, columns)], [condition] = kinds, wheres
+        suggestions.settings.setdefault("files", {})[table] = pattern_of([f.name for f in files])
+        suggestions.settings.setdefault("columns", {})[table] = dict(columns)
+        if condition:
+            suggestions.settings.setdefault("where", {})[table] = condition
+        suggest_values(suggestions, table, columns, files[0].preview)
+        return
     entries = []
-    for files in kinds:
-        _, guess, preview = files[0]
-        columns = {
-            name: column
-            for name, column in guess.columns.items()
-            if name not in ("status", "unit_price")
-        }
+    for (files, columns), condition in zip(kinds, wheres, strict=True):
         own = Suggestions()
-        suggest_values(own, table, columns, preview)
-        entry: dict[str, object] = {"pattern": pattern_of([name for name, *_ in files])}
-        entry["columns"] = columns
+        suggest_values(own, table, columns, files[0].preview)
+        entry: dict[str, object] = {
+            "pattern": pattern_of([file.name for file in files]),
+            "columns": dict(columns),
+        }
         for setting in ("formats", "values"):
             if value := own.settings.get(setting, {}).get(table):
                 entry[setting] = value
+        if condition:
+            entry["where"] = condition
         entries.append(entry)
-        suggestions.questions += own.questions
-        if events := own.settings.get("events"):
-            suggestions.settings["events"] = events
+        own.settings = {name: own.settings[name] for name in ("events",) if name in own.settings}
+        _merge(suggestions, own, table, formats=False)
     suggestions.settings.setdefault("files", {})[table] = entries
-
-
-def _sold_condition(suggestions: Suggestions, status: str, preview: Preview) -> str | None:
-    """A condition for the rows that were sold, by their status."""
-    counts = Counter(preview[status])
-    sold = sorted(value for value in counts if value.strip().lower() in SOLD)
-    left_out = [f"{value} ({n:,})" for value, n in sorted(counts.items()) if value not in sold]
-    if not sold:
-        return None
-    if left_out:
-        suggestions.questions.append(
-            f"which states of {status!r} are sales? Proposed are {', '.join(sold)}; left out are "
-            f"{', '.join(left_out)}"
-        )
-    return f"{quote_identifier(status)} in ({', '.join(map(quote_literal, sold))})"
-
-
-def _suggest_query(
-    suggestions: Suggestions,
-    pattern: str,
-    columns: Mapping[str, str],
-    unit_price: str,
-    condition: str | None,
-    preview: Preview,
-) -> None:
-    """A query, because the price of a unit must be multiplied by the quantity."""
-    selected = [f"{quote_identifier(column)} as {name}" for name, column in columns.items()]
-    price = _number_sql(unit_price, preview)
-    quantity = _number_sql(columns["quantity"], preview)
-    selected.append(f"{quantity} * {price} as amount")
-    where = f" where {condition}" if condition else ""
-    query = f"select {', '.join(selected)} from {quote_literal(pattern)}{where}"
-    suggestions.settings.setdefault("queries", {})["interactions"] = query
-    suggestions.questions.append(
-        f"is {unit_price!r} the price of one unit? amount is what was paid for the whole line: "
-        "proposed is quantity times price"
-    )
-
-
-def _number_sql(column: str, preview: Preview) -> str:
-    """SQL of a number in a file's column, whose decimals may be written with a comma."""
-    text = f"{quote_identifier(column)}::VARCHAR"
-    example = guess_number_format(list(preview[column])[:PREVIEW_ROWS])
-    if example in ("1.234,56", "1 234,56"):
-        text = f"regexp_replace(replace({text}, ',', '#'), '[^0-9#-]', '', 'g')"
-        return f"replace({text}, '#', '.')::DOUBLE"
-    if example in ("1,234.56", "1'234.56"):
-        return f"regexp_replace({text}, '[^0-9.-]', '', 'g')::DOUBLE"
-    return f"{text}::DOUBLE"

@@ -116,7 +116,9 @@ class DatabaseTable:
             if raw_name in interpreted.get(self.table.name, {}):
                 return None
         kind = self.columns[self.time_name].kind
-        return time_column(dialect.column(self.time_name), kind, dialect, self._source.timezone)
+        source = self._source
+        name = dialect.column(self.time_name)
+        return time_column(name, kind, dialect, source.timezone, source.naive_zone)
 
     # --- days and aggregates --------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import duckdb
 from batch_predictions.sources.base import MAX_DATE
 from batch_predictions.sources.databases.dialects import ColumnKind, SqlDialect
 from batch_predictions.sources.databases.table_copies import READ_DAY, RowCopy
-from batch_predictions.sources.databases.time_columns import TypedTimeColumn
+from batch_predictions.sources.databases.time_columns import TypedTimeColumn, timezone_of
 from batch_predictions.sources.rows.daily_rows import dated_rows_sql, partition_day_sql
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.validation.timestamps import DayRules, day_sql
@@ -80,11 +80,13 @@ def rows_of_days(
         return copy.file_rows(days_condition(READ_DAY, days), READ_DAY)
     name, kind = quote_identifier(column), comparable_kind(copy, column)
     assert kind is not None, f"{column} needs {READ_DAY}"
-    day = day_sql(name, copy.types[column], rules.timezone)
+    day = day_sql(name, copy.types[column], rules.timezone, rules.naive_zone)
     partition = partition_day_sql(f"({day})", rules)
     if days is None:
         return copy.file_rows(partition_by=partition)
-    time = TypedTimeColumn(name, SqlDialect(), rules.timezone, kind)
+    time = TypedTimeColumn(
+        name, SqlDialect(), timezone_of(kind, rules.timezone, rules.naive_zone), kind
+    )
     condition = time.condition([dt.date.fromisoformat(day) for day in days])
     if str(rules.undated_day) in days:
         condition = f"{condition} or {time.outside(rules.first_day, MAX_DATE)}"

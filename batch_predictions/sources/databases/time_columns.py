@@ -147,6 +147,8 @@ class SqliteTimeColumn(TimeColumn):
     Values that SQLite does not read are selected with every condition.
     """
 
+    naive_zone: str = "UTC"
+
     def within(self, first: dt.date, last: dt.date, margin: int = 1) -> str:
         """A condition for the days and one more on either side, and for unreadable values."""
         day = self.day(first, last)
@@ -173,18 +175,28 @@ class SqliteTimeColumn(TimeColumn):
         parts = (f"substr({compact}, {start}, {size})" for start, size in ((1, 4), (5, 2), (7, 2)))
         day = " || '-' || ".join(parts)
         day = f"({day})"
+        local = ""
+        if self.naive_zone != "UTC":
+            # SQLite keeps the clock of a text without an offset, and converts that of others.
+            is_naive = f"{value} not like '%Z' and substr({value}, 11) not glob '*[+-][0-9][0-9]:*'"
+            local = f"when typeof({value}) = 'text' and {is_naive} then date({utc}) "
         return (
             f"case when typeof({value}) = 'text' and length({value}) = 10 "
             f"then case when date({value}) = {value} then {value} end "
             f"when typeof({value}) in ('integer', 'real') "
             f"and {value} between {_COMPACT_DATES[0]} and {_COMPACT_DATES[1]} "
             f"then case when date({day}) = {day} then {day} end "
-            f"else date({utc}, {offset}) end"
+            f"{local}else date({utc}, {offset}) end"
         )
 
 
+def timezone_of(kind: ColumnKind, timezone: str, naive_zone: str) -> str:
+    """The time zone by which a column's values have their day; local times have it as they are."""
+    return "UTC" if kind == "timestamp" and naive_zone == timezone else timezone
+
+
 def time_column(
-    sql: str, kind: ColumnKind, dialect: SqlDialect, timezone: str
+    sql: str, kind: ColumnKind, dialect: SqlDialect, timezone: str, naive_zone: str = "UTC"
 ) -> TypedTimeColumn | SqliteTimeColumn | None:
     """Makes the time column of a table; None if the database cannot select its days.
 
@@ -193,11 +205,12 @@ def time_column(
         kind: the kind of its type.
         dialect: of the database.
         timezone: of the business day.
+        naive_zone: of times without an offset: UTC or that of the business day.
     """
     if kind == "dynamic":
-        return SqliteTimeColumn(sql, dialect, timezone)
+        return SqliteTimeColumn(sql, dialect, timezone, naive_zone)
     if kind in ("instant", "timestamp", "date", "number"):
-        return TypedTimeColumn(sql, dialect, timezone, kind)
+        return TypedTimeColumn(sql, dialect, timezone_of(kind, timezone, naive_zone), kind)
     return None
 
 

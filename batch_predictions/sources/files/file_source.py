@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -13,13 +14,14 @@ from batch_predictions.sources.base import ABSENT_FINGERPRINT, RAW_TABLES, Sourc
 from batch_predictions.sources.files.formats import read_files
 from batch_predictions.sources.files.object_cache import ObjectCache, validate_url
 from batch_predictions.sources.files.patterns import FileFormat, format_of
-from batch_predictions.sources.rows.file_rows import FileRows
+from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
 from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.rows.row_filters import validate_conditions
 from batch_predictions.sources.rows.row_groups import Interpretation, RowGroup, interpret_rows
 from batch_predictions.sources.rows.sandbox import connect_memory
 from batch_predictions.sources.rows.tabular_source import TabularSource, column_texts
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.path_sql import quote_identifier
 
 
 class FileSource(TabularSource):
@@ -150,6 +152,16 @@ class FileSource(TabularSource):
         with connect_memory() as db:
             read = read_files(db, self.folder, [path], format_, rows)
             return column_texts(db, read)
+
+    def all_rows(self, db: duckdb.DuckDBPyConnection, names: Sequence[str]) -> str | None:
+        """SQL of all readable rows of files of one kind."""
+        format_ = format_of(names[0])
+        if format_ is None:
+            return None
+        rows = read_files(db, self.folder, [self.folder / name for name in names], format_, None)
+        columns = ", ".join(map(quote_identifier, rows.types))
+        named = "" if "filename" in rows.types else f", {FILE_NAME} as filename"
+        return f"(select {columns}{named} from {rows.relation} where {LINE_ERROR} is null)"
 
     def unread_files(self) -> list[str]:
         """Visible files in the folder that belong to no table, relative to it, by name."""

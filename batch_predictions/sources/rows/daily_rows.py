@@ -103,11 +103,12 @@ def dated_rows_sql(
     (_, day_type, *_), (_, time_type, *_) = db.execute(
         f"describe select {day_value} as day, {time_value} as time from {rows.relation}"
     ).fetchall()
+    zone = rules.naive_zone
     timestamps = (
-        f"select *, {timestamp_sql(time_value, time_type)} as __timestamp, "
-        f"{timestamp_sql(day_value, day_type)} as __day_timestamp from {rows.relation}"
+        f"select *, {timestamp_sql(time_value, time_type, zone)} as __timestamp, "
+        f"{timestamp_sql(day_value, day_type, zone)} as __day_timestamp from {rows.relation}"
     )
-    day = day_sql(day_value, day_type, rules.timezone, "__day_timestamp")
+    day = day_sql(day_value, day_type, rules.timezone, timestamp="__day_timestamp")
     name = "date" if "date" in columns else timestamp
     problems = [
         LINE_ERROR,  # first, because the fields of a damaged line are unreliable
@@ -125,7 +126,7 @@ def _timestamp_problems(name: str, value: str, type_: str, timezone: str) -> lis
     """SQL of the reasons that concern the timestamp of a row that also has a date."""
     is_distant = "abs(__timestamp::DATE - __day) > 2"
     distant = quote_literal(f"date and {name} are more than two days apart: correct one of them")
-    day = day_sql(value, type_, timezone, "__timestamp")
+    day = day_sql(value, type_, timezone, timestamp="__timestamp")
     is_unreadable = f"not {is_missing_sql(value, type_)} and {day} is null"
     unreadable = quote_literal(f"{name} is not a time: write 2024-01-31 13:45:00+00:00")
     return [

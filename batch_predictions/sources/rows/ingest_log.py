@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class IngestLogError(HomeError):
 
 
 class IngestLogEntry(BaseModel):
-    """The newest ingest of a partition: fingerprint of the source, and counts of rows."""
+    """The newest ingest of a partition: fingerprint of the source, counts, hash of settings."""
 
     fingerprint: str
     read: int
@@ -45,6 +45,25 @@ class IngestLogEntry(BaseModel):
     nulled: dict[str, int] = {}
     filtered: int = 0
     deduplicated: int = 0
+    settings: str = ""
+
+
+class KeptPartition(BaseModel):
+    """A partition that is kept although the source has other rows now.
+
+    Attributes:
+        fingerprint: of the source for which it is kept; with another one, it is read again.
+        rows: its rows.
+        found: valid rows of the source.
+        is_gone: whether the source no longer has its day.
+        is_undone: whether a person undid the ingest of the source's rows.
+    """
+
+    fingerprint: str
+    rows: int
+    found: int
+    is_gone: bool = False
+    is_undone: bool = False
 
 
 class Comparison(BaseModel):
@@ -69,12 +88,25 @@ class IngestLog(BaseModel):
         as_of: the newest day of a snapshot.
         comparison: the last comparison, if the source does not compare all partitions each time.
         changed: partitions that a comparison found changed and that are not ingested again yet.
+        kept: partitions whose rows in the source are not taken.
+        replaceable: partitions that a person lets go.
+        previous: by partition, the ingest before the newest one, which can be undone.
     """
 
     days: dict[str, IngestLogEntry] = {}
     as_of: str | None = None
     comparison: Comparison | None = None
     changed: list[str] = []
+    kept: dict[str, KeptPartition] = {}
+    replaceable: list[str] = []
+    previous: dict[str, IngestLogEntry] = {}
+
+    def record(self, written: Sequence[str], kept: Mapping[str, KeptPartition]) -> None:
+        """Records which partitions an ingest has written, and which it has kept."""
+        done = {*written, *kept}
+        self.kept = {k: v for k, v in self.kept.items() if k not in done} | dict(kept)
+        self.replaceable = [key for key in self.replaceable if key not in written]
+        self.changed = [key for key in self.changed if key not in done]
 
 
 def read_ingest_log(home: Path, table: Table) -> IngestLog:

@@ -156,7 +156,13 @@ class TabularSource(Source):
 
     def day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
         """The rules by which rows get their day, in a home that begins on `first_day`."""
-        return DayRules(self.timezone, self.settings.earliest_day, first_day, default_date)
+        return DayRules(
+            self.timezone,
+            self.settings.earliest_day,
+            first_day,
+            default_date,
+            naive_zone=self.naive_zone,
+        )
 
 
 def column_texts(db: duckdb.DuckDBPyConnection, rows: FileRows) -> dict[str, list[str]]:

@@ -143,7 +143,7 @@ def weekly_spans_sql(
             problems.append(f"null::VARCHAR as __{name}_problem")
             continue
         value, type_ = columns[name], types[name]
-        days.append(f"{day_sql(value, type_, rules.timezone)} as __{name}")
+        days.append(f"{day_sql(value, type_, rules.timezone, rules.naive_zone)} as __{name}")
         problem = day_problem_sql(name, value, type_, f"__{name}", rules)
         if name != "week" and "week" in present:
             # If there is a week, days may be missing.

@@ -47,7 +47,7 @@ def create_checked_rows(
 ) -> CheckedRows:
     """Creates a table of the converted rows, with the reason and the JSON of refused ones."""
     types = {row[0]: row[1] for row in db.execute(f"describe {rows}").fetchall()}
-    rules = column_rules(table, source.timezone, source.settings.ids)
+    rules = column_rules(table, source.timezone, source.settings.ids, source.naive_zone)
     read_rules = [rule for rule in rules if rule.name in types]
     if BIRTHDAY in types:
         read_rules.append(birthday_rule(source.timezone))

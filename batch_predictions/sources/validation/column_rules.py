@@ -91,6 +91,7 @@ class ColumnRule:
     bounds: tuple[tuple[str, str], ...] = ()
     timezone: str = "UTC"
     table: str = ""
+    naive_zone: str = "UTC"
     id_rule: IdRule | None = None
 
     @property
@@ -119,7 +120,7 @@ class ColumnRule:
             number = f"try_cast({raw} as DOUBLE)"
             return f"case when not isnan({number}) then {number} end"
         if self.kind == "date":
-            return day_sql(raw, type_, self.timezone)
+            return day_sql(raw, type_, self.timezone, self.naive_zone)
         if self.kind == "boolean" and type_ != "BOOLEAN":
             lower = f"lower({text})"
             return f"case when {lower} in {_TRUE} then true when {lower} in {_FALSE} then false end"
@@ -213,7 +214,10 @@ class ColumnRule:
 
 
 def column_rules(
-    table: Table, timezone: str, ids: Mapping[str, IdRule] | None = None
+    table: Table,
+    timezone: str,
+    ids: Mapping[str, IdRule] | None = None,
+    naive_zone: str = "UTC",
 ) -> list[ColumnRule]:
     """The rules of the columns of a raw table that are read from a source.
 
@@ -221,6 +225,7 @@ def column_rules(
         table: the raw table.
         timezone: time zone of the business day.
         ids: the setting `source.ids`.
+        naive_zone: time zone of times without an offset.
     """
     rules = []
     for column in table.columns:
@@ -238,6 +243,7 @@ def column_rules(
                 _DATE_BOUNDS if kind == "date" else bounds,
                 timezone,
                 table.name,
+                naive_zone,
                 (ids or {}).get(column.name),
             )
         )

@@ -3,12 +3,13 @@
 - A DATE, or a text that is a date alone, is the business day itself and is not shifted.
 - A time with an offset (`-05:00`, ` -0500`), or a TIMESTAMP WITH TIME ZONE, is converted to the
   source's time zone.
-- A time without an offset is UTC; an offset beyond 14 hours is not read.
+- A time without an offset is UTC, or of `naive_zone`; an offset beyond 14 hours is not read.
 - Dates and times may have English month names.
 - A number is Unix time in seconds, milliseconds, microseconds or nanoseconds, decided by its size;
   a number of eight digits such as 20240131 is a date.
 
-In all functions, `value` is SQL of the value as read and `type_` is its DuckDB type.
+In all functions, `value` is SQL of the value as read, `type_` is its DuckDB type, and `naive_zone`
+is the time zone of times without an offset.
 
 English month names, such as those of `Jun 5, 2026` and RFC 2822, are unambiguous, unlike
 `05/06/2026`. In their functions, `text` is SQL of the trimmed text.
@@ -77,6 +78,8 @@ _COMPACT_DATE_PATTERN = r"'(19|20)\d{6}'"
 _NUMBER_PATTERN = r"'-?\d+(\.\d+)?([eE]\+?\d+)?'"
 _IMPOSSIBLE_OFFSET = r"':\d\d(\.\d+)?\s*[+-](1[5-9]|[2-9]\d|14:?(0[1-9]|[1-5]\d)|\d\d:?[6-9]\d)'"
 """Offsets from UTC beyond 14 hours, or with more than 59 minutes."""
+_HAS_OFFSET = r"'(:\d\d(\.\d+)?|[AP]M)\s*([+-]\d{2}(:?\d{2})?|Z|UTC|GMT)$', 'i'"
+"""A text whose time has an offset or is UTC."""
 NULL_TEXTS = "('', 'nan', 'nat', 'null', 'none', '<na>')"
 """SQL list of texts, in lower case, that mean a missing value."""
 
@@ -87,6 +90,7 @@ class DayRules:
 
     Attributes:
         timezone: time zone of the business day.
+        naive_zone: time zone of times without an offset.
         earliest: rows of earlier days are refused as implausible.
         first_day: rows of days before it are refused, because the home begins on it.
         default_date: day of rows if the table has no column of a time.
@@ -101,19 +105,26 @@ class DayRules:
     default_date: dt.date
     undated_day: dt.date | None = None
     last_day: dt.date | None = None
+    naive_zone: str = "UTC"
 
 
-def timestamp_sql(value: str, type_: str) -> str:
+def timestamp_sql(value: str, type_: str, naive_zone: str = "UTC") -> str:
     """SQL of the timestamp in UTC; null for a date alone and for unreadable values."""
     if type_ == "TIMESTAMP WITH TIME ZONE":
         return f"case when isfinite({value}) then {value} at time zone 'UTC' end"
     if type_.startswith("TIMESTAMP"):
-        return f"case when isfinite({value}) then {value}::TIMESTAMP end"
+        return f"case when isfinite({value}) then {_in_utc(f'{value}::TIMESTAMP', naive_zone)} end"
     if type_ == "DATE":
         return "null::TIMESTAMP"
     if _is_number(type_):
         return f"case when not {_is_compact_date(value)} then {_from_unix(f'{value}::DOUBLE')} end"
     text = f"trim({value}::VARCHAR)"
+    if naive_zone != "UTC":
+        is_utc = (
+            f"regexp_full_match({text}, {_NUMBER_PATTERN}) or regexp_matches({text}, {_HAS_OFFSET})"
+        )
+        zone = f"case when {is_utc} then 'UTC' else {quote_literal(naive_zone)} end"
+        return f"({timestamp_sql(value, type_)} at time zone ({zone}) at time zone 'UTC')"
     return (
         f"case when regexp_full_match({text}, {_DATE_PATTERN}) "
         f"or regexp_full_match({text}, {_COMPACT_DATE_PATTERN}) "
@@ -129,16 +140,23 @@ def timestamp_sql(value: str, type_: str) -> str:
     )
 
 
-def day_sql(value: str, type_: str, timezone: str, timestamp: str | None = None) -> str:
+def day_sql(
+    value: str,
+    type_: str,
+    timezone: str,
+    naive_zone: str = "UTC",
+    timestamp: str | None = None,
+) -> str:
     """SQL of the business day; null for unreadable values.
 
     Args:
         value: SQL of the value as read.
         type_: its DuckDB type.
         timezone: the source's time zone.
+        naive_zone: time zone of times without an offset.
         timestamp: SQL of the value's timestamp, if a column holds it already.
     """
-    local_day = local_day_sql(timestamp or timestamp_sql(value, type_), timezone)
+    local_day = local_day_sql(timestamp or timestamp_sql(value, type_, naive_zone), timezone)
     if type_ == "DATE":
         return f"case when isfinite({value}) then {value} end"
     if type_.startswith("TIMESTAMP"):
@@ -163,6 +181,13 @@ def local_day_sql(timestamp: str, timezone: str) -> str:
     if timezone == "UTC":
         return f"({timestamp})::DATE"
     return f"(({timestamp}) at time zone 'UTC' at time zone {quote_literal(timezone)})::DATE"
+
+
+def _in_utc(naive: str, zone: str) -> str:
+    """SQL of a time of a time zone in UTC."""
+    if zone == "UTC":
+        return naive
+    return f"({naive} at time zone {quote_literal(zone)} at time zone 'UTC')"
 
 
 def is_missing_sql(value: str, type_: str) -> str:

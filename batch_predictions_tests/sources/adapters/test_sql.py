@@ -255,17 +255,34 @@ TIMES = [
 """Types of columns in PostgreSQL, values, and their days in New York."""
 
 
+LOCAL_TIMES = [
+    ("timestamp", f"2024-01-0{day} {time}", f"2024-01-0{day}")
+    for day, time in ((2, "23:59:59"), (3, "00:00:00"))
+]
+"""The same for times without an offset that are local."""
+CASES = [*(("utc", *time) for time in TIMES), *(("local", *time) for time in LOCAL_TIMES)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("type_", "value", "day"), TIMES)
-def test_types_of_times(tmp_path: Path, driver: str, type_: str, value: object, day: str) -> None:
-    shop = SourceDatabase(tmp_path, empty_postgres(), driver=driver, timezone="America/New_York")
+@pytest.mark.parametrize(("naive_times", "type_", "value", "day"), CASES)
+def test_types_of_times(
+    tmp_path: Path, driver: str, naive_times: str, type_: str, value: object, day: str
+) -> None:
+    options = {"timezone": "America/New_York", "naive_times": naive_times}
+    shop = SourceDatabase(tmp_path, empty_postgres(), driver=driver, **options)
     assert_days(shop.create(user_id="text", item_id="text", ts=type_), {value: day})
 
 
-def test_a_column_of_sqlite_has_times_of_all_types(tmp_path: Path, driver: str) -> None:
-    shop = SourceDatabase(tmp_path, driver=driver, timezone="America/New_York")
+@pytest.mark.parametrize("naive_times", [pytest.param("utc", marks=pytest.mark.slow), None])
+def test_a_column_of_sqlite_has_times_of_all_types(
+    tmp_path: Path, driver: str, naive_times: str | None
+) -> None:
+    options = {"timezone": "America/New_York", "naive_times": naive_times}
+    shop = SourceDatabase(tmp_path, driver=driver, **options)
     shop.create(user_id="text", item_id="text", ts="")
-    assert_days(shop, {value: day for _, value, day in TIMES})
+    times = [time for time in TIMES if naive_times or time[0] != "timestamp"]
+    times += [] if naive_times else LOCAL_TIMES
+    assert_days(shop, {value: day for _, value, day in times})
 
 
 def assert_days(shop: SourceDatabase, days: Mapping[object, str]) -> None:

@@ -67,7 +67,7 @@ def test_a_row_that_is_appended_makes_its_day_due(tmp_path: Path) -> None:
 def test_new_changed_and_removed_files_make_their_days_due(
     tmp_path: Path, read_names: list[str]
 ) -> None:
-    shop = SourceFolder(tmp_path)
+    shop = SourceFolder(tmp_path, shrinkage="replace")
     for day in day_keys(4):
         shop.write(f"interactions/{day}.csv", HEADER + f"u,i,{day},1\n")
     ingest_due(shop)
@@ -191,7 +191,7 @@ def test_ingests_of_due_days_equal_an_ingest_of_all_days(
     tmp_path_factory: pytest.TempPathFactory, versions: list[dict[str, list[tuple[str, str]]]]
 ) -> None:
     """Whatever changes, days that are not due have the rows that a new ingest would give them."""
-    options: dict[str, Any] = {"files": {"interactions": ["in/*"]}}
+    options: dict[str, Any] = {"files": {"interactions": ["in/*"]}, "shrinkage": "replace"}
     shop = SourceFolder(tmp_path_factory.mktemp("shop"), **options)
     for files in versions:
         for old in (shop.folder / "in").glob("*"):

@@ -46,7 +46,7 @@ def test_times_are_converted_to_the_time_zone_and_dates_are_not(tmp_path: Path) 
     ("expression", "day"),
     [
         ("DATE '2024-01-03'", "2024-01-03"),
-        ("TIMESTAMP '2024-01-03 04:59:59'", "2024-01-02"),
+        ("TIMESTAMP '2024-01-03 00:00:01'", "2024-01-03"),
         ("TIMESTAMPTZ '2024-01-03 05:00:00+00'", "2024-01-03"),
         ("1704258000", "2024-01-03"),
         ("1704257999.5::DOUBLE", "2024-01-02"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -91,3 +92,30 @@ def test_a_time_is_converted_to_utc_and_its_day_to_the_time_zone(text: str) -> N
 )
 def test_other_texts_are_unreadable(text: str) -> None:
     assert parse(text) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-03-01 23:30:00", "2026-03-02 04:30:00"),
+        ("2026-07-01T23:30", "2026-07-02 03:30:00"),
+        ("Mar 1, 2026 11:30 PM", "2026-03-02 04:30:00"),
+        ("2026-03-01 23:30:00 UTC", "2026-03-01 23:30:00"),
+        ("2026-03-01T23:30:00Z", "2026-03-01 23:30:00"),
+        ("2026-03-01 23:30:00 +0100", "2026-03-01 22:30:00"),
+        ("2026-03-01 23:30:00+01", "2026-03-01 22:30:00"),
+        ("1772407800", "2026-03-01 23:30:00"),
+    ],
+)
+def test_times_without_an_offset_are_of_their_zone(text: str, utc: str) -> None:
+    timestamp = timestamp_sql("v", "VARCHAR", ZONE)
+    day = day_sql("v", "VARCHAR", ZONE, ZONE)
+    with open_cursor() as db:
+        row = db.execute(f"select {timestamp}, {day} from (select ? as v)", [text]).fetchone()
+        typed = db.execute(
+            f"select {day_sql('v', 'TIMESTAMP', ZONE, ZONE)} from (select ?::TIMESTAMP as v)",
+            ["2026-03-01 23:30:00"],
+        ).fetchone()
+    moment = dt.datetime.fromisoformat(utc)
+    local = moment.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(ZONE)).date()
+    assert row == (moment, local) and typed == (dt.date(2026, 3, 1),)
