@@ -33,6 +33,7 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     build_reviews,
     stratified_folds,
 )
+from batch_predictions.settings import SentimentSettings
 from batch_predictions_tests.worlds.benchmark_scripts import ROOT, import_benchmark
 
 TRAINING = ModelTraining(3, 7, progress=lambda _: None)
@@ -58,12 +59,8 @@ def suffix_world(count: int) -> Reviews:
 def select(reviews: Reviews, candidates: Sequence[str]) -> SentimentSelection:
     return select_sentiment(
         reviews,
-        candidates,
         TRAINING,
-        holdout_share=0.2,
-        min_reviews=60,
-        max_reviews=6_000,
-        small_reviews=5_000,
+        SentimentSettings(candidates=list(candidates), min_reviews=60, small_reviews=5_000),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -48,6 +48,8 @@ NET_FILE = "net.json"
 """A file that only the folders of stored nets have."""
 MAX_TOKENS = 256
 """Tokens of a text that are read; few reviews are longer."""
+SHAPE_KEYS = ("both", "words", "width", "size", "classes", "dropout")
+"""Keys of the fields of `NetShape` in `NET_FILE`."""
 
 
 @dataclass(frozen=True)
@@ -72,26 +74,12 @@ class NetShape:
 
     def to_json(self) -> dict[str, Any]:
         """The shape under the keys of `net.json`."""
-        return {
-            "both": self.bidirectional,
-            "words": self.vocabulary_size,
-            "width": self.embedding_width,
-            "size": self.hidden_size,
-            "classes": self.classes,
-            "dropout": self.dropout,
-        }
+        return dict(zip(SHAPE_KEYS, astuple(self), strict=True))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Reads what `to_json` gave; further keys are ignored."""
-        return cls(
-            values["both"],
-            values["words"],
-            values["width"],
-            values["size"],
-            values["classes"],
-            values["dropout"],
-        )
+        return cls(*(values[key] for key in SHAPE_KEYS))
 
 
 @dataclass(frozen=True)
