@@ -74,7 +74,18 @@ class ModelManifest(BaseModel):
 
 
 class Decision(BaseModel):
-    """A decision on the version of a model that serves from a day on, with the reason."""
+    """A decision on the version of a model that serves from a day on, with the reason.
+
+    Attributes:
+        model: name of the model.
+        version: the version that serves.
+        effective_from: first day on which it does.
+        decision: promoted, baseline, kept or rolled_back.
+        why: the reason in a sentence.
+        data_version: hash of the rows of the training; empty: of a roll-back.
+        code: hash of the training's code; empty: of an earlier version of the platform.
+        settings: the settings that the training read, as JSON values.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -84,6 +95,8 @@ class Decision(BaseModel):
     decision: Verdict
     why: str
     data_version: str = ""
+    code: str = ""
+    settings: dict[str, Any] = {}
 
 
 class ModelStore(dg.ConfigurableResource[Any]):

@@ -128,6 +128,8 @@ def publish(
     models: ModelStore,
     warehouse: Warehouse,
     data: str,
+    code: str = "",
+    settings: Mapping[str, object] | None = None,
 ) -> Decision:
     """Stores a trained model with its metrics, and decides which version serves from now on.
 
@@ -138,6 +140,8 @@ def publish(
         models: the model store.
         warehouse: for the metrics and the log of decisions.
         data: `data_version` of the training's rows.
+        code: `code_version` of the training.
+        settings: `settings_read` of the training.
     """
     manifest = models.save(
         name,
@@ -161,6 +165,8 @@ def publish(
         decision=verdict,
         why=why,
         data_version=data,
+        code=code,
+        settings=dict(settings or {}),
     )
     part = {"model": name, "trained_through": through.isoformat()}
     rows = arrow_rows(MODEL_METRICS, trained.metrics)

@@ -12,6 +12,7 @@ import dagster as dg
 
 from batch_predictions.models.model_store import Decision, ModelStore
 from batch_predictions.models.training import Trained, Training, data_version, publish
+from batch_predictions.models.training_inputs import code_version, settings_read
 from batch_predictions.settings import Settings
 from batch_predictions.tables.partitions import Partitions, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
@@ -62,7 +63,16 @@ def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefin
             data = data_version(
                 warehouse, through, training.tables, training.history_days(settings)
             )
-            decision = publish(training.name, trained, through, models, warehouse, data)
+            decision = publish(
+                training.name,
+                trained,
+                through,
+                models,
+                warehouse,
+                data,
+                code_version(training),
+                settings_read(training, settings),
+            )
             context.log.info(
                 f"{training.name} through {through}: {decision.decision}. {decision.why}"
             )

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batch_predictions.core.home import HomeError, State
-from batch_predictions.models.model_store import ModelStore
+from batch_predictions.models.model_store import Decision, ModelStore
 from batch_predictions.models.training import Training, data_version
+from batch_predictions.models.training_inputs import changed_settings, code_version, settings_read
 from batch_predictions.planning.repair import read_repair
 from batch_predictions.planning.training_cadence import reason_to_train
 from batch_predictions.settings import Settings
@@ -18,6 +19,7 @@ from batch_predictions.sources.posted_rows.feedback import (
     feedback_days_due,
     posted_users_fingerprint,
 )
+from batch_predictions.sources.shrinkage import newest_ingested_day
 from batch_predictions.sources.source_registry import current_date
 from batch_predictions.tables import FEEDBACK, USERS, Table
 from batch_predictions.tables.partitions import (
@@ -124,7 +126,7 @@ def days_due(
         source: of the home.
         state: of the home.
         first: first day to predict; None: the last one only.
-        last: last day to predict; None: the newest complete day of the source.
+        last: last day to predict; None: the newest complete day of the source or of the home.
         today: days from it on are not over yet; None: the date in the source's time zone.
 
     Raises:
@@ -133,7 +135,7 @@ def days_due(
     """
     now = today or current_date(state.timezone)
     yesterday = now - dt.timedelta(days=1)
-    end = last or source.newest_complete_day(now)
+    end = last or newest_day(source, now)
     if first and not last:
         # A day after the source's newest was predicted with --date, and may be asked for again.
         end = max(end, first)
@@ -159,6 +161,20 @@ def days_due(
         f"no week had ended by {begin}: predictions begin on "
         f"{trained_through(week_of(state.first_day))}"
     )
+
+
+def newest_day(source: Source, today: dt.date) -> dt.date:
+    """The newest complete day of the source, or of the home where the source has lost it.
+
+    Args:
+        source: of the home.
+        today: days from it on are not over yet.
+    """
+    newest = source.newest_complete_day(today)
+    if source.home is None or source.settings.shrinkage == "replace":
+        return newest
+    ingested = newest_ingested_day(source.home)
+    return max(newest, min(ingested or newest, today - dt.timedelta(days=1)))
 
 
 def raw_due(
@@ -247,7 +263,7 @@ def training_due(
     """Finds the trainings that are due, by week: the models, and the reason of each.
 
     A model is due that was never trained through the week's Sunday, unless an older training goes
-    on serving by `training.every_weeks`, or whose rows have changed since it was.
+    on serving by `training.every_weeks`, or whose rows, code or settings have changed since it was.
 
     Args:
         weeks: Mondays.
@@ -265,6 +281,10 @@ def training_due(
             decision = models.training(name, through)
             if decision is None:
                 reason = reason_to_train(name, week, models, warehouse, settings)
+                newest = models.newest_training(name, through)
+                earlier = models.training(name, newest) if newest else None
+                if reason is None and earlier is not None:
+                    reason = _changed_inputs(training, earlier, settings)
                 reasons |= {name: reason} if reason else {}
                 continue
             days = training.history_days(settings)
@@ -275,6 +295,20 @@ def training_due(
             if decision.data_version != versions[key]:
                 tables = " or ".join(table.qualified for table in training.tables)
                 reasons[name] = f"rows of {tables} up to {through} have changed"
+            elif reason := _changed_inputs(training, decision, settings):
+                reasons[name] = reason
         if reasons:
             due[week] = reasons
     return due
+
+
+def _changed_inputs(training: Training, decision: Decision, settings: Settings) -> str | None:
+    """Says how settings or code of a training have changed; None: not, as far as is known."""
+    if not decision.code:
+        return None
+    changes = changed_settings(decision.settings, settings_read(training, settings))
+    if changes:
+        return f"setting {'; '.join(changes)}"
+    if decision.code != code_version(training):
+        return "its code has changed since it was trained"
+    return None

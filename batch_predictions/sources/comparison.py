@@ -37,7 +37,7 @@ def changed_partitions(
     window = source.comparison_window(table)
     log = read_ingest_log(home, table)
     if window is None:
-        return _with_new_fingerprints(source, table, log, partitions)
+        return _with_new_fingerprints(home, source, table, log, partitions)
     previous = log.comparison
     compared = list(partitions)
     comparison = Comparison(newest=newest, full=newest, settings=window.settings)
@@ -50,7 +50,7 @@ def changed_partitions(
     elif previous is not None and newest < previous.newest:
         # Later days are not among these: the next run compares all again.
         comparison = previous
-    changed = _with_new_fingerprints(source, table, log, compared)
+    changed = _with_new_fingerprints(home, source, table, log, compared)
     with update_ingest_log(home, table) as updated:
         updated.comparison = comparison
         pending = set(updated.changed) - set(compared) | changed
@@ -59,19 +59,18 @@ def changed_partitions(
 
 
 def _with_new_fingerprints(
-    source: Source, table: Table, log: IngestLog, partitions: Sequence[str]
+    home: Path, source: Source, table: Table, log: IngestLog, partitions: Sequence[str]
 ) -> set[str]:
     if not partitions:
         return set()
-    fingerprints = source.day_fingerprints(table, partitions)
-    kept = {
-        key for key, partition in log.kept.items() if partition.fingerprint == fingerprints.get(key)
-    }
-    return {
-        key
-        for key in partitions
-        if log.days[key].fingerprint != fingerprints[key] and key not in kept
-    }
+    now = source.day_fingerprints(table, partitions)
+    returned = [key for key in log.kept if key in now and now[key] == log.days[key].fingerprint]
+    if returned:
+        # The source has the rows again that were kept.
+        with update_ingest_log(home, table) as updated:
+            updated.kept = {key: part for key, part in updated.kept.items() if key not in returned}
+    kept = {key for key, part in log.kept.items() if part.fingerprint == now.get(key)}
+    return {key for key in partitions if log.days[key].fingerprint != now[key] and key not in kept}
 
 
 def _is_full_comparison_due(

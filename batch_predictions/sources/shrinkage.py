@@ -8,6 +8,7 @@ is kept, so that an ingest can be undone.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from batch_predictions.sources.rows.ingest_log import (
     update_ingest_log,
 )
 from batch_predictions.sources.validation.row_checks import RowCounts
-from batch_predictions.tables import QUARANTINE, Table
+from batch_predictions.tables import INTERACTIONS, QUARANTINE, REVIEWS, Table
 from batch_predictions.warehouse import Warehouse, WriteResult
 
 UNDO_DAYS = 14
@@ -129,6 +130,18 @@ def kept_rows(home: Path) -> list[str]:
             if parts := {key: part for key, part in kept.items() if getattr(part, name)}:
                 lines.append(describe_kept(table, parts))
     return lines
+
+
+def newest_ingested_day(home: Path) -> dt.date | None:
+    """The newest day with rows of interactions or reviews that a home has; None: there is none."""
+    days = (
+        day
+        for table in (INTERACTIONS, REVIEWS)
+        for day, entry in read_ingest_log(home, table).days.items()
+        if entry.accepted
+    )
+    newest = max(days, default=None)
+    return dt.date.fromisoformat(newest) if newest else None
 
 
 def accept_loss(home: Path, first: str, last: str) -> int:

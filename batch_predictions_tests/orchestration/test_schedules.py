@@ -34,6 +34,8 @@ STATE = State(
 class SourceOfDays:
     """A source that has every day until its last one."""
 
+    home = None
+
     def __init__(self, last: dt.date) -> None:
         self.last = last
 

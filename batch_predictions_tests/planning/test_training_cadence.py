@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batch_predictions.models.model_store import ModelStore
-from batch_predictions.models.training import trainings
+from batch_predictions.models.training import data_version, trainings
+from batch_predictions.models.training_inputs import code_version, settings_read
 from batch_predictions.planning.run_plan import training_due
 from batch_predictions.planning.training_cadence import reason_to_train
 from batch_predictions.settings import Settings, SettingsError, TrainingSettings
@@ -134,6 +136,41 @@ def test_the_plan_of_run_has_the_reasons(
     write_drift(warehouse, "2024-03-05", 0.4)
     planned = training_due(WEEKS[:3], churn, warehouse, models, settings)
     assert list(planned) == WEEKS[:1] and "PSI 0.40" in planned[WEEKS[0]]["churn"]
+
+
+@pytest.mark.parametrize("every_weeks", [1, 4])
+def test_changed_code_and_settings_train(
+    models: ModelStore, warehouse: Warehouse, settings: Settings, every_weeks: int
+) -> None:
+    churn = trainings()["churn"]
+    settings.training = TrainingSettings(every_weeks=every_weeks)
+    rows = data_version(warehouse, TRAINED, churn.tables, churn.history_days(settings))
+    code, read = code_version(churn), settings_read(churn, settings)
+    week = dt.date(2024, 2, 26) if every_weeks == 1 else WEEKS[0]
+
+    def reason() -> str | None:
+        due = training_due([week], {"churn": churn}, warehouse, models, settings)
+        return due.get(week, {}).get("churn")
+
+    def trained(**values: Any) -> None:
+        [decision] = models.decisions("churn")
+        models.decide(decision.model_copy(update={"data_version": rows, **values}))
+
+    # Of a training of an earlier version of the platform nothing is known.
+    trained()
+    assert reason() is None
+    trained(code=code, settings=read)
+    assert reason() is None
+    trained(code="another", settings=read)
+    assert reason() == "its code has changed since it was trained"
+    trained(code=code, settings={**read, "churn.horizon_days": 14})
+    assert reason() == "setting churn.horizon_days is 28, was 14"
+    # A setting that is new with this version counts only where it is not the default.
+    known = {name: value for name, value in read.items() if name != "churn.seed"}
+    trained(code=code, settings=known)
+    assert reason() is None
+    settings.churn.seed = 99
+    assert "setting churn.seed is 99" in str(reason())
 
 
 def test_models_that_would_grow_too_old_are_refused(

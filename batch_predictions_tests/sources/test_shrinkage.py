@@ -75,6 +75,8 @@ def test_a_rolling_export_keeps_the_days_before_and_after_it(tmp_path: Path) -> 
     assert f"no longer has 4 days of interactions ({DAYS[0]}..{DAYS[5]}): their 160 rows" in line
     # It is not read again as long as the source is as it was; then it follows the source.
     assert ingest_due(shop) == []
+    write(shop, dict.fromkeys(DAYS, 40))
+    assert ingest_due(shop) == [DAYS[3]] and kept_rows(shop.settings.home) == []
     write(shop, dict.fromkeys(DAYS, 41))
     assert ingest_due(shop) == DAYS and counts(shop) == [41] * 6
     assert kept_rows(shop.settings.home) == []

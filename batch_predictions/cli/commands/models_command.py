@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import sys
 from typing import Annotated
 
 import typer
@@ -10,6 +12,7 @@ import typer
 from batch_predictions.cli.console.command import command
 from batch_predictions.cli.console.options import Home, Json, load_settings
 from batch_predictions.cli.console.printing import print_rows
+from batch_predictions.settings import SettingsError
 
 
 @command("models list", order=10)
@@ -30,14 +33,24 @@ def models_list(context: typer.Context, home: Home = None, as_json: Json = False
 @command("models metrics", order=20)
 def models_metrics(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="recommender, demographic, …")] = "recommender",
+    model: Annotated[
+        str | None,
+        typer.Argument(help="recommender, demographic, … [default: the only one, or recommender]"),
+    ] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Metrics of every candidate and baseline of the newest training, on its hold-out."""
+    from batch_predictions.models.model_store import ModelStore
     from batch_predictions.warehouse import Warehouse
 
-    rows = Warehouse.of(load_settings(home, context)).query(
+    settings = load_settings(home, context)
+    trained = ModelStore.of(settings).models()
+    model = model or ("recommender" if "recommender" in trained else (trained or [""])[0])
+    if model not in trained:
+        named = ", ".join(trained) or "none yet: `batch-predictions run` trains them"
+        raise SettingsError(f"no model {model!r} was trained in this home; there is {named}")
+    rows = Warehouse.of(settings).query(
         """select trained_through, candidate, metric, value, lower, upper, n
         from evaluation.model_metrics where model = $model and trained_through =
         (select max(trained_through) from evaluation.model_metrics where model = $model)
@@ -45,6 +58,40 @@ def models_metrics(
         {"model": model},
     )
     print_rows(rows.to_pylist(), as_json)
+
+
+@command("models train", order=25)
+def models_train(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="recommender, demographic, …")],
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Train it even if nothing that it reads is new."),
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model through the newest week that has ended, with the rows that the home has.
+
+    `run` does it by itself when the rows, the code or the settings of the model have changed. Equal
+    ones give an equal version. The next run predicts with the model that serves.
+    """
+    from batch_predictions.core.home_lock import home_lock
+    from batch_predictions.tables.discovery import load_plugins
+
+    settings = load_settings(home, context)
+    with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
+        load_plugins(settings.plugins)
+        from batch_predictions.definitions import defs
+        from batch_predictions.orchestration.train_model import train_model
+
+        decision, reason = train_model(settings, defs, model, force=force)
+    if as_json:
+        typer.echo(json.dumps(decision.model_dump(mode="json") | {"reason": reason}))
+        return
+    trained = f"trained ({reason})" if reason else "up to date, nothing was trained (--force does)"
+    typer.echo(f"{model} through {decision.effective_from}: {trained}")
+    typer.echo(f"{decision.version} {decision.decision}: {decision.why}")
 
 
 @command("models rollback", order=30)
