@@ -11,7 +11,7 @@ from .inference.scorer import ScorerContext as ScorerContext
 from .inference.validation import Check as Check
 from .models.churn.base import ChurnEstimator as ChurnEstimator
 from .models.churn.base import ChurnEstimatorSpec as ChurnEstimatorSpec
-from .models.churn.churn_features import ChurnFeatures as ChurnFeatures
+from .models.churn.data.churn_features import ChurnFeatures as ChurnFeatures
 from .models.common.promotion_gate import paired_gate as paired_gate
 from .models.demand.base import Forecaster as Forecaster
 from .models.demand.base import ForecasterParams as ForecasterParams

@@ -47,8 +47,8 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     settings, warehouse = open_home(home, churn=churn)
 
     from batch_predictions.models.churn.base import baseline_names, candidate_names
-    from batch_predictions.models.churn.churn_examples import Examples, examples_as_of
     from batch_predictions.models.churn.churn_metrics import PairedComparison
+    from batch_predictions.models.churn.data.churn_examples import Examples, examples_as_of
 
     read_examples = cache(lambda day: examples_as_of(warehouse, settings, day))
     started = time.process_time()
@@ -92,9 +92,9 @@ def predict(
     from complete_journey_home import FIRST
 
     from batch_predictions.models.churn.base import estimator_specs
-    from batch_predictions.models.churn.churn_examples import Examples
     from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
     from batch_predictions.models.churn.churn_selection import training_windows
+    from batch_predictions.models.churn.data.churn_examples import Examples
 
     through = cut + dt.timedelta(days=churn.horizon_days)
     windows = training_windows(churn, FIRST, through, with_test=True)

@@ -154,8 +154,8 @@ def train(settings: Any, args: argparse.Namespace) -> None:
     """Trains the average on TRAINING_CUSTOMERS customers with a known hazard of churn."""
     import pyarrow as pa
 
-    from batch_predictions.models.churn.churn_examples import Examples
     from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
+    from batch_predictions.models.churn.data.churn_examples import Examples
 
     def simulate_examples(seed: int) -> Examples:
         random = np.random.default_rng(seed)

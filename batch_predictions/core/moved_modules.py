@@ -22,7 +22,7 @@ MOVED = {
     "cli.options": "cli.console.options",
     "cli.printing": "cli.console.printing",
     "inference.declaration": "inference.base",
-    "models.churn.features": "models.churn.churn_features",
+    "models.churn.features": "models.churn.data.churn_features",
     "models.common.gate": "models.common.promotion_gate",
     "models.recommender.features.candidates": "models.recommender.features.candidate_features",
     "models.recommender.generators.declaration": "models.recommender.generators.base",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from batch_predictions.features.sql.queries import demand_parameters, sql
 from batch_predictions.features.sql.queries import parameters as feature_parameters
 from batch_predictions.features.tiles.building import outdated_tiles
-from batch_predictions.models.churn.churn_examples import PURCHASES
+from batch_predictions.models.churn.data.churn_examples import PURCHASES
 from batch_predictions.models.common.intervals import ClusterSums
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DAILY_SALES, INTERACTIONS

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.churn.churn_examples import Examples
-from batch_predictions.models.churn.churn_features import AGE, ALL_COLUMNS
+from batch_predictions.models.churn.data.churn_examples import Examples
+from batch_predictions.models.churn.data.churn_features import AGE, ALL_COLUMNS
 
 
 def make_examples(seed: int, number: int = 1500, feature: str = "spend_trend") -> Examples:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
-from batch_predictions.models.churn.churn_examples import examples_as_of, first_purchase_day
 from batch_predictions.models.churn.churn_metrics import AUC
+from batch_predictions.models.churn.data.churn_examples import examples_as_of, first_purchase_day
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CAMPAIGN_EVENTS, ITEMS, USERS

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.churn.churn_examples import Examples
+from batch_predictions.models.churn.data.churn_examples import Examples
 from batch_predictions.tables.discovery import class_of_kind, index_unique, instances, subclasses
 
 MODULES = "models/churn/estimators/*.py"

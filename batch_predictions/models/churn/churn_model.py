@@ -21,7 +21,7 @@ from batch_predictions.models.churn.base import (
     estimator_specs,
     load_estimator,
 )
-from batch_predictions.models.churn.churn_examples import Examples
+from batch_predictions.models.churn.data.churn_examples import Examples
 
 Method = Literal["platt", "isotonic"]
 MIN_PROBABILITY = 0.001

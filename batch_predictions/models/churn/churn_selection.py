@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.churn.base import baseline_names, candidate_names, estimator_specs
-from batch_predictions.models.churn.churn_examples import Examples, TrainingWindows
 from batch_predictions.models.churn.churn_metrics import AUC, ECE, LIFT, PairedComparison
 from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
+from batch_predictions.models.churn.data.churn_examples import Examples, TrainingWindows
 from batch_predictions.models.common.intervals import Interval, Row, metric_row
 from batch_predictions.models.common.promotion_gate import best_significant
 from batch_predictions.settings import ChurnSettings

@@ -13,8 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_predictions.models.churn.base import baseline_names, candidate_names, estimator_specs
-from batch_predictions.models.churn.churn_examples import Examples
-from batch_predictions.models.churn.churn_features import ALL_COLUMNS, ChurnFeatures
 from batch_predictions.models.churn.churn_metrics import (
     AUC,
     AVERAGE_PRECISION,
@@ -37,6 +35,8 @@ from batch_predictions.models.churn.churn_selection import (
     select_churn,
     training_windows,
 )
+from batch_predictions.models.churn.data.churn_examples import Examples
+from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
 from batch_predictions.settings import ChurnSettings
 from batch_predictions_tests.worlds.churn import make_examples
 

@@ -18,8 +18,8 @@ from batch_predictions.models.churn.base import (
     FitInputs,
     read_manifest,
 )
-from batch_predictions.models.churn.churn_examples import Examples
-from batch_predictions.models.churn.churn_features import ALL_COLUMNS, ChurnFeatures
+from batch_predictions.models.churn.data.churn_examples import Examples
+from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
 from batch_predictions.models.churn.estimators.average import AverageEstimator
 from batch_predictions.models.forest.quickscorer import Rows, build_predictor
 

@@ -16,7 +16,7 @@ from batch_predictions.models.churn.base import (
     FitInputs,
     read_manifest,
 )
-from batch_predictions.models.churn.churn_features import (
+from batch_predictions.models.churn.data.churn_features import (
     ALL_COLUMNS,
     INTERPURCHASE_COLUMNS,
     RECENCY_COLUMNS,

@@ -1,0 +1,1 @@
+"""Training data of churn models: examples, features and windows."""
