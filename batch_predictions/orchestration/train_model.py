@@ -5,12 +5,13 @@ from __future__ import annotations
 import dagster as dg
 
 from batch_predictions.models.model_store import Decision, ModelError, ModelStore
+from batch_predictions.models.training import trainings
 from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration import jobs
 from batch_predictions.orchestration.job_runner import JobRunner
 from batch_predictions.orchestration.planner import Planner, model_key
 from batch_predictions.orchestration.progress import show_progress
-from batch_predictions.settings import Settings
+from batch_predictions.settings import Settings, SettingsError
 from batch_predictions.tables.partitions import trained_through
 
 
@@ -33,6 +34,8 @@ def train_model(
         ModelError: the training failed; the message has its reason.
         SourceError: the source cannot be read.
     """
+    if name not in trainings():
+        raise SettingsError(f"there is no model {name!r}: {', '.join(sorted(trainings()))}")
     home_instance.prepare(settings)
     instance = dg.DagsterInstance.get()
     planner = Planner(

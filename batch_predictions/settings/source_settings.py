@@ -109,6 +109,15 @@ FilesSetting = Annotated[list[FilesEntry], BeforeValidator(_as_entries)]
 """The files of a table."""
 
 
+def _as_encodings(value: Any) -> Any:
+    """One encoding of all files, or one for each pattern."""
+    return {"**": value} if isinstance(value, str) else value
+
+
+EncodingSetting = Annotated[dict[str, str], BeforeValidator(_as_encodings)]
+"""Pattern of files to their encoding."""
+
+
 class SourceSettings(Section):
     """The source of raw rows."""
 
@@ -152,6 +161,11 @@ class SourceSettings(Section):
         "as {interactions: 'events/dt=*/**/*.parquet', reviews: ['*.jsonl', {pattern: shop.csv, "
         "columns: {text: body}}]}; an entry may have columns, formats, values and where of its "
         "own, and the format (csv, json, parquet). Empty: files that are named like the tables.",
+    )
+    encoding: EncodingSetting = Field(
+        default_factory=dict,
+        description="Encoding of text files that are not UTF-8: one, such as cp1252, or one for "
+        "each pattern, such as {'customers*.csv': cp1252, 'export.zip/*.csv': utf-16}.",
     )
     url: SecretStr | None = Field(
         None,

@@ -348,6 +348,10 @@ class Source(ABC):
         """
         return None
 
+    def guess_encodings(self) -> dict[str, tuple[str, str]]:
+        """Encodings of text files that are not UTF-8, and words that are read by them, by name."""
+        return {}
+
     def unread_files(self) -> list[str]:
         """Names of files in the source's folder that belong to no table, for reports."""
         return []

@@ -103,11 +103,12 @@ def test_the_trained_model_passes_the_gate_and_serves(home: UsersHome) -> None:
     assert "lightgbm serves" in trained["why"]
     rows = home.query(
         "select candidate, value from evaluation.model_metrics "
-        "where model = 'expected_orders_model' and metric = 'mae'"
+        "where model = 'expected_orders_model' and metric = 'mse'"
     )
     errors = dict(rows)
-    assert set(errors) == {"lightgbm", "last_28_days", "mean_of_84_days"}
-    assert errors["lightgbm"] < 0.5 * min(errors["last_28_days"], errors["mean_of_84_days"])
+    baselines = {"last_28_days", "mean_of_84_days", "mean_of_all_users", "zero"}
+    assert set(errors) == {"lightgbm", *baselines}
+    assert errors["lightgbm"] < 0.5 * min(errors[name] for name in baselines)
     versions = home.query("select distinct model_version from predictions.expected_orders")
     assert len(versions) == 1 and versions[0][0].startswith("expected_orders_model-2024-09-01-")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,7 +216,7 @@ KINDS = [
     unreadable("two columns for one", "user,customer,item_id\n", "could each be user_id"),
     unreadable("repeated column name", "user_id,user_id,item_id\n", "user_id twice"),
     unreadable("column without a name", "user_id,,item_id\n", "without a name"),
-    unreadable("UTF-16", HEADER.encode("utf-16"), "UTF-8"),
+    unreadable("UTF-16 without `source.encoding`", HEADER.encode("utf-16"), "UTF-8"),
     unreadable(
         "quote that is not closed", HEADER + 'u,"i,2024-01-03,1\nu,i,,1\n', "line 2: a quote"
     ),
@@ -280,6 +282,141 @@ KINDS = [
 ]
 
 
+def archive(files: dict[str, bytes]) -> bytes:
+    """A zip archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        for name, content in files.items():
+            target.writestr(name, content)
+    return buffer.getvalue()
+
+
+def parquet_of(**columns: list[object]) -> bytes:
+    """A Parquet file of columns."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), buffer)
+    return bytes(buffer.getvalue().to_pybytes())
+
+
+TIMES = {
+    "hour 25": "2024-01-03 25:00",
+    "second 60": "2024-01-03 23:59:60",
+    "month 13": "2024-13-01",
+    "year of two digits: `03.01.24`": "03.01.24",
+    "week of the year: `2024-W01-3`": "2024-W01-3",
+    "time of day alone: `10:30`": "10:30",
+    "unknown time zone: `10:00 Mars`": "2024-01-03 10:00 Mars",
+    "two days in one value": "2024-01-02/2024-01-03",
+    "header that is repeated within the file": "occurred_at",
+}
+AMOUNTS = {
+    "percentage": "5%",
+    "negative number in brackets: `(5.00)`": "(5.00)",
+    "minus behind the number: `5-`": "5-",
+    "minus that is no hyphen": "\u22125",
+    "fraction: `1/2`": "1/2",
+    "hexadecimal number": "0x1F",
+    "digits of another script": "\u0663",
+    "two decimal points": "1.2.3",
+    "formula of a spreadsheet": "=A1+B1",
+}
+ID = {
+    "id `undefined`, `n/a` or `#N/A`": ("undefined", "user_id is empty"),
+    "id of blanks": ("\u00a0 ", "user_id is empty"),
+    "id with a space without width, or a byte order mark": ("\ufeffu", "control character"),
+}
+FILES: dict[str, tuple[bytes, str]] = {
+    "Excel workbook or zip archive named .csv": (archive({"xl/x.xml": b""}), "an Excel workbook"),
+    "Parquet file named .csv": (parquet_of(user_id=["u"]), "a Parquet file: name it .parquet"),
+    "gzip file named .csv": (gzip.compress(HEADER.encode()), "name it .gz"),
+    "SQLite database named .csv": (b"SQLite format 3\0", "source.kind: sql"),
+    "PDF named .csv": (b"%PDF-1.7", "a PDF document"),
+    "image named .csv": (b"\x89PNG\r\n", "is an image"),
+    "web page named .csv": (b" <!doctype html>", "without signing in"),
+    "file of a byte order mark or empty lines alone": (b"\xef\xbb\xbf", "an empty first line"),
+    "zero bytes": (bytes(100), "contains zero bytes"),
+}
+FURTHER = [
+    *(event(kind, f"u,i,{time},1", "is not a time") for kind, time in TIMES.items()),
+    *(event(kind, f"u,i,2024-01-03,{n}", "is not a number") for kind, n in AMOUNTS.items()),
+    *(event(kind, f"{value},i,2024-01-03,1", why) for kind, (value, why) in ID.items()),
+    event("serial day of a spreadsheet: `45293`", "u,i,45293,1", "is before 1990-01-01"),
+    event("number beyond what a computer holds: `1e400`", "u,i,2024-01-03,1e400", "not finite"),
+    event("row of totals", "Total,,,123", "occurred_at is empty"),
+    row_of("review of tags alone", REVIEWS, "item_id,text\ni,<br/>\n", "text is empty"),
+    value_of(
+        "rating in words or as a fraction", REVIEWS, "item_id,text,rating\ni,a,5/5\n", "rating"
+    ),
+    value_of(
+        "birthday of more than 120 years ago", USERS, "user_id,birthday\nu,1800-01-01\n", "birthday"
+    ),
+    value_of("price with a currency", ITEMS, "item_id,price\ni,$5\n", "price"),
+    *(unreadable(kind, content, message) for kind, (content, message) in FILES.items()),
+    unreadable("CSV named .parquet", HEADER, "cannot be read", name="interactions.parquet"),
+    unreadable("incomplete zstd file", b"no", "not a complete", name="interactions.csv.zst"),
+    unreadable(
+        "JSON objects over several lines",
+        '{\n"user_id": "u"\n}\n',
+        "write one object a line",
+        name="interactions.jsonl",
+    ),
+    unreadable(
+        "id that is a structure, a list or bytes",
+        parquet_of(user_id=[{"a": 1}], item_id=["i"]),
+        "is a STRUCT",
+        name="interactions.parquet",
+    ),
+    unreadable(
+        "Parquet file without columns", parquet_of(), "cannot be read", name="interactions.parquet"
+    ),
+    unreadable(
+        "text that is not of its `source.encoding`",
+        "K\u00f6ln",
+        "is not ascii",
+        options={"encoding": "ascii"},
+    ),
+    unreadable("unknown `source.encoding`", HEADER, "no encoding", options={"encoding": "klingon"}),
+    unreadable("damaged zip archive", b"PK", "cannot be unpacked", name="x.zip"),
+    unreadable(
+        "archive whose files lead out of it: `../x`",
+        archive({"../x": b""}),
+        "leads out of it",
+        name="x.zip",
+    ),
+    unreadable(
+        "condition with a subquery or the current day",
+        HEADER,
+        "has a subquery",
+        options={"where": {"interactions": "user_id in (select 1)"}},
+    ),
+    unreadable(
+        "format without day, month and year",
+        HEADER,
+        "has no day, month and year",
+        options={"formats": {"interactions": {"occurred_at": "%H:%M"}}},
+    ),
+    unreadable(
+        "pattern that leaves the folder",
+        HEADER,
+        "relative to source.path",
+        options={"files": {"interactions": "../x.csv"}},
+    ),
+    unreadable(
+        "column of repeats that there is not",
+        HEADER + VALID,
+        "there is no column 'nope'",
+        options={"deduplicate": {"interactions": {"by": ["nope"]}}},
+    ),
+    unreadable(
+        "map of values of a column that there is not",
+        HEADER,
+        "is mapped to it",
+        options={"values": {"interactions": {"location": {"a": "b"}}}},
+    ),
+]
+KINDS += FURTHER
+
+
 def documented_kinds() -> dict[str, str]:
     """The table of docs/sources.md: kind of bad input to what happens."""
     text = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
@@ -313,4 +450,4 @@ def test_bad_input(tmp_path: Path, bad: BadInput) -> None:
 
 def test_the_documentation_lists_these_kinds() -> None:
     assert documented_kinds() == {bad.kind: bad.outcome for bad in KINDS}
-    assert len(KINDS) >= 40
+    assert len(KINDS) >= 100

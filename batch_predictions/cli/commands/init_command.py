@@ -46,17 +46,17 @@ def init(
             )
         source_settings["path"] = path
     questions: list[str] = []
-    sums = ""
+    notes: list[str] = []
     with _set_aside(target):
         if check:
-            proposed, questions, sums = _propose(source_settings)
+            proposed, questions, notes = _propose(source_settings)
             source_settings |= proposed
     target.write_text(as_yaml({"source": source_settings}), encoding="utf-8")
     typer.echo(f"wrote {target}: every setting is explained in it")
     for question in questions:
         typer.echo(f"please decide: {question}")
-    if sums:
-        typer.echo(f"\nAs proposed, a run would read (compare it with your books):\n{sums}\n")
+    for note in notes:
+        typer.echo(note)
     if source == "sql":
         typer.echo(
             "set the URL of the database in the environment, not in the file: export "
@@ -83,8 +83,8 @@ def _set_aside(target: Path) -> Iterator[None]:
     typer.echo(f"the earlier file is {backup} now")
 
 
-def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], list[str], str]:
-    """Settings of a source from its data, what the data does not decide, and sums of the rows.
+def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], list[str], list[str]]:
+    """Settings of a source from its data, what the data does not decide, and what is read.
 
     The first check finds files and columns, later ones what is in them.
     """
@@ -105,4 +105,8 @@ def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], lis
         if merged == proposed:
             break
         proposed = merged
-    return proposed, list(questions), report.render_sums()
+    problems = [f"{table.table}: {table.problem}" for table in report.tables if table.problem]
+    notes = [f"not read: {text}" for text in [*report.unreadable.values(), *problems]]
+    if sums := report.render_sums():
+        notes.append(f"as proposed, a run would read (compare it with your books):\n{sums}")
+    return proposed, list(questions), notes

@@ -41,6 +41,7 @@ from batch_predictions.sources.files.patterns import (
     names_table,
     validate_patterns,
 )
+from batch_predictions.sources.files.prepared_folder import ARCHIVE
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.rows.row_filters import validate_conditions
@@ -61,6 +62,7 @@ class MappedFilesSource(FileSource):
     """Files that are named like the raw tables, or by `source.files`, in `source.path`."""
 
     kind: ClassVar[str] = "files"
+    unpacks_archives: ClassVar[bool] = True
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
@@ -100,6 +102,8 @@ class MappedFilesSource(FileSource):
         for table_name, sql in settings.queries.items():
             patterns += paths_in_query(table_name, sql)
         named = [t.name for t in RAW_TABLES if t.name not in {*settings.files, *settings.queries}]
+        if name.lower().endswith(ARCHIVE):
+            return True
         return any(fits(name, pattern) for pattern in patterns) or names_table(name, named)
 
     def remote_names(self) -> list[str]:

@@ -120,6 +120,7 @@ def _check_tables(
         unread_files=unread,
         findings=findings,
         use_cases=describe_use_cases(settings, source.event_types, accepted, findings, days),
+        unreadable=suggestions.unreadable,
         suggested_settings=suggestions.settings,
         questions=suggestions.questions,
         problems=_problems(settings, readable, findings, sample_rows),
@@ -150,6 +151,7 @@ def _report_without_tables(
         tables=[],
         lacking={},
         unread_files=unread,
+        unreadable=suggestions.unreadable,
         suggested_settings=suggestions.settings,
         questions=suggestions.questions,
         problems=[

@@ -125,6 +125,8 @@ class SourceReport:
     """Tables that the source does not have, and what needs them."""
     unread_files: list[str] = field(default_factory=list)
     """Files in the source's folder that belong to no table."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """By file of these that cannot be read, why."""
     findings: Findings = field(default_factory=Findings)
     use_cases: list[UseCase] = field(default_factory=list)
     suggested_settings: dict[str, Any] = field(default_factory=dict)
@@ -166,6 +168,7 @@ class SourceReport:
         if self.unread_files:
             more = " …" if len(self.unread_files) > MAX_NAMES else ""
             lines += ["", f"not read: {', '.join(self.unread_files[:MAX_NAMES])}{more}"]
+            lines += [f"  {name}: {why}" for name, why in self.unreadable.items()]
         lines += [""] if self.lacking else []
         lines += [f"no {name}: needed for {use}" for name, use in self.lacking.items()]
         lines += _use_case_lines(self.use_cases)

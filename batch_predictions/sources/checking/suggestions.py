@@ -48,10 +48,12 @@ class Suggestions:
     Attributes:
         settings: of the section `source`.
         questions: what the data does not decide.
+        unreadable: by file that belongs to no table, why it cannot be read.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     questions: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def add(self, setting: str, table: str, key: str, value: object) -> None:
         """Adds a suggested key of a table to a setting such as `formats`.

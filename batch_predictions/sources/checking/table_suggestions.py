@@ -27,7 +27,7 @@ from batch_predictions.sources.checking.suggestions import (
     ask_about_times,
     suggest_values,
 )
-from batch_predictions.sources.rows.sandbox import connect_memory
+from batch_predictions.sources.rows.sandbox import as_source_errors, connect_memory
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 
@@ -85,9 +85,10 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
         unread: names of the files.
     """
     suggestions = Suggestions()
+    _suggest_encodings(source, suggestions)
     guesses: dict[str, list[GuessedFile]] = {}
     for name in unread:
-        preview = _preview(source, name)
+        preview = _preview(source, name, suggestions)
         guess = guess_table(name, tuple(preview)) if preview else None
         if guess is not None and guess.table not in present:
             guesses.setdefault(guess.table, []).append(GuessedFile(name, guess, preview))
@@ -106,10 +107,22 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
     return suggestions
 
 
-def _preview(source: Source, name: str) -> Preview:
+def _suggest_encodings(source: Source, suggestions: Suggestions) -> None:
+    """Suggests encodings of files that are not UTF-8, and asks for those that are guessed."""
+    for name, (encoding, words) in source.guess_encodings().items():
+        suggestions.settings.setdefault("encoding", {})[name] = encoding
+        suggestions.questions.append(
+            f"is {name} written in {encoding}? It is not UTF-8, and would read {words!r}"
+        )
+
+
+def _preview(source: Source, name: str, suggestions: Suggestions) -> Preview:
+    """The first rows of a file; none, and the reason, if it cannot be read."""
     try:
-        return source.preview(name, PREVIEW_ROWS)
-    except SourceError:
+        with as_source_errors(name):
+            return source.preview(name, PREVIEW_ROWS)
+    except SourceError as error:
+        suggestions.unreadable[name] = str(error)
         return {}
 
 

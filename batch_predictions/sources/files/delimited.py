@@ -30,6 +30,20 @@ HEAD_BYTES = 1 << 20
 """How much of a file is read for its header."""
 
 
+_SIGNATURES = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook: name it .zip, or save the table as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook: save the table as CSV",
+    b"PAR1": "a Parquet file: name it .parquet",
+    b"\x1f\x8b": "compressed with gzip: name it .gz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: name it .zst",
+    b"SQLite format 3": "a SQLite database: read it with source.kind: sql",
+    b"%PDF": "a PDF document: save the table as CSV",
+    b"\x89PNG": "an image",
+    b"<": "a web page or XML: was it downloaded without signing in?",
+}
+"""First bytes of files that are no text with columns, and what they are."""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """The format of delimited files; `names` are the names of the columns."""
@@ -180,19 +194,28 @@ def _read_header(path: Path, name: str) -> str:
     head = read_head(path, name, HEAD_BYTES)
     if len(head) == HEAD_BYTES and b"\n" not in head:
         raise SourceError(f"{name}, line 1 is longer than 1 MB: write a header with fewer columns")
+    for signature, what in _SIGNATURES.items():
+        if head.lstrip().startswith(signature):
+            raise SourceError(f"{name} is {what}")
     try:
         # Only complete lines are decoded: the last character that was read may be incomplete.
         header = (head[: head.rfind(b"\n") + 1] or head).split(b"\n")[0].decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(
-            f"{name}, line 1 is not UTF-8 ({error.reason}): save it as UTF-8"
+            f"{name}, line 1 is not UTF-8 ({error.reason}): save it as UTF-8, or set "
+            "source.encoding, such as cp1252"
         ) from None
     if "\r" in header.rstrip("\r"):
         raise SourceError(
             f"{name}: lines end in CR alone: convert them to LF, such as with mac2unix"
         )
     if "\0" in header:
-        raise SourceError(f"{name}, line 1 contains zero bytes (UTF-16?): save it as UTF-8")
+        raise SourceError(
+            f"{name}, line 1 contains zero bytes (UTF-16?): save it as UTF-8, or set "
+            "source.encoding"
+        )
+    if not header.strip():
+        raise SourceError(f"{name} has an empty first line: name the columns in it")
     return header
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import duckdb
 
@@ -14,6 +15,11 @@ from batch_predictions.sources.base import ABSENT_FINGERPRINT, RAW_TABLES, Sourc
 from batch_predictions.sources.files.formats import read_files
 from batch_predictions.sources.files.object_cache import ObjectCache, validate_url
 from batch_predictions.sources.files.patterns import FileFormat, format_of
+from batch_predictions.sources.files.prepared_folder import (
+    guess_encodings,
+    prepare_folder,
+    validate_encodings,
+)
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
 from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.rows.row_filters import validate_conditions
@@ -31,11 +37,16 @@ class FileSource(TabularSource):
     `read_rows`. Days, weeks, damaged lines and fingerprints are the same for all adapters of files.
     """
 
+    unpacks_archives: ClassVar[bool] = False
+    """Whether files in zip archives are read."""
+
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
         self._copied: Path | None = None
+        self._prepared: Path | None = None
         self._other_objects: list[str] = []
         validate_conditions(settings.where)
+        validate_encodings(settings.encoding)
 
     @abstractmethod
     def files(self, table: Table) -> list[Path]:
@@ -81,11 +92,26 @@ class FileSource(TabularSource):
 
     @property
     def folder(self) -> Path:
-        """The folder of the files; of a URL, that of their local copy, which is made once.
+        """The folder of the files; of a URL, of archives and of other encodings, that of a copy.
+
+        The copy is made once.
 
         Raises:
-            SourceError: `source.path` is not set, is not a folder, or cannot be downloaded.
+            SourceError: `source.path` is not set, is not a folder, or cannot be downloaded; or its
+                files cannot be unpacked or decoded.
         """
+        if self._prepared is None:
+            folder = self._find_folder()
+            key = hash_json([str(folder)])[:12]
+            target = self.derived_folder("source_files") / key
+            prepared = prepare_folder(
+                folder, self.settings.encoding, target, unpack=self.unpacks_archives
+            )
+            self._prepared = prepared.absolute()
+        return self._prepared
+
+    def _find_folder(self) -> Path:
+        """The folder of the setting, or of the local copy of a URL."""
         path = self.settings.path
         if path is None:
             raise SourceError(
@@ -98,6 +124,10 @@ class FileSource(TabularSource):
                 f"source.path {path.absolute()} is not a folder: set it to the folder of the files"
             )
         return path.absolute()
+
+    def guess_encodings(self) -> dict[str, tuple[str, str]]:
+        """Encodings of text files that are not UTF-8, and words that are read by them."""
+        return guess_encodings(self.folder, self.settings.encoding)
 
     def is_wanted(self, name: str) -> bool:
         """Returns whether a URL's file is downloaded; `name` is relative to the URL."""

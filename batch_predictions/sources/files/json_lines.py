@@ -57,7 +57,13 @@ def read_json_lines(
         f"where {_JSON} is not null or {LINE_ERROR} is not null)"
     )
     pointers = _pointers(db, lines)
-    validate_names(pointers, str(paths[0].relative_to(folder)))
+    name = str(paths[0].relative_to(folder))
+    if not pointers:
+        raise SourceError(
+            f"{name} has no JSON object with values in a line: write one object a line, each in "
+            "one piece"
+        )
+    validate_names(pointers, name)
     texts = ", ".join(quote_literal(pointer) for pointer in pointers.values())
     columns = [f"__values[{n}] as {quote_identifier(name)}" for n, name in enumerate(pointers, 1)]
     suffix = uuid.uuid4().hex

@@ -27,6 +27,7 @@ def reading_settings(source: Source, table: Table) -> list[object]:
         hashed.append(source.event_types.values_by_type())
     rule = settings.deduplicate.get(table.name)
     further: dict[str, object] = {
+        "encoding": settings.encoding,
         "naive_zone": source.naive_zone if source.naive_zone != "UTC" else None,
         "values": settings.values.get(table.name),
         "ids": {name: rule.model_dump() for name, rule in sorted(settings.ids.items())},

@@ -167,6 +167,8 @@ class TabularSource(Source):
 
 def column_texts(db: duckdb.DuckDBPyConnection, rows: FileRows) -> dict[str, list[str]]:
     """Columns of rows with their texts, without empty ones; see `Source.preview`."""
+    if not rows.types:
+        return {}
     names = {name: quote_identifier(name) for name in rows.types}
     texts = ", ".join(
         f"list(nullif(trim({name}::VARCHAR), '')) as {name}" for name in names.values()

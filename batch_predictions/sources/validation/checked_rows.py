@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import duckdb
 
-from batch_predictions.sources.base import Source
+from batch_predictions.sources.base import Source, SourceError
 from batch_predictions.sources.validation.ages import age_bracket_of_birthday_sql
 from batch_predictions.sources.validation.column_mapping import BIRTHDAY
 from batch_predictions.sources.validation.column_rules import (
@@ -25,6 +26,8 @@ _DEFAULTS = {
     ("promotion_calendar", "location"): "all",
     ("inventory", "location"): "all",
 }
+_NESTED = re.compile(r"^(STRUCT|MAP|UNION|BLOB)|\]$")
+"""Types of columns whose values are no single value."""
 ROW_JSON = "case when line is not null then json_object('line', line) else to_json(row) end"
 """SQL of the JSON of a row, or of its damaged line."""
 
@@ -54,6 +57,11 @@ def create_checked_rows(
     raw_columns, values, refusals, nulls = [], [], ["problem"], {}
     for rule in read_rules:
         type_ = types[rule.name]
+        if rule.kind in ("id", "number", "date") and _NESTED.search(type_):
+            raise SourceError(
+                f"{rule.name} of {table.name} is a {type_}: map a column with one text, number or "
+                "day a row, or take it apart in source.queries"
+            )
         name, raw_name = quote_identifier(rule.name), quote_identifier(f"raw {rule.name}")
         unread = unread_column(rule.name) if unread_column(rule.name) in types else None
         raw_columns += [f"{name} as {raw_name}", *([quote_identifier(unread)] if unread else [])]

@@ -65,8 +65,10 @@ _DATE_BOUNDS = (
     ("< DATE '1900-01-01'", f"is before 1900 or after {MAX_DATE.year}: correct it"),
     (f"> DATE '{MAX_DATE}'", f"is before 1900 or after {MAX_DATE.year}: correct it"),
 )
-_CONTROL = r"\p{Cc}"
-"""Regular expression of a control character."""
+_CONTROL = r"[\p{Cc}\x{200b}\x{2060}\x{feff}]"
+"""Regular expression of a control character, and of spaces without a width."""
+_NO_TEXT = r"'(\s|<[^>]*>|&nbsp;|\x00)*'"
+"""Regular expression of a review of tags alone."""
 _ATTRIBUTES = ("location", "gender")
 """Columns that are part of keys, as ids are, and may be empty."""
 _TRUE = "('true', 't', 'yes', 'y', '1', '1.0')"
@@ -133,6 +135,8 @@ class ColumnRule:
             return f"case when not ({is_none}) then {text} end"
         if self.kind == "choice":
             return f"case when not {is_missing} then lower({text}) end"
+        if (self.table, self.name) == ("reviews", "text"):
+            return f"case when not regexp_full_match({text}, {_NO_TEXT}) then {text} end"
         # A zero byte is in no text that a person writes, and PostgreSQL cannot hold it.
         return f"nullif(replace({text}, chr(0), ''), '')"
 

@@ -80,7 +80,7 @@ _IMPOSSIBLE_OFFSET = r"':\d\d(\.\d+)?\s*[+-](1[5-9]|[2-9]\d|14:?(0[1-9]|[1-5]\d)
 """Offsets from UTC beyond 14 hours, or with more than 59 minutes."""
 _HAS_OFFSET = r"'(:\d\d(\.\d+)?|[AP]M)\s*([+-]\d{2}(:?\d{2})?|Z|UTC|GMT)$', 'i'"
 """A text whose time has an offset or is UTC."""
-NULL_TEXTS = "('', 'nan', 'nat', 'null', 'none', '<na>')"
+NULL_TEXTS = "('', 'nan', 'nat', 'null', 'none', '<na>', 'n/a', '#n/a', 'undefined')"
 """SQL list of texts, in lower case, that mean a missing value."""
 
 
