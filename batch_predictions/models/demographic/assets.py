@@ -30,11 +30,9 @@ def train_demographic(
         through: last day that is known.
         progress: receives lines for the log.
     """
+    from batch_predictions.models.demographic.demographic_evaluation import DemographicConfig
     from batch_predictions.models.demographic.demographic_model import CountAdjustment
-    from batch_predictions.models.demographic.demographic_selection import (
-        DemographicConfig,
-        select_demographic,
-    )
+    from batch_predictions.models.demographic.demographic_selection import select_demographic
     from batch_predictions.models.demographic.ridge import RidgeAdjustment
 
     segments = warehouse.query(
