@@ -10,12 +10,14 @@ import warnings
 
 import dagster as dg
 
-from batch_predictions.evaluation.assets import realized_metrics_asset
-from batch_predictions.evaluation.drift.asset import drift_asset, histograms_asset
+from batch_predictions.evaluation.assets import (
+    drift_asset,
+    histograms_asset,
+    realized_metrics_asset,
+)
 from batch_predictions.evaluation.realized_metric import RealizedMetric
-from batch_predictions.features.assets import feature_asset
+from batch_predictions.features.assets import feature_asset, tile_asset
 from batch_predictions.features.base import FeatureTable
-from batch_predictions.features.tile_assets import tile_asset
 from batch_predictions.features.tiles.base import TILES
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.assets import prediction_asset

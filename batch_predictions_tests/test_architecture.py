@@ -49,14 +49,12 @@ COMPILED = {
     "models/common/vector_ir.py",
     "models/demand/kernels/gru_network.py",
     "models/forest/kernels/banzhaf_kernels.py",
-    "models/forest/kernels/row_group_kernels.py",
     "models/forest/kernels/trees.py",
     "models/recommender/kernels/candidate_kernels.py",
     "models/recommender/kernels/history_kernels.py",
     "models/recommender/kernels/id_kernels.py",
     "models/recommender/kernels/neighbours.py",
     "models/recommender/kernels/products.py",
-    "models/recommender/kernels/rule_kernels.py",
     "models/recommender/kernels/topk.py",
     "models/recommender/kernels/vector_products.py",
 }
@@ -251,7 +249,7 @@ def test_nothing_is_pickled_and_no_asset_reads_the_clock() -> None:
         "cli/commands/erase_user_command.py",
         "cli/commands/models_command.py",
         "cli/console/pending_erasures.py",
-        "serving/http/routes/erasure_routes.py",
+        "serving/http/routes/user_routes.py",
         "serving/release/release_records.py",
     }
     for path in MODULES:

@@ -10,7 +10,7 @@ import pytest
 from batch_predictions.features.base import FeatureTable
 from batch_predictions.features.tiles.base import TILES
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.inference.dagster.model_links import prediction_lineage
+from batch_predictions.inference.dagster.step_reports import prediction_lineage
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
 from batch_predictions.tables.discovery import instances

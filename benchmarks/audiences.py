@@ -6,8 +6,8 @@ Customers are ranked for every campaign that began in the last third of the year
 before it began. The benchmark computes which share of the customers who redeemed one of its coupons
 afterwards is in the first 10 % and 20 %. Only targeted households can redeem, so customers are
 ranked among the targeted, and among all active customers too. `--fit` prints instead the weights of
-a logistic regression on the campaigns before, which are in `predictions/affinity.py`. There are no
-recommendations on these days: their part of the score is 0.
+a logistic regression on the campaigns before, which are in `predictions/audience_sql.py`. There are
+no recommendations on these days: their part of the score is 0.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def read_campaigns(home: Path) -> list[Campaign]:
     settings, warehouse = open_home(home)
 
     from batch_predictions.features.sql.queries import parameters, sql
-    from batch_predictions.predictions.affinity import AFFINITY_CTES
+    from batch_predictions.predictions.audience_sql import AFFINITY_CTES
     from batch_predictions.tables import CHURN_FEATURES, ITEM_STATE
 
     campaigns: list[Campaign] = warehouse.query(
@@ -216,7 +216,7 @@ def _mean_with_interval(values: np.ndarray, codes: np.ndarray) -> dict[str, floa
         values: (redemptions,).
         codes: number of each redemption's customer, 0 to customers - 1, (redemptions,).
     """
-    from batch_predictions.models.common.bootstrap import percentile_interval, resample_counts
+    from batch_predictions.models.common.intervals import percentile_interval, resample_counts
 
     weights = (counts[:, codes] for counts in resample_counts(int(codes.max()) + 1, SEED))
     samples = [(w * values).sum(axis=1) / w.sum(axis=1) for w in weights]

@@ -46,13 +46,9 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     churn = ChurnSettings(active_days=args.active_days, calibration=args.calibration)
     settings, warehouse = open_home(home, churn=churn)
 
+    from batch_predictions.models.churn.base import baseline_names, candidate_names
     from batch_predictions.models.churn.churn_metrics import PairedComparison
-    from batch_predictions.models.churn.data.churn_examples import Examples
-    from batch_predictions.models.churn.data.churn_inputs import examples_as_of
-    from batch_predictions.models.churn.estimators.churn_registry import (
-        baseline_names,
-        candidate_names,
-    )
+    from batch_predictions.models.churn.data.churn_examples import Examples, examples_as_of
 
     read_examples = cache(lambda day: examples_as_of(warehouse, settings, day))
     started = time.process_time()
@@ -95,18 +91,13 @@ def predict(
     """
     from complete_journey_home import FIRST
 
+    from batch_predictions.models.churn.base import estimator_specs
     from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
-    from batch_predictions.models.churn.data.churn_examples import Examples, training_windows
-    from batch_predictions.models.churn.estimators.churn_registry import estimator_specs
+    from batch_predictions.models.churn.churn_selection import training_windows
+    from batch_predictions.models.churn.data.churn_examples import Examples
 
-    windows = training_windows(
-        cut + dt.timedelta(days=churn.horizon_days),
-        FIRST,
-        churn.horizon_days,
-        with_test=True,
-        step_days=churn.step_days,
-        max_cutoffs=churn.cutoffs,
-    )
+    through = cut + dt.timedelta(days=churn.horizon_days)
+    windows = training_windows(churn, FIRST, through, with_test=True)
     assert windows is not None, f"{cut} is too early in the year"
     fit_examples = Examples.concat([read_examples(day) for day in windows.fit_days])
     log(f"{cut}: fitting on {len(fit_examples):,} rows of {len(windows.fit_days)} days")

@@ -34,15 +34,15 @@ from cold_start_upper_bound import upper_bounds
 
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.features.sql.queries import parameters, sql
-from batch_predictions.models.common.bootstrap import bootstrap_interval, paired_difference
+from batch_predictions.models.common.intervals import bootstrap_interval, paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG, compute_metrics
+from batch_predictions.models.demographic.demographic_evaluation import DemographicConfig
 from batch_predictions.models.demographic.demographic_model import DemographicModel
 from batch_predictions.models.demographic.demographic_segments import encode_user_leaves
 from batch_predictions.models.demographic.demographic_selection import (
     HALF_LIVES,
     NAMES,
     PROMOTED,
-    DemographicConfig,
     DemographicSelection,
     select_demographic,
 )

@@ -11,8 +11,8 @@ import duckdb
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.demand.data.calendar import country_holidays, holiday_flags
 from batch_predictions.models.demand.data.panel import Panel
+from batch_predictions.models.demand.data.panel_builder import country_holidays, holiday_flags
 from batch_predictions.sources.adapters.complete_journey import PACKAGE, CompleteJourneySource
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY, FIRST_WEEK, LAST_DAY
 from batch_predictions.warehouse.path_sql import quote_literal

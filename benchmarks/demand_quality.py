@@ -27,19 +27,19 @@ import numpy as np
 from complete_journey_data import sales_panel
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import Interval, percentile_interval
+from batch_predictions.models.common.intervals import Interval, percentile_interval
 from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.backtest import Backtest, run_backtest
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
 from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.demand_model import forecast_by_champions
 from batch_predictions.models.demand.demand_selection import (
-    CANDIDATES,
     PER_SERIES,
-    BacktestConfig,
+    candidate_names,
     make_candidate,
 )
 from batch_predictions.models.demand.forecasters.ensembles import AverageForecaster
+from batch_predictions.settings import DemandSettings
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY
 
 FIRST_ORIGIN, STEP_SIZE, ORIGINS, HORIZON, SEED = dt.date(2017, 10, 8), 14, 6, 14, 7
@@ -47,7 +47,8 @@ ORIGINS_BEFORE_HOLIDAYS = 3
 """Origins whose horizon ends before Thanksgiving."""
 REFERENCES = ("linear_regression", "mean28_weekday", "seasonal_naive")
 """Forecasters to which the WAPE of the others is compared."""
-CONFIG = BacktestConfig(horizon=HORIZON, seed=SEED)
+CONFIG = DemandSettings(horizon=HORIZON, seed=SEED)
+CANDIDATES = (*candidate_names(CONFIG), "gru", "average")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.common.bootstrap import bootstrap_interval, paired_difference
+from batch_predictions.models.common.intervals import bootstrap_interval, paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.settings import RecommendationsSettings, Settings, SourceSettings
 

@@ -133,7 +133,7 @@ def _step(home: Path, step: str, argument: str) -> Any:
 
 def _parameters(settings: Any, warehouse: Any) -> dict[str, Any]:
     from batch_predictions.core.home import State, write_state
-    from batch_predictions.features.sql.demand_sql import parameters
+    from batch_predictions.features.sql.queries import demand_parameters
 
     source_folder = settings.source.path
     source_folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def _parameters(settings: Any, warehouse: Any) -> dict[str, Any]:
         settings.home,
         State(source_kind="files", timezone="UTC", first_day=FIRST_DAY, default_date=FIRST_DAY),
     )
-    return parameters(warehouse, settings)
+    return demand_parameters(warehouse, settings)
 
 
 def _write_home(warehouse: Any, days: int, users: int, items: int, events: int) -> None:

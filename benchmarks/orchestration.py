@@ -104,11 +104,8 @@ class Timers:
 
     def install(self) -> None:
         """Replaces the functions where they are called."""
-        from batch_predictions.evaluation import assets as metrics
-        from batch_predictions.evaluation import daily_asset
-        from batch_predictions.evaluation.drift import asset as drift
+        from batch_predictions.evaluation import assets as evaluation
         from batch_predictions.features import assets as features
-        from batch_predictions.features import tile_assets as tiles
         from batch_predictions.inference.dagster import steps
         from batch_predictions.inference.pools import engine
         from batch_predictions.serving import assets as serving
@@ -118,15 +115,14 @@ class Timers:
             (Warehouse, ["replace_partition"]),
             (steps, ["stage_partition", "validate", "load_partition", "unusual_exclusions"]),
             (engine, ["score"]),
-            (metrics, ["compute_metrics"]),
-            (drift, ["compute_drift"]),
+            (evaluation, ["compute_metrics", "compute_drift"]),
             (usual_check, ["compare_day"]),
             (serving, ["publish"]),
-            (tiles, ["write_tile"]),
+            (features, ["write_tile"]),
         ):
             for name in names:
                 setattr(owner, name, self._timed(name, getattr(owner, name)))
-        for module in (features, tiles, steps, daily_asset):
+        for module in (features, steps, evaluation):
             record = vars(module)["record_materializations"]
             vars(module)["record_materializations"] = self._with_timed_plot(record)
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batch_predictions.core.home import State
-    from batch_predictions.models.common.bootstrap import Row
+    from batch_predictions.models.common.intervals import Row
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.data.splits import Holdout
     from batch_predictions.models.recommender.recommender_selection import Selection
@@ -203,7 +203,7 @@ def take_users(interactions: Interactions, max_users: int | None) -> Interaction
 
 def evaluate_served(selection: Selection, holdout: Holdout, trainer: RankerTrainer) -> list[Row]:
     """Metrics of what serves, as `served`, and of every generator fitted on the same rows."""
-    from batch_predictions.models.common.bootstrap import metric_row, paired_difference
+    from batch_predictions.models.common.intervals import metric_row, paired_difference
     from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20, RECALL
     from batch_predictions.models.recommender.training.ranking_evaluation import evaluate
 

@@ -26,14 +26,14 @@ from complete_journey_data import sales_panel
 from stock_simulation import StockSimulation, simulate
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import multinomial_counts, percentile_interval
+from batch_predictions.models.common.intervals import multinomial_counts, percentile_interval
 from batch_predictions.models.demand.backtest import backtest_origins, run_backtest
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import ConformalCalibration
 from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBDTForecasterParams
-from batch_predictions.models.demand.replenishment.policy import order_quantity, stock_levels
+from batch_predictions.models.demand.stock_policy import order_quantity, stock_levels
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY
 
 FIRST_SIMULATED_DAY = dt.date(2017, 10, 8)

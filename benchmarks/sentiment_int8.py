@@ -25,11 +25,10 @@ import torch
 from common import log, machine, print_json
 from sentiment_scoring import generate_texts, train_net
 
-from batch_predictions.models.sentiment.models.batching import batches_by_length, pad
-from batch_predictions.models.sentiment.models.lstm import LSTM
+from batch_predictions.models.sentiment.models.base import log_softmax
 from batch_predictions.models.sentiment.models.net import MAX_TOKENS
-from batch_predictions.models.sentiment.models.probabilities import log_softmax
-from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.models.recurrent import LSTM
+from batch_predictions.models.sentiment.text.documents import Documents, batches_by_length, pad
 
 Backend = Callable[[np.ndarray], np.ndarray]
 """Logits (texts, classes) of token ids (texts, length)."""

@@ -22,12 +22,11 @@ import pyarrow.parquet as pq
 import torch
 
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.batching import batches_by_length
 from batch_predictions.models.sentiment.models.cnn import CNN, FILTER_WIDTHS
-from batch_predictions.models.sentiment.models.lstm import LSTM
 from batch_predictions.models.sentiment.models.net import MAX_TOKENS, NetArchitecture, NetModel
-from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.ragged import RaggedArray
+from batch_predictions.models.sentiment.models.recurrent import LSTM
+from batch_predictions.models.sentiment.text.documents import Documents, batches_by_length
+from batch_predictions.models.sentiment.text.token_ids import RaggedArray
 
 CLASSES = 3
 STREAM_WINDOW = 8192

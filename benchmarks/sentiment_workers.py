@@ -33,8 +33,8 @@ from batch_predictions.inference import staging
 from batch_predictions.inference.partition_staging import ServingModel, engine_folder, staging_spec
 from batch_predictions.inference.pools.engine import score
 from batch_predictions.inference.results import StagingManifest
+from batch_predictions.models.common.torch_cpu import has_native_bf16
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.sentiment_training import ClassifierTrainer
 from batch_predictions.models.sentiment.text.labelled_reviews import build_reviews
 from batch_predictions.settings import InferenceSettings, Settings

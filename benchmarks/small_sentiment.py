@@ -29,7 +29,7 @@ from common import log, machine, print_json
 from small_reviews import HALVES, SETS, draw_sample, read_set, take_half
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import percentile_interval, resample_counts
+from batch_predictions.models.common.intervals import percentile_interval, resample_counts
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.sentiment_metrics import f1_by_class

@@ -13,7 +13,7 @@ from typing import Any
 from release_reader import FILES, open_lookup
 
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.demand_lookup import forecast
+from batch_predictions.serving.lookup.item_lookup import forecast
 
 KNOWN_USER, UNKNOWN_USER, ITEM = "u001", "nobody", "i05"
 PAUSE_SECONDS = 0.2

@@ -20,7 +20,7 @@ import typer
 from common import machine, print_json, time_interleaved, time_ratio
 
 from batch_predictions.models.sentiment.text.documents import UNKNOWN, Documents
-from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer
+from batch_predictions.models.sentiment.text.pretrained_vectors import WordPieceTokenizer
 
 WHOLE_WORDS, SPLIT_WORDS = 9_000, 20_000
 UNKNOWN_PIECE = "[UNK]"

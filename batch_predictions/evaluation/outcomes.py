@@ -10,12 +10,11 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from batch_predictions.features.sql.demand_sql import parameters as demand_parameters
+from batch_predictions.features.sql.queries import demand_parameters, sql
 from batch_predictions.features.sql.queries import parameters as feature_parameters
-from batch_predictions.features.sql.queries import sql
 from batch_predictions.features.tiles.building import outdated_tiles
-from batch_predictions.models.churn.data.churn_inputs import PURCHASES
-from batch_predictions.models.common.proportions import ClusterSums
+from batch_predictions.models.churn.data.churn_examples import PURCHASES
+from batch_predictions.models.common.intervals import ClusterSums
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DAILY_SALES, INTERACTIONS
 from batch_predictions.warehouse import Warehouse

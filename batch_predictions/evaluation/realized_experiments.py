@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.evaluation.outcomes import (
-    REACTION_SUMS,
-    REACTIONS,
-    cluster_sums,
-)
+from batch_predictions.evaluation.outcomes import REACTION_SUMS, REACTIONS, cluster_sums
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
-from batch_predictions.models.common.bootstrap import Interval, Row
-from batch_predictions.models.common.proportions import (
+from batch_predictions.models.common.intervals import (
+    Interval,
+    Row,
     clustered_proportion,
     effective_units,
     interval_difference,

@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.evaluation.outcomes import (
-    REACTION_SUMS,
-    REACTIONS,
-    cluster_sums,
-)
+from batch_predictions.evaluation.outcomes import REACTION_SUMS, REACTIONS, cluster_sums
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
-from batch_predictions.models.common.bootstrap import Row
-from batch_predictions.models.common.proportions import clustered_proportion, proportion
+from batch_predictions.models.common.intervals import Row, clustered_proportion, proportion
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, FEEDBACK, RECOMMENDATIONS, Table
 from batch_predictions.warehouse import Warehouse

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
+from batch_predictions.models.common.intervals import Interval, Row, metric_row
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse

@@ -7,9 +7,9 @@ import datetime as dt
 import numpy as np
 
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
-from batch_predictions.features.sql.conditions import is_purchase
+from batch_predictions.features.sql.queries import is_purchase
 from batch_predictions.features.sql.queries import parameters as feature_parameters
-from batch_predictions.models.common.bootstrap import Row, bootstrap_interval
+from batch_predictions.models.common.intervals import Row, bootstrap_interval
 from batch_predictions.models.common.ranking_metrics import ndcg
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (

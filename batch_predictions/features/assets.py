@@ -1,22 +1,52 @@
-"""Feature tables as Dagster assets: one row per user, item or series and day."""
+"""Feature tables and tiles as Dagster assets: rows per user, item or series and day."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
+
+import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
-from batch_predictions.features.asset_arguments import asset_arguments
 from batch_predictions.features.base import FeatureTable
-from batch_predictions.features.tiles.building import outdated_tiles, tile_problems
+from batch_predictions.features.sql.queries import demand_parameters
+from batch_predictions.features.tiles.base import Tile
+from batch_predictions.features.tiles.building import outdated_tiles, tile_problems, write_tile
+from batch_predictions.features.tiles.tile_fingerprints import RawDays
 from batch_predictions.settings import Settings
 from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
-from batch_predictions.tables import TABLES
+from batch_predictions.tables import INTERACTIONS, TABLES, Table
 from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.column_lineage import table_lineage
-from batch_predictions.warehouse.reporting import record_materializations
+from batch_predictions.warehouse.reporting import OWNERS, record_materializations, table_metadata
 from batch_predictions.warehouse.schema_sql import tables_in
 from batch_predictions.warehouse.usual_check import check_is_usual, usual_check_specs
+
+
+def asset_arguments(table: Table, query: str, partitions: Partitions) -> dict[str, Any]:
+    """Builds the arguments of `dg.asset`, except `deps`, for a daily table that a query computes.
+
+    The code version is a hash of the query, so that the UI shows which partitions an older query
+    wrote.
+
+    Args:
+        table: that the asset writes.
+        query: the SQL that computes a day's rows.
+        partitions: of the home.
+    """
+    return {
+        "name": table.name,
+        "key_prefix": table.schema,
+        "description": table.description,
+        "group_name": "features",
+        "kinds": {"duckdb", "parquet"},
+        "owners": OWNERS,
+        "partitions_def": partitions.daily,
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+        "metadata": table_metadata(table),
+        "code_version": hashlib.sha256(query.encode()).hexdigest()[:12],
+    }
 
 
 def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDefinition:
@@ -114,3 +144,44 @@ def _require_upstreams(
     if problems:
         name = feature.table.qualified.replace(".", "/")
         raise dg.Failure(f"{name}: {'; '.join(problems)}", allow_retries=False)
+
+
+def tile_asset(tile: Tile, partitions: Partitions) -> dg.AssetsDefinition:
+    """A daily asset `tiles/<table>`; it also makes what its readers need of earlier days."""
+    table = tile.table
+
+    @dg.asset(
+        **asset_arguments(table, tile.sql, partitions),
+        deps=[dg.AssetKey(name.split(".")) for name in tile.upstreams],
+    )
+    def compute_tile(
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        settings: dg.ResourceParam[Settings],
+    ) -> None:
+        days = sorted(context.partition_keys)
+        names = {INTERACTIONS.qualified, *tile.upstreams}
+        problems = lost_partitions(warehouse, names, "date", days)
+        problems += unread_partitions(warehouse, names, "date", days[-1])
+        problems += tile_problems(warehouse, settings, names, days)
+        raw_days = RawDays(warehouse, demand_parameters(warehouse, settings), as_date(days[-1]))
+        if not raw_days.hashes:
+            problems.append(
+                f"it would have no rows of {days[-1]}, since there is no partition of "
+                "raw/interactions up to that day: materialize it first, or use "
+                "`batch-predictions run`"
+            )
+        if problems:
+            name = tile.name.replace(".", "/")
+            raise dg.Failure(f"{name}: {'; '.join(problems)}", allow_retries=False)
+        results, others = write_tile(raw_days, tile, days)
+        if others:
+            context.log.info(f"{table.qualified}: {len(others)} earlier spans, {others[0]} first")
+        record_materializations(
+            context,
+            warehouse,
+            results,
+            lineage=lambda: table_lineage(warehouse, tile.name, tile.sql),
+        )
+
+    return compute_tile

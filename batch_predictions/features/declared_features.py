@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batch_predictions.features.base import FeatureTable
-from batch_predictions.features.sql import demand_sql
+from batch_predictions.features.sql.queries import demand_parameters
 from batch_predictions.tables import (
     CHURN_FEATURES,
     DEMAND,
@@ -114,4 +114,4 @@ item_activity = FeatureTable(ITEM_ACTIVITY, plot=PLOTS[ITEM_ACTIVITY.name])
 user_segments = FeatureTable(USER_SEGMENTS, plot=PLOTS[USER_SEGMENTS.name])
 item_state = FeatureTable(ITEM_STATE, plot=PLOTS[ITEM_STATE.name])
 churn_features = FeatureTable(CHURN_FEATURES, plot=PLOTS[CHURN_FEATURES.name])
-demand_series = FeatureTable(DEMAND, parameters=demand_sql.parameters, plot=PLOTS[DEMAND.name])
+demand_series = FeatureTable(DEMAND, parameters=demand_parameters, plot=PLOTS[DEMAND.name])

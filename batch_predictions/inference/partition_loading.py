@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch_predictions.inference.child_tables import rows_query
-from batch_predictions.inference.result_queries import results_query
 from batch_predictions.inference.results import StagingManifest, result_files
 from batch_predictions.inference.scorer import EXCLUDED
+from batch_predictions.inference.validation import results_query
 from batch_predictions.tables import EXCLUSIONS, Table
 from batch_predictions.warehouse import Warehouse, WriteResult
 

@@ -11,6 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter
 
+from batch_predictions.tables import Table
+from batch_predictions.warehouse.arrow_rows import arrow_schema
+
 EXCLUDED = "excluded"
 """Output column with the reason why a key gets no row; null in rows that are predictions."""
 
@@ -64,6 +67,15 @@ class ScorerContext:
     def lookup_table(self, name: str) -> pa.Table:
         """Reads the rows of a lookup table."""
         return pq.read_table(self.lookup_tables[name])
+
+
+def result_schema(table: Table) -> pa.Schema:
+    """Builds the schema of a scorer's rows for a table: its columns, and the reason of exclusion.
+
+    The engine adds the partition's column and `model_version`.
+    """
+    schema = arrow_schema(table, without=(*table.folders, "model_version"))
+    return schema.append(pa.field(EXCLUDED, pa.string()))
 
 
 class Scorer(Protocol):

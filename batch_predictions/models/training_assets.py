@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from batch_predictions.models.model_store import Decision, ModelStore
-from batch_predictions.models.publishing import data_version, publish
-from batch_predictions.models.training import Trained, Training
+from batch_predictions.models.training import Trained, Training, data_version, publish
 from batch_predictions.models.training_inputs import code_version, settings_read
 from batch_predictions.settings import Settings
 from batch_predictions.tables.partitions import Partitions, trained_through

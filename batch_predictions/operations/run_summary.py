@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from batch_predictions.serving.lookup import Lookup, demand_lookup
-from batch_predictions.serving.lookup.audience_lookup import retention
-from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment, sentiment_lines
+from batch_predictions.serving.lookup import Lookup, item_lookup
+from batch_predictions.serving.lookup.item_lookup import item_sentiment, sentiment_lines
+from batch_predictions.serving.lookup.user_lookup import retention
 from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
@@ -23,6 +23,9 @@ from batch_predictions.tables.partitions import latest_ended_week
 from batch_predictions.warehouse import Warehouse, as_date
 
 EVENT_TABLES = (INTERACTIONS.name, REVIEWS.name)
+
+
+_VERDICTS = {"baseline": "a baseline serves", "kept": "the model before goes on serving"}
 
 
 @dataclass
@@ -170,7 +173,8 @@ def _work_lines(summary: Summary) -> Iterator[str]:
         yield from (f"               {line}" for line in sums_lines(sums))
     for decision in summary.trained:
         model, through = decision["model"], decision["effective_from"]
-        yield f"  trained      {model} through {through}: {decision['decision']}"
+        verdict = _VERDICTS.get(decision["decision"], decision["decision"])
+        yield f"  trained      {model} through {through}: {verdict}"
         yield f"               {decision['why']}"
     if not summary.trained:
         yield "  trained      nothing: all models are up to date"
@@ -250,14 +254,12 @@ def _sentiment_lines(settings: Settings, summary: Summary, lookup: Lookup) -> It
 
 def _demand_lines(lookup: Lookup) -> Iterator[str]:
     """The item of the largest order, or of the highest stock level where stock is not known."""
-    item = demand_lookup.orders(lookup, limit=1)["orders"][0]["item_id"]
+    item = item_lookup.orders(lookup, limit=1)["orders"][0]["item_id"]
     yield f"  batch-predictions lookup forecast {item}"
-    lines = list(demand_lookup.forecast_lines(demand_lookup.forecast(lookup, item)))
+    lines = list(item_lookup.forecast_lines(item_lookup.forecast(lookup, item)))
     yield from (f"    {line}" for line in lines[:4])
     yield f"  batch-predictions lookup orders {item}"
-    yield from (
-        f"    {line}" for line in demand_lookup.order_lines(demand_lookup.orders(lookup, item))
-    )
+    yield from (f"    {line}" for line in item_lookup.order_lines(item_lookup.orders(lookup, item)))
 
 
 def _next_lines(settings: Settings, summary: Summary) -> Iterator[str]:

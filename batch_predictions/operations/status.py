@@ -20,6 +20,7 @@ from batch_predictions.operations.records import (
     run_in_the_future,
 )
 from batch_predictions.operations.refused_models import refused_models
+from batch_predictions.planning.unchanged import read_failures
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
@@ -140,6 +141,8 @@ def read_status(
     status.models = {name: version for name, version in versions.items() if version}
     for name, message in refused_models(models, today).items():
         status.add_problem(f"refused_model:{name}", message)
+    for name, message in read_failures(settings).items():
+        status.add_problem(f"failed:{name}", f"the last run did not make {name} of {message}")
     _add_runs(status, records)
     return status
 

@@ -33,6 +33,7 @@ from batch_predictions.planning.repair import finish_repair, read_repair
 from batch_predictions.planning.run_plan import RunPlan
 from batch_predictions.planning.unchanged import (
     digest_of_run,
+    record_failures,
     record_run,
     record_weeks,
     served_release,
@@ -154,11 +155,14 @@ def run(
         progress.finish()
     _record_stale(this, corrections)
     skipped = {key.path[-1] for key in runner.skipped_assets}
+    skipped |= {name.rpartition("/")[2] for name in summary.failed}
     summary.rows = count_rows(planner.warehouse, plan.last, skipped)
     summary.release_id = served_release(settings)
     summary.left_out = describe_left_out(planner.warehouse, settings, planner.source, plan.last)
     summary.lost = list(lost_rows(settings.home).values())
     summary.seconds = time.perf_counter() - start
+    if summary.failed or not only:
+        record_failures(settings, summary.last_day, summary.failed)
     if not (summary.failed or only):
         # The plan without its days to ingest, which have been ingested.
         record_run(settings, digest_of_run(settings, plan, planner.warehouse), summary.as_dict())

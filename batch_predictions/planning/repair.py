@@ -17,7 +17,7 @@ from pathlib import Path
 from batch_predictions.core.durability import atomic_write, fsync_folder
 from batch_predictions.core.home import HomeError
 from batch_predictions.models.model_store import ModelStore
-from batch_predictions.models.publishing import restore_log
+from batch_predictions.models.training import restore_log
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.rows.ingest_log import update_ingest_log

@@ -8,13 +8,8 @@ from dataclasses import dataclass, field
 
 from batch_predictions.core.home import HomeError, State
 from batch_predictions.models.model_store import Decision, ModelStore
-from batch_predictions.models.publishing import data_version
-from batch_predictions.models.training import Training
-from batch_predictions.models.training_inputs import (
-    changed_settings,
-    code_version,
-    settings_read,
-)
+from batch_predictions.models.training import Training, data_version
+from batch_predictions.models.training_inputs import changed_settings, code_version, settings_read
 from batch_predictions.planning.repair import read_repair
 from batch_predictions.planning.training_cadence import reason_to_train
 from batch_predictions.settings import Settings

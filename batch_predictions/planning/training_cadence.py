@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batch_predictions.evaluation.drift.compute import model_by_table
-from batch_predictions.evaluation.drift.drift_statistics import PSI
+from batch_predictions.evaluation.drift.compute import PSI, model_by_table
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DRIFT

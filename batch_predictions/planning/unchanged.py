@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from batch_predictions.warehouse import Warehouse, as_date
 
 FILE_NAME = "last_run.json"
 NIGHT_FILE_NAME = "last_night.sha256"
+FAILURES_FILE_NAME = "last_failures.json"
 WEEKS_FILE_NAME = "last_weeks.sha256"
 CODE_SUFFIXES = (".py", ".sql")
 
@@ -75,6 +76,30 @@ def record_weeks(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> Non
     """Stores the digest of weekly tables that were predicted."""
     digest = digest_of_weeks(settings, plan, warehouse)
     atomic_write(settings.home / WEEKS_FILE_NAME, digest)
+
+
+def record_failures(settings: Settings, day: str, failed: Mapping[str, str]) -> None:
+    """Stores what the last run of everything could not make; nothing: removes what is stored.
+
+    Args:
+        settings: of the home.
+        day: last day of the run.
+        failed: by table or model, why, and what is served instead.
+    """
+    path = settings.home / FAILURES_FILE_NAME
+    if failed:
+        atomic_write(path, json.dumps({"day": day, "failed": dict(failed)}, indent=1))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_failures(settings: Settings) -> dict[str, str]:
+    """What the last run could not make, by table or model: the day, why, and what is served."""
+    try:
+        stored = json.loads((settings.home / FAILURES_FILE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: f"{stored['day']}: {reason}" for name, reason in stored["failed"].items()}
 
 
 def record_run(settings: Settings, digest: str, summary: dict[str, object]) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import pyarrow as pa
 
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, result_schema
 from batch_predictions.models.sentiment.aspect_terms import background_shares, find_aspects
 from batch_predictions.predictions import sentiment_plots as plots
 from batch_predictions.settings import Settings
@@ -67,18 +67,7 @@ class AspectScorer:
         return pa.RecordBatch.from_pylist(results, schema=_SCHEMA)
 
 
-_SCHEMA = pa.schema(
-    {
-        "item_id": pa.string(),
-        "term": pa.string(),
-        "direction": pa.string(),
-        "log_odds": pa.float64(),
-        "reviews": pa.int64(),
-        "z": pa.float64(),
-        "simulated": pa.bool_(),
-        EXCLUDED: pa.string(),
-    }
-)
+_SCHEMA = result_schema(ASPECTS)
 
 
 def parameters(settings: Settings) -> Mapping[str, object]:

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 
 from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, result_schema
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.demand.data.panel_builder import history_lengths
 from batch_predictions.models.demand.demand_model import DemandPrediction
 from batch_predictions.models.demand.demand_training import DemandModels
-from batch_predictions.models.demand.replenishment.policy import TERM_COLUMNS, OrderTerms
+from batch_predictions.models.demand.stock_policy import TERM_COLUMNS, OrderTerms
 from batch_predictions.predictions.demand_plots import plot_forecasts
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMAND_FORECASTS, LEAD_TIME_DEMAND
@@ -175,18 +175,7 @@ _ENTRY = pa.struct(
         **dict.fromkeys(("mean", *SUM_QUANTILES, "level", "q_level"), pa.float64()),
     }
 )
-_SCHEMA = pa.schema(
-    {
-        "item_id": pa.string(),
-        "location": pa.string(),
-        "target_date": pa.date32(),
-        "mean": pa.float64(),
-        **dict.fromkeys(QUANTILES, pa.float64()),
-        "method": pa.string(),
-        EXCLUDED: pa.string(),
-        "lead_time_demand": pa.list_(_ENTRY),
-    }
-)
+_SCHEMA = result_schema(DEMAND_FORECASTS).append(pa.field("lead_time_demand", pa.list_(_ENTRY)))
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:

@@ -10,9 +10,13 @@ import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, result_schema
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.sentiment.eligibility import assess_texts, summarise_exclusions
+from batch_predictions.models.sentiment.eligibility import (
+    Eligibility,
+    assess_texts,
+    summarise_exclusions,
+)
 from batch_predictions.models.sentiment.item_aggregates import (
     MIN_REVIEWS_PER_SIDE,
     change_p_value,
@@ -86,10 +90,7 @@ class ItemScorer:
 
     def _summarise_unscored(self, rows: pa.RecordBatch) -> list[tuple[int, str | None]]:
         """Number of an item's reviews that were not scored, and why in short, by item."""
-        texts, item_rows = _flatten_texts(rows["unscored"])
-        documents = Documents(text["text"] for text in texts)
-        declared = [text["language"] for text in texts]
-        assessed = assess_texts(documents, declared, self.classifiers.languages)
+        _, item_rows, assessed = self._assess(rows["unscored"])
         by_item: list[list[tuple[str | None, str | None]]] = [[] for _ in range(rows.num_rows)]
         for n, language, reason in zip(
             item_rows, assessed.languages, assessed.reasons, strict=True
@@ -99,10 +100,7 @@ class ItemScorer:
 
     def _score_previous_reviews(self, rows: pa.RecordBatch) -> list[Doubles]:
         """Net sentiment of every scorable review of the weeks before, an array per item."""
-        texts, item_rows = _flatten_texts(rows["before"])
-        documents = Documents(text["text"] for text in texts)
-        declared = [text["language"] for text in texts]
-        assessed = assess_texts(documents, declared, self.classifiers.languages)
+        documents, item_rows, assessed = self._assess(rows["before"])
         scored = np.flatnonzero(np.array([reason is None for reason in assessed.reasons], bool))
         if not len(scored) or not self.classifiers.is_trained:
             return [np.zeros(0)] * rows.num_rows
@@ -111,6 +109,17 @@ class ItemScorer:
         adjusted = self.classifiers.probabilities(documents.take(scored), languages)
         nets = _net(self.classifiers.undo_prior_shift(adjusted, languages))
         return [nets[item_of_review == n] for n in range(rows.num_rows)]
+
+    def _assess(self, column: pa.ListArray) -> tuple[Documents, list[int], Eligibility]:
+        """All texts of a column of lists, the row of each, and which can be scored."""
+        texts: list[dict[str, Any]] = []
+        rows: list[int] = []
+        for row, entries in enumerate(column.to_pylist()):
+            texts += entries or []
+            rows += [row] * len(entries or ())
+        documents = Documents(text["text"] for text in texts)
+        declared = [text["language"] for text in texts]
+        return documents, rows, assess_texts(documents, declared, self.classifiers.languages)
 
     def _score_item(
         self,
@@ -173,16 +182,6 @@ def _languages(reviews: Sequence[Mapping[str, Any]]) -> list[str | None]:
     return [review["language"] for review in reviews]
 
 
-def _flatten_texts(column: pa.ListArray) -> tuple[list[dict[str, Any]], list[int]]:
-    """All texts of a column of lists, and the row of each."""
-    texts: list[dict[str, object]] = []
-    rows: list[int] = []
-    for row, entries in enumerate(column.to_pylist()):
-        texts += entries or []
-        rows += [row] * len(entries or ())
-    return texts, rows
-
-
 def _net(probabilities: Doubles) -> Doubles:
     """Probability of positive less that of negative, (reviews,)."""
     return np.asarray(probabilities[:, 2] - probabilities[:, 0])
@@ -202,26 +201,7 @@ def _example_review_ids(
     return review_ids
 
 
-_SCHEMA = pa.schema(
-    {
-        "item_id": pa.string(),
-        "reviews": pa.int64(),
-        **{f"share_{name}": pa.float64() for name in CLASSES},
-        "net_sentiment": pa.float64(),
-        "net_lower": pa.float64(),
-        "net_upper": pa.float64(),
-        "change": pa.float64(),
-        "example_review_ids": pa.list_(pa.string()),
-        "simulated": pa.bool_(),
-        "reviews_before": pa.int64(),
-        "change_p": pa.float64(),
-        "changed": pa.bool_(),
-        **{f"corrected_{name}": pa.float64() for name in CLASSES},
-        "reviews_not_scored": pa.int64(),
-        "not_scored": pa.string(),
-        EXCLUDED: pa.string(),
-    }
-)
+_SCHEMA = result_schema(ITEM_SENTIMENTS)
 
 _SCORED = "select * from predictions.review_sentiments where week = $week"
 _EARLIER_REVIEWS = """select item_id, text, language, date, review_id from raw.reviews

@@ -13,11 +13,15 @@ from typing import Any, ClassVar, Self
 import pyarrow as pa
 
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, result_schema
 from batch_predictions.inference.validation import Check
-from batch_predictions.predictions.affinity import AFFINITY_CTES, CAMPAIGN_ITEMS, CAMPAIGNS
 from batch_predictions.predictions.audience_plots import plot_promotion_audience
-from batch_predictions.predictions.holdout import hash_fraction_sql
+from batch_predictions.predictions.audience_sql import (
+    AFFINITY_CTES,
+    CAMPAIGN_ITEMS,
+    CAMPAIGNS,
+    hash_fraction_sql,
+)
 from batch_predictions.settings import Settings
 from batch_predictions.sources.source_registry import event_types
 from batch_predictions.tables import PROMOTION_AUDIENCE
@@ -77,21 +81,7 @@ class PromotionScorer:
         return items[: self.promotion_items]
 
 
-_SCHEMA = pa.schema(
-    {
-        "campaign_id": pa.string(),
-        "rank": pa.int64(),
-        "user_id": pa.string(),
-        "score": pa.float64(),
-        "item_ids": pa.list_(pa.string()),
-        "held_out": pa.bool_(),
-        "kind": pa.string(),
-        "starts_on": pa.date32(),
-        "ends_on": pa.date32(),
-        "own_items": pa.int64(),
-        EXCLUDED: pa.string(),
-    }
-)
+_SCHEMA = result_schema(PROMOTION_AUDIENCE)
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:

@@ -20,8 +20,12 @@ from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.data.staged_histories import IdLookup, read_histories
 from batch_predictions.models.recommender.explanations import explain_lists
-from batch_predictions.models.recommender.ranker.two_stage import TwoStageRecommender
-from batch_predictions.models.recommender.recommender_registry import is_linear, is_two_stage, load
+from batch_predictions.models.recommender.generators.base import is_linear
+from batch_predictions.models.recommender.ranker.two_stage import (
+    TwoStageRecommender,
+    is_two_stage,
+    load_recommender,
+)
 from batch_predictions.predictions.recommendation_lists import RecommendationLists
 
 BATCH_USERS = 256
@@ -117,7 +121,7 @@ class RecommendationScorer:
     def open(cls, context: ScorerContext) -> Self:
         """Opens the model's files, memory-mapped."""
         assert context.model is not None
-        return cls(load(context.model), context)
+        return cls(load_recommender(context.model), context)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Lists of users; the columns of `rows` are those of the declaration's query."""

@@ -12,7 +12,7 @@ from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.demand.replenishment.policy import (
+from batch_predictions.models.demand.stock_policy import (
     TERM_COLUMNS,
     OrderTerms,
     order_quantity,

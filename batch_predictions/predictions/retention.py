@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Self
 import pyarrow as pa
 
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, result_schema
 from batch_predictions.inference.validation import Check
 from batch_predictions.predictions.audience_plots import plot_retention_audience
-from batch_predictions.predictions.holdout import hash_fraction_sql
+from batch_predictions.predictions.audience_sql import hash_fraction_sql
 from batch_predictions.settings import Settings
 from batch_predictions.tables import RETENTION_AUDIENCE
 from batch_predictions.tables.audience_tables import RETENTION_LIST
@@ -47,17 +47,8 @@ class RetentionScorer:
         exclusion_reason = self._exclusion_reason(row)
         if exclusion_reason:
             return {"user_id": row["user_id"], EXCLUDED: exclusion_reason}
-        return {
-            "user_id": row["user_id"],
-            "rank": row["rank"],
-            "churn_probability": row["churn_probability"],
-            "expected_value": row["expected_value"],
-            "offer_item_ids": row["offers"] or [],
-            "reason": _reason(row),
-            "held_out": row["held_out"],
-            "days_inactive": row["days_inactive"],
-            "margin_at_risk": row["margin_at_risk"],
-        }
+        columns = {name: row[name] for name in _SCHEMA.names if name in row}
+        return {**columns, "offer_item_ids": row["offers"] or [], "reason": _reason(row)}
 
     def _exclusion_reason(self, row: Mapping[str, Any]) -> str | None:
         """Explains why a customer is not in the audience; None for one who is."""
@@ -84,20 +75,7 @@ def _days(number: int) -> str:
     return f"{number} day" if number == 1 else f"{number} days"
 
 
-_SCHEMA = pa.schema(
-    {
-        "user_id": pa.string(),
-        "rank": pa.int64(),
-        "churn_probability": pa.float64(),
-        "expected_value": pa.float64(),
-        "offer_item_ids": pa.list_(pa.string()),
-        "reason": pa.string(),
-        "held_out": pa.bool_(),
-        "days_inactive": pa.int64(),
-        "margin_at_risk": pa.float64(),
-        EXCLUDED: pa.string(),
-    }
-)
+_SCHEMA = result_schema(RETENTION_AUDIENCE)
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:

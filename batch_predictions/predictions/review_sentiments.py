@@ -13,9 +13,8 @@ from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.sentiment.eligibility import assess_texts
 from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
-from batch_predictions.models.sentiment.models.batching import SORT_WINDOW
 from batch_predictions.models.sentiment.models.net import NET_FILE
-from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.documents import SORT_WINDOW, Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import CLASSES
 from batch_predictions.predictions import sentiment_plots as plots
 from batch_predictions.tables import REVIEW_SENTIMENTS

@@ -23,6 +23,7 @@ from batch_predictions.tables import (
 from batch_predictions.tables.audience_tables import RETENTION_LIST
 from batch_predictions.tables.identifiers import id_problem, visible_text
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.arrow_rows import arrow_schema
 
 AD_HOC = "ad_hoc"
 """Kind of campaigns that are added by a command, not by the source."""
@@ -31,18 +32,6 @@ AUDIENCES: dict[str, Table] = {RETENTION: RETENTION_AUDIENCE, "promotions": PROM
 _CAMPAIGN_SQL = {RETENTION: f"'{RETENTION_LIST}'", "promotions": "campaign_id"}
 """SQL of the `campaign_id` under which the customers of an audience are recorded as listed."""
 MAX_IDS_IN_ERROR = 5
-_EVENTS_SCHEMA = pa.schema(
-    [
-        ("date", pa.date32()),
-        *((name, pa.string()) for name in ("campaign_id", "user_id", "item_id", "event_type")),
-    ]
-)
-_CAMPAIGN_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("campaign_id", "kind", "item_id")),
-        *((name, pa.date32()) for name in ("starts_on", "ends_on")),
-    ]
-)
 
 
 class AudienceError(ReleaseError):
@@ -153,12 +142,11 @@ def mark_listed(warehouse: Warehouse, name: str, rows: pa.Table) -> int:
             "date": row["date"],
             "campaign_id": campaign,
             "user_id": row["user_id"],
-            "item_id": None,
             "event_type": "listed",
         }
         events_by_list.setdefault((row["date"], campaign), []).append(event)
     for (day, campaign), events in events_by_list.items():
-        table = pa.Table.from_pylist(events, _EVENTS_SCHEMA)
+        table = pa.Table.from_pylist(events, arrow_schema(CAMPAIGN_EVENTS))
         add_manual_rows(warehouse, CAMPAIGN_EVENTS, f"{name} {campaign} {day}", table)
     return len(listed)
 
@@ -214,7 +202,7 @@ def add_campaign(
         }
         for item_id in item_ids
     ]
-    table = pa.Table.from_pylist(rows, _CAMPAIGN_SCHEMA)
+    table = pa.Table.from_pylist(rows, arrow_schema(PROMOTIONS))
     return add_manual_rows(warehouse, PROMOTIONS, campaign, table)
 
 

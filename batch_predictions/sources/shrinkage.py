@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from batch_predictions.core.erasures import FILE_NAME as ERASURES
 from batch_predictions.settings import SettingsError
 from batch_predictions.sources.base import ABSENT_FINGERPRINT, RAW_TABLES, Source, SourceError
 from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
@@ -192,9 +193,12 @@ def keep_replaced(
     results: dict[str, WriteResult] = {}
     folder = previous_folder(Path(warehouse.home)) / table.name
     drafts = {}
+    # What was written before a user was erased is not kept.
+    erasures = Path(warehouse.home) / ERASURES
+    erased_at = erasures.stat().st_mtime if erasures.exists() else 0.0
     for key in keys:
         path = warehouse.path(table, key)
-        if key in log.days and path.exists():
+        if key in log.days and path.exists() and path.stat().st_mtime > erased_at:
             folder.mkdir(parents=True, exist_ok=True)
             drafts[key] = folder / f"{key}.draft"
             drafts[key].unlink(missing_ok=True)

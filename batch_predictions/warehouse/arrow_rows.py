@@ -1,8 +1,8 @@
-"""Rows of declared tables as Arrow."""
+"""Declared tables as Arrow: their schemas, and rows of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import pyarrow as pa
 
@@ -15,7 +15,23 @@ _TYPES = {
     "DOUBLE": pa.float64(),
     "TIMESTAMP": pa.timestamp("us"),
     "VARCHAR": pa.string(),
+    "VARCHAR[]": pa.list_(pa.string()),
 }
+
+
+def arrow_schema(table: Table, without: Collection[str] = ()) -> pa.Schema:
+    """Builds the Arrow schema of a table's columns, in their order.
+
+    Args:
+        table: whose columns have the types BIGINT, BOOLEAN, DATE, DOUBLE, TIMESTAMP, VARCHAR and
+            VARCHAR[].
+        without: names of columns that are left out.
+
+    Raises:
+        KeyError: a column has another type.
+    """
+    columns = [column for column in table.columns if column.name not in without]
+    return pa.schema([(column.name, _TYPES[column.type]) for column in columns])
 
 
 def arrow_rows(table: Table, rows: Iterable[Mapping[str, object]]) -> pa.Table:
@@ -25,18 +41,12 @@ def arrow_rows(table: Table, rows: Iterable[Mapping[str, object]]) -> pa.Table:
     row lacks is null.
 
     Args:
-        table: whose columns have the types BIGINT, BOOLEAN, DATE, DOUBLE, TIMESTAMP and VARCHAR.
+        table: whose columns have types that `arrow_schema` takes.
         rows: by column.
 
     Raises:
         KeyError: a column has another type.
         pyarrow.ArrowException: a value does not fit its column.
     """
-    schema = pa.schema(
-        [
-            (column.name, _TYPES[column.type])
-            for column in table.columns
-            if column.name not in table.folders
-        ]
-    )
+    schema = arrow_schema(table, without=table.folders)
     return pa.Table.from_pylist([dict(row) for row in rows], schema)

@@ -10,9 +10,8 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.evaluation.assets import plots_over_time
-from batch_predictions.evaluation.realized_demand import measure_forecasts
+from batch_predictions.evaluation.realized_demand import measure_forecasts, measure_orders
 from batch_predictions.evaluation.realized_recommendations import measure_recommendations
-from batch_predictions.evaluation.realized_replenishment import measure_orders
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     DEMAND_FORECASTS,

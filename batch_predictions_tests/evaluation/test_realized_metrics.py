@@ -16,7 +16,7 @@ from batch_predictions.evaluation.assets import (
     realized_metrics_asset,
 )
 from batch_predictions.evaluation.realized_metric import RealizedMetric
-from batch_predictions.models.common.proportions import proportion, proportion_difference
+from batch_predictions.models.common.intervals import proportion, proportion_difference
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
@@ -41,7 +41,7 @@ N = 400
 PLUGIN = '''
 """The share of customers with a high churn probability."""
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
-from batch_predictions.models.common.proportions import proportion
+from batch_predictions.models.common.intervals import proportion
 from batch_predictions.tables import CHURN_SCORES
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.features.sql.queries import parameters, sql
-from batch_predictions.models.churn.data.churn_inputs import examples_as_of
+from batch_predictions.models.churn.data.churn_examples import examples_as_of
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.tables import CAMPAIGN_EVENTS, CHURN_FEATURES
 from batch_predictions.warehouse import Warehouse

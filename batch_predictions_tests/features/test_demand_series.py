@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from batch_predictions.features.sql.demand_sql import parameters
-from batch_predictions.features.sql.queries import sql
+from batch_predictions.features.sql.queries import demand_parameters, sql
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMAND, INTERACTIONS
 from batch_predictions.warehouse import Warehouse
@@ -32,7 +31,7 @@ def build_series(
     warehouse: Warehouse, settings: Settings, day: dt.date = DAY, **values: Any
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """The series of a day by item and location; `values` replace parameters of the query."""
-    values = {**parameters(warehouse, settings), **values, "date": day}
+    values = {**demand_parameters(warehouse, settings), **values, "date": day}
     warehouse.replace_partition(DEMAND, day.isoformat(), sql("demand"), values)
     rows = warehouse.query(
         "select * exclude (date) from features.demand where date = $date", {"date": day}

@@ -88,7 +88,7 @@ def test_churn_counts_days_with_a_purchase(warehouse: Warehouse, settings: Setti
 
 
 def test_demand_subtracts_the_returns_of_a_day(warehouse: Warehouse, settings: Settings) -> None:
-    from batch_predictions.features.sql.demand_sql import parameters as demand_parameters
+    from batch_predictions.features.sql.queries import demand_parameters
 
     write_events(warehouse)
     for returns, units in (("subtract", 1.0), ("exclude", 2.0)):

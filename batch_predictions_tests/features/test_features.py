@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
+from batch_predictions.features.assets import tile_asset
 from batch_predictions.features.declared_features import PLOTS
 from batch_predictions.features.sql.queries import parameters, sql
-from batch_predictions.features.tile_assets import tile_asset
 from batch_predictions.features.tiles.base import TILES
 from batch_predictions.settings import DuckDBSettings, Settings, SourceSettings
 from batch_predictions.sources.validation.event_types import DEFAULT_EVENTS, resolve_event_types

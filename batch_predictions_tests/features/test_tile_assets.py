@@ -7,10 +7,9 @@ import datetime as dt
 import dagster as dg
 import pytest
 
-from batch_predictions.features.assets import feature_asset
+from batch_predictions.features.assets import feature_asset, tile_asset
 from batch_predictions.features.base import FeatureTable
-from batch_predictions.features.sql.demand_sql import parameters
-from batch_predictions.features.tile_assets import tile_asset
+from batch_predictions.features.sql.queries import demand_parameters
 from batch_predictions.features.tiles.base import TILES
 from batch_predictions.features.tiles.building import tile_problems
 from batch_predictions.settings import Settings
@@ -43,7 +42,7 @@ def world(warehouse: Warehouse) -> Warehouse:
 
 def assert_features_equal_direct_sql(warehouse: Warehouse, settings: Settings, day: str) -> None:
     """The written features have the rows of direct SQL."""
-    bound = {**parameters(warehouse, settings), "date": as_date(day)}
+    bound = {**demand_parameters(warehouse, settings), "date": as_date(day)}
     for name in FEATURES:
         written = f"select * from features.{name} where date = $date"
         assert rows_of(warehouse, written, bound) == rows_of(warehouse, direct_sql(name), bound)

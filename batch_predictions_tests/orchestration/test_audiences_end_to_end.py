@@ -10,12 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.audience_lookup import (
-    churn,
-    churn_lines,
-    promotions,
-    retention,
-)
+from batch_predictions.serving.lookup.user_lookup import churn, churn_lines, promotions, retention
 from batch_predictions_tests.worlds.contract import contract_violations
 from batch_predictions_tests.worlds.customers import interactions, visits
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json

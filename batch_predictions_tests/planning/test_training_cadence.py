@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from batch_predictions.models.model_store import ModelStore
-from batch_predictions.models.publishing import data_version
-from batch_predictions.models.training import trainings
+from batch_predictions.models.training import data_version, trainings
 from batch_predictions.models.training_inputs import code_version, settings_read
 from batch_predictions.planning.run_plan import training_due
 from batch_predictions.planning.training_cadence import reason_to_train

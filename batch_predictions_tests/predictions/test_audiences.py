@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from batch_predictions.predictions.audience_sql import hash_fraction_sql
 from batch_predictions.predictions.churn import churn_scores
-from batch_predictions.predictions.holdout import hash_fraction_sql
 from batch_predictions.predictions.promotions import promotion_audience
 from batch_predictions.predictions.retention import retention_audience
 from batch_predictions.serving import exports

@@ -25,7 +25,7 @@ from batch_predictions.predictions.demand import parameters as forecast_paramete
 from batch_predictions.predictions.demand_plots import plot_forecasts, plot_orders
 from batch_predictions.predictions.replenishment import replenishment_orders
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.demand_lookup import (
+from batch_predictions.serving.lookup.item_lookup import (
     forecast,
     forecast_lines,
     order_lines,

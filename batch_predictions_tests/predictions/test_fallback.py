@@ -15,11 +15,9 @@ from batch_predictions.models.demographic.demographic_model import (
     NO_ADJUSTMENT,
     CountAdjustment,
     DemographicModel,
-)
-from batch_predictions.models.demographic.demographic_segments import (
     SegmentAdjustment,
-    SegmentUsers,
 )
+from batch_predictions.models.demographic.demographic_segments import SegmentUsers
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
 from batch_predictions.predictions.fallback import DemographicScorer, demographic_recommendations
 
@@ -83,7 +81,7 @@ def test_the_model_says_which_segments_have_lists(
 def test_the_stored_model_serves(
     adjustment: SegmentAdjustment, first_of_65: str, tmp_path: Path
 ) -> None:
-    DemographicModel(30.0, adjustment).save(tmp_path / "model")  # type: ignore[arg-type]
+    DemographicModel(30.0, adjustment).save(tmp_path / "model")
     weights = pa.table(
         {
             "age_bracket": ["19-24", "65+", "19-24"],

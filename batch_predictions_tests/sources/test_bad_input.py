@@ -344,12 +344,8 @@ FURTHER = [
     event("number beyond what a computer holds: `1e400`", "u,i,2024-01-03,1e400", "not finite"),
     event("row of totals", "Total,,,123", "occurred_at is empty"),
     row_of("review of tags alone", REVIEWS, "item_id,text\ni,<br/>\n", "text is empty"),
-    value_of(
-        "rating in words or as a fraction", REVIEWS, "item_id,text,rating\ni,a,5/5\n", "rating"
-    ),
-    value_of(
-        "birthday of more than 120 years ago", USERS, "user_id,birthday\nu,1800-01-01\n", "birthday"
-    ),
+    value_of("rating as a fraction", REVIEWS, "item_id,text,rating\ni,a,5/5\n", "rating"),
+    value_of("birthday of long ago", USERS, "user_id,birthday\nu,1800-01-01\n", "birthday"),
     value_of("price with a currency", ITEMS, "item_id,price\ni,$5\n", "price"),
     *(unreadable(kind, content, message) for kind, (content, message) in FILES.items()),
     unreadable("CSV named .parquet", HEADER, "cannot be read", name="interactions.parquet"),

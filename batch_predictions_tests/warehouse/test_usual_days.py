@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from batch_predictions.inference.usual_exclusions import unusual_exclusions
+from batch_predictions.inference.dagster.step_reports import unusual_exclusions
 from batch_predictions.operations.status import read_status
 from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.settings import ChecksSettings, Settings

@@ -14,14 +14,15 @@ from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.als import ALS
-from batch_predictions.models.recommender.generators.ease import EASE
+from batch_predictions.models.recommender.generators.ease import EASE, LikedEASE
 from batch_predictions.models.recommender.generators.graph_filter import GraphFilter
 from batch_predictions.models.recommender.generators.item_knn_rating import ItemKNNRating
 from batch_predictions.models.recommender.generators.item_neighbours import ItemNeighbours
-from batch_predictions.models.recommender.generators.liked_ease import LikedEASE
-from batch_predictions.models.recommender.generators.popularity import Popularity
-from batch_predictions.models.recommender.generators.promoted_items import PromotedItems
-from batch_predictions.models.recommender.generators.segment_popularity import SegmentPopularity
+from batch_predictions.models.recommender.generators.popularity import (
+    Popularity,
+    PromotedItems,
+    SegmentPopularity,
+)
 from batch_predictions.models.recommender.generators.sequence_ease import SequenceEASE
 from batch_predictions.models.recommender.generators.sequence_neighbours import SequenceNeighbours
 from batch_predictions.models.recommender.generators.user_frequency import UserFrequency

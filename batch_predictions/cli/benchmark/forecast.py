@@ -25,9 +25,13 @@ from batch_predictions.cli.console.options import Json
 from batch_predictions.cli.console.printing import print_table
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demand.data.panel import Panel
-from batch_predictions.models.demand.forecasters.baselines import SeasonalNaive
+from batch_predictions.models.demand.forecasters.baselines import (
+    Naive2,
+    SeasonalAdjustment,
+    SeasonalNaive,
+    Theta,
+)
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams, diverged
-from batch_predictions.models.demand.forecasters.smoothing import Naive2, SeasonalAdjustment, Theta
 from batch_predictions.settings import SettingsError
 from batch_predictions.warehouse.path_sql import escape_pattern
 

@@ -24,11 +24,10 @@ from batch_predictions.cli.benchmark.labelled_file import LabelledFile, read_lab
 from batch_predictions.cli.console.options import Home, Json, load_settings
 from batch_predictions.cli.console.printing import print_table
 from batch_predictions.core.arrays import Floats
-from batch_predictions.models.common.torch_threads import one_torch_thread
+from batch_predictions.models.common.torch_cpu import one_torch_thread
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.fold_cache import FoldCache, hash_inputs
-from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.sentiment_registry import validate_names
+from batch_predictions.models.sentiment.models.base import ModelTraining, validate_names
 from batch_predictions.models.sentiment.sentiment_metrics import (
     ACCURACY,
     MACRO_F1,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import Home, Json, load_settings
+from batch_predictions.cli.console.options import Home, Json, load_settings, require_source
 
 
 @command("check-source", order=20)
@@ -32,6 +32,7 @@ def check_source(
     from batch_predictions.tables.discovery import load_plugins
 
     settings = load_settings(home, context)
+    require_source(settings)
     load_plugins(settings.plugins)
     report = check_source(settings, rows, detect_languages=detect_text_languages)
     typer.echo(json.dumps(report.as_dict(), default=str) if as_json else report.render())

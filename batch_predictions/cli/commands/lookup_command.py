@@ -55,7 +55,7 @@ def lookup_sentiment(
 ) -> None:
     """Sentiment of an item's reviews in the newest week, and the words that stand out."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment, sentiment_lines
+    from batch_predictions.serving.lookup.item_lookup import item_sentiment, sentiment_lines
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = item_sentiment(lookup, item_id)
@@ -71,7 +71,7 @@ def lookup_churn(
 ) -> None:
     """The probability that a customer buys nothing in the coming days (churn)."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.audience_lookup import churn, churn_lines
+    from batch_predictions.serving.lookup.user_lookup import churn, churn_lines
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = churn(lookup, user_id)
@@ -87,7 +87,7 @@ def lookup_retention(
 ) -> None:
     """The retention audience: inactive customers to win back, highest expected value first."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.audience_lookup import retention
+    from batch_predictions.serving.lookup.user_lookup import retention
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = retention(lookup, limit)
@@ -105,7 +105,7 @@ def lookup_promotions(
 ) -> None:
     """The audience of a campaign, highest score first, or the campaigns of a customer."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.audience_lookup import promotions
+    from batch_predictions.serving.lookup.user_lookup import promotions
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = promotions(lookup, campaign, user, limit)
@@ -130,7 +130,7 @@ def lookup_forecast(
 ) -> None:
     """Expected units of an item on each of the next days, with intervals."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.demand_lookup import forecast, forecast_lines
+    from batch_predictions.serving.lookup.item_lookup import forecast, forecast_lines
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = forecast(lookup, item_id, location)
@@ -147,7 +147,7 @@ def lookup_orders(
 ) -> None:
     """What to order now, with reorder point and safety stock, the largest orders first."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.demand_lookup import order_lines, orders
+    from batch_predictions.serving.lookup.item_lookup import order_lines, orders
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = orders(lookup, item_id, limit)

@@ -108,7 +108,7 @@ def models_rollback(
 ) -> None:
     """Let an older version serve from a day on, until the next training decides."""
     from batch_predictions.models.model_store import ModelStore
-    from batch_predictions.models.publishing import log_decision
+    from batch_predictions.models.training import log_decision
     from batch_predictions.warehouse import Warehouse
 
     settings = load_settings(home, context)

@@ -12,7 +12,7 @@ import typer
 
 from batch_predictions.cli.console.command import command
 from batch_predictions.cli.console.errors import INCOMPLETE
-from batch_predictions.cli.console.options import Home, Json, day_of, load_settings
+from batch_predictions.cli.console.options import Home, Json, day_of, load_settings, require_source
 from batch_predictions.cli.console.pending_erasures import finish_pending_erasures
 from batch_predictions.settings import Settings, SettingsError
 
@@ -79,20 +79,14 @@ def run(
     goes on serving, the rest is made and released, and the exit code is 6. Where the source has
     lost rows of a day, those of before are kept, and the exit code is 1 until you --accept-loss.
     """
+    settings, days = load_settings(home, context), (day_of(first), day_of(date))
+    require_source(settings)
     if dry_run:
-        _show_plan(
-            load_settings(home, context),
-            day_of(first),
-            day_of(date),
-            as_json,
-            only=only or (),
-            force=force,
-        )
+        _show_plan(settings, *days, as_json, only=only or (), force=force)
         return
     _run(
-        load_settings(home, context),
-        day_of(first),
-        day_of(date),
+        settings,
+        *days,
         as_json,
         only=only or (),
         force=force,

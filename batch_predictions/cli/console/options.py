@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from batch_predictions.settings import Settings
+from batch_predictions.settings import FILE_NAME, Settings, SettingsError
 
 Home = Annotated[
     Path | None,
@@ -40,6 +40,21 @@ def load_settings(home: Path | None, context: typer.Context) -> Settings:
     settings = Settings.load(home)
     restrict_new_files(settings.execution.file_mode)
     return settings
+
+
+def require_source(settings: Settings) -> None:
+    """Checks that somebody chose the source of a home: none is silently that of the demo.
+
+    Raises:
+        SettingsError: no setting names the source, and the home has not been run with it.
+    """
+    from batch_predictions.core.home import read_state
+
+    if "kind" not in settings.source.model_fields_set and read_state(settings.home) is None:
+        raise SettingsError(
+            f"no setting says where your data is: `batch-predictions init --path FOLDER --check` "
+            f"writes {FILE_NAME} for it; `batch-predictions demo` runs on a grocer's public data"
+        )
 
 
 def day_of(value: dt.datetime | None) -> dt.date | None:

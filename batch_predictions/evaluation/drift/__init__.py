@@ -1,6 +1,5 @@
 """Drift: how much features and predictions of a day differ from those that models were trained on.
 
-`columns` chooses what is compared, `bins` counts a day's rows, `histograms` keeps them in the bins
-of the training (`evaluation.histograms`), `drift_statistics` compares two histograms, and `compute`
-makes `evaluation.drift` of them.
+`histograms` counts a day's rows in the bins of the training (`evaluation.histograms`); `compute`
+chooses what is compared, compares two histograms, and makes `evaluation.drift` of them.
 """

@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.evaluation.drift.bins import MISSING
 from batch_predictions.evaluation.drift.compute import (
+    PSI,
     Histogram,
     compare_histogram,
     has_categories,
     read_histograms,
 )
-from batch_predictions.evaluation.drift.drift_statistics import PSI
+from batch_predictions.evaluation.drift.histograms import MISSING
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.reporting import legend_outside, new_axes, new_panes
 

@@ -1,4 +1,8 @@
-"""The features' queries and the settings that they bind."""
+"""The features' queries, the conditions that they share, and the settings that they bind.
+
+Training and daily forecasts of demand use the same query, so that both see what was known at the
+end of a day.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,51 @@ import re
 from importlib import resources
 
 from batch_predictions.core.home import read_state
-from batch_predictions.features.sql import conditions
 from batch_predictions.settings import Settings
 from batch_predictions.sources import source_registry
 from batch_predictions.sources.item_exclusions import exclusion_parameters
+from batch_predictions.tables import PROMOTION_CALENDAR
+from batch_predictions.warehouse import Warehouse
 
+_IS_OF_TYPES = "list_contains(${types}::VARCHAR[], event_type)"
+_IS_EXCLUDED_VALUE = "coalesce(list_contains($exclude_{name}::VARCHAR[], {name}), false)"
+
+IS_EXCLUDED = f"""(
+    {" or ".join(_IS_EXCLUDED_VALUE.format(name=n) for n in ("category", "subcategory", "brand"))}
+    or coalesce(list_has_any(
+        list_transform(map_entries(attributes), lambda entry: entry.key || chr(31) || entry.value),
+        $exclude_attributes::VARCHAR[]
+    ), false)
+)"""
+"""Whether an item of raw.items is never recommended (`source.exclude_items`)."""
+
+
+def is_purchase(types: str) -> str:
+    """Builds the SQL condition that an interaction is a purchase.
+
+    A negative quantity is a return.
+
+    Args:
+        types: name of the parameter with the event types that are purchases.
+    """
+    return f"({_IS_OF_TYPES.format(types=types)} and coalesce(quantity, 0) >= 0)"
+
+
+def is_counted(types: str) -> str:
+    """Builds the SQL condition that units and amount of an interaction count.
+
+    They count for a purchase and for a return.
+
+    A return is subtracted: its quantity and amount are negative. Returns do not count with
+    `source.returns: exclude`.
+    """
+    return (
+        f"(({_IS_OF_TYPES.format(types=types)} or {_IS_OF_TYPES.format(types='return_types')}) "
+        "and (coalesce(quantity, 0) >= 0 or len($return_types::VARCHAR[]) > 0))"
+    )
+
+
+_CONDITIONS = {"is_purchase": is_purchase, "is_counted": is_counted}
 _CONDITION = re.compile(r"\{(is_purchase|is_counted) (\w+)\}")
 _QUERY = re.compile(r"\{query (\w+)\}")
 _RUNNING = re.compile(r"\{running (\w+)\}")
@@ -24,11 +68,11 @@ _FIRST_DAY = "DATE '0001-01-01'"
 def sql(name: str, *, tiles: bool = False, interactions: str = RAW_INTERACTIONS) -> str:
     """Reads the query in `features/sql/<name>.sql`.
 
-    In the file, `{is_excluded}`, `{is_purchase TYPES}` and `{is_counted TYPES}` stand for the
-    conditions of `features/sql/conditions.py`, and `{query NAME}` for the query of that name;
-    `{running TILE}` for a tile's running totals at the end of `$date`; `{spans TILE last DAYS}`,
-    `{spans TILE after DAY}` and `{spans TILE until DAY}` for a tile's rows of the last days up to
-    `$date`, of those after a day, and of those up to one.
+    In the file, `{is_excluded}`, `{is_purchase TYPES}` and `{is_counted TYPES}` stand for these
+    conditions, and `{query NAME}` for the query of that name; `{running TILE}` for a tile's running
+    totals at the end of `$date`; `{spans TILE last DAYS}`, `{spans TILE after DAY}` and
+    `{spans TILE until DAY}` for a tile's rows of the last days up to `$date`, of those after a day,
+    and of those up to one.
 
     Args:
         name: of the file.
@@ -42,8 +86,8 @@ def sql(name: str, *, tiles: bool = False, interactions: str = RAW_INTERACTIONS)
     text = _SPANS.sub(lambda match: _spans(match[1], match[2], match[3], tiles), text)
     text = text.replace(RAW_INTERACTIONS, interactions)
     text = _QUERY.sub(lambda match: sql(match[1], tiles=tiles), text)
-    text = text.replace("{is_excluded}", conditions.IS_EXCLUDED)
-    return _CONDITION.sub(lambda match: getattr(conditions, match[1])(match[2]), text)
+    text = text.replace("{is_excluded}", IS_EXCLUDED)
+    return _CONDITION.sub(lambda match: _CONDITIONS[match[1]](match[2]), text)
 
 
 def _running(tile: str, tiles: bool) -> str:
@@ -84,7 +128,7 @@ def _spans(tile: str, bound: str, value: str, tiles: bool) -> str:
     return f"({spans})"
 
 
-PURCHASES = f"(select * from raw.interactions where {conditions.is_purchase('purchase_types')})"
+PURCHASES = f"(select * from raw.interactions where {is_purchase('purchase_types')})"
 """SQL of the interactions that are purchases; returns are left out."""
 
 
@@ -132,4 +176,23 @@ def parameters(settings: Settings) -> dict[str, object]:
         "churn_active_days": settings.churn.active_days,
         "churn_event_types": settings.churn.event_types or list(event_types.purchases),
         "churn_history_days": settings.churn.history_days,
+    }
+
+
+def demand_parameters(warehouse: Warehouse, settings: Settings) -> dict[str, object]:
+    """Returns the parameters that the query of the demand series binds besides `$date`.
+
+    `known_weeks` are the weeks of the promotion calendar that were ingested; promotions of other
+    weeks are null.
+    """
+    demand = settings.demand
+    return {
+        **parameters(settings),
+        "levels": list(demand.levels),
+        "max_series": demand.max_series,
+        "horizon": demand.horizon,
+        "history_days": demand.history_days,
+        "event_types": list(demand.event_types),
+        "outlier_factor": demand.outlier_factor,
+        "known_weeks": warehouse.partitions(PROMOTION_CALENDAR),
     }

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from batch_predictions.features.sql.demand_sql import parameters
+from batch_predictions.features.sql.queries import demand_parameters
 from batch_predictions.features.tiles.base import TILES, Tile
 from batch_predictions.features.tiles.tile_fingerprints import (
     INPUTS,
@@ -141,7 +141,7 @@ def outdated_tiles(
     tiles = [TILES[name] for name in sorted(names) if name in TILES]
     if not tiles or not days:
         return {}
-    raw_days = RawDays(warehouse, parameters(warehouse, settings), as_date(max(days)))
+    raw_days = RawDays(warehouse, demand_parameters(warehouse, settings), as_date(max(days)))
     outdated = {}
     for day in days:
         tile = next((tile for tile in tiles if not is_current(raw_days, tile, day)), None)

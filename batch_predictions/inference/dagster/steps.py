@@ -15,10 +15,16 @@ from batch_predictions.core.durability import atomic_write
 from batch_predictions.features.tiles.building import tile_problems
 from batch_predictions.inference.base import BatchPrediction, asset_key_of
 from batch_predictions.inference.cleanup import remove_old_partitions
-from batch_predictions.inference.dagster.check_results import PACE_FILE, check_result, load_metadata
 from batch_predictions.inference.dagster.io_manager import unfinished_runs
-from batch_predictions.inference.dagster.model_links import prediction_lineage
-from batch_predictions.inference.dagster.score_log import ProgressLogger, format_summary
+from batch_predictions.inference.dagster.step_reports import (
+    PACE_FILE,
+    ProgressLogger,
+    check_result,
+    format_summary,
+    load_metadata,
+    prediction_lineage,
+    unusual_exclusions,
+)
 from batch_predictions.inference.partition_loading import LoadResult, load_partition
 from batch_predictions.inference.partition_staging import (
     engine_folder,
@@ -27,7 +33,6 @@ from batch_predictions.inference.partition_staging import (
 )
 from batch_predictions.inference.pools import engine
 from batch_predictions.inference.results import StagingManifest, mean_metrics
-from batch_predictions.inference.usual_exclusions import unusual_exclusions
 from batch_predictions.inference.validation import ValidationResult, validate
 from batch_predictions.models.model_store import ModelError, ModelStore
 from batch_predictions.settings import Settings

@@ -17,7 +17,6 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from batch_predictions.inference.pools.base import ShardOutcome, describe_error
@@ -55,12 +54,7 @@ class ProcessPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for connection, (process, _) in self._workers.items():
             if connection in self._in_flight:
                 # Interrupted: the next run scores the shard again.

@@ -15,7 +15,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Self
 
 from batch_predictions.inference.pools.base import ShardOutcome, describe_error
@@ -49,14 +48,9 @@ class ThreadPool:
         self._limits.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
-        self._limits.__exit__(kind, error, trace)
+        self._limits.__exit__(None, None, None)
 
     def submit(self, shard: str) -> None:
         """Queues a shard for the next free thread."""

@@ -22,7 +22,7 @@ from batch_predictions.inference.topk.item_blocks import (
     ItemBlocks,
     upper_norms,
 )
-from batch_predictions.models.common.torch_threads import one_torch_thread
+from batch_predictions.models.common.torch_cpu import one_torch_thread
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

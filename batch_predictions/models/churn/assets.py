@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 
 from batch_predictions.models.churn.churn_metrics import AUC
-from batch_predictions.models.churn.data.churn_inputs import examples_as_of, first_purchase_day
+from batch_predictions.models.churn.data.churn_examples import examples_as_of, first_purchase_day
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CAMPAIGN_EVENTS, ITEMS, USERS
@@ -25,21 +25,14 @@ def train_churn(
         progress: receives lines for the log.
     """
     from batch_predictions.models.churn import churn_metrics
-    from batch_predictions.models.churn.churn_selection import ChurnTrainingConfig, select_churn
+    from batch_predictions.models.churn.churn_selection import select_churn
 
     config = settings.churn
     selection = select_churn(
         lambda day: examples_as_of(warehouse, settings, day),
         first_purchase_day(warehouse, settings, through),
         through,
-        ChurnTrainingConfig(
-            horizon_days=config.horizon_days,
-            step_days=config.step_days,
-            max_cutoffs=config.cutoffs,
-            calibration=config.calibration,
-            min_churned=config.min_churned,
-            seed=config.seed,
-        ),
+        config,
         progress,
     )
     outcomes = selection.outcomes

@@ -1,8 +1,7 @@
-"""The contract of churn estimators, and how one is declared.
+"""The contract of churn estimators: how one is declared, found, stored and loaded.
 
 An estimator is a module of `models/churn/estimators/`, or of a package that the setting `plugins`
 names, with a subclass of `ChurnEstimator` and a `ChurnEstimatorSpec` at its top level.
-`models/churn/estimators/churn_registry.py` finds both.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.churn.data.churn_examples import Examples
+from batch_predictions.tables.discovery import class_of_kind, index_unique, instances, subclasses
 
+MODULES = "models/churn/estimators/*.py"
 Params = TypeVar("Params")
 
 
@@ -91,3 +92,37 @@ class ChurnEstimatorSpec(Generic[Params]):
     params: Params
     is_baseline: bool = False
     order: int = 1000
+
+
+def estimator_specs() -> dict[str, ChurnEstimatorSpec[Any]]:
+    """Every declared estimator by name, in their order.
+
+    Raises:
+        ValueError: two estimators have one name.
+    """
+    declared = instances(ChurnEstimatorSpec, MODULES)
+    in_order = sorted(declared, key=lambda spec: (spec.order, spec.name))
+    return index_unique(in_order, "churn estimators")
+
+
+def baseline_names() -> list[str]:
+    """Names of the estimators that candidates must beat."""
+    return [name for name, spec in estimator_specs().items() if spec.is_baseline]
+
+
+def candidate_names() -> list[str]:
+    """Names of the estimators that may beat the baselines."""
+    return [name for name, spec in estimator_specs().items() if not spec.is_baseline]
+
+
+def load_estimator(folder: Path, name: str) -> ChurnEstimator:
+    """Reads what the `save` of any estimator wrote under a name.
+
+    Raises:
+        ValueError: no class has the stored kind; the message says which plugin may be missing.
+    """
+    kind = read_manifest(folder, name)["kind"]
+    classes = subclasses(ChurnEstimator, MODULES)
+    by_kind = index_unique(classes, "classes of churn estimators", "kind")
+    estimator_class: type[ChurnEstimator] = class_of_kind(by_kind, kind, folder, "churn estimator")
+    return estimator_class.load(folder, name)

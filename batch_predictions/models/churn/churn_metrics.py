@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import Interval, percentile_interval, resample_counts
+from batch_predictions.models.common.intervals import Interval, percentile_interval, resample_counts
 from batch_predictions.warehouse.reporting import new_axes
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ class PairedComparison:
             metric: np.concatenate([chunk[metric] for chunk in chunks]) for metric in METRICS
         }
         return {
-            metric: self._interval(self.values[name][metric], self.samples[name][metric])
-            for metric in METRICS
+            metric: percentile_interval(value, self.samples[name][metric], self.n)
+            for metric, value in self.values[name].items()
         }
 
     def difference(self, name: str, baseline: str, metric: str = AUC) -> Interval:
@@ -133,9 +133,7 @@ class PairedComparison:
             metric: one of METRICS.
         """
         value = self.values[name][metric] - self.values[baseline][metric]
-        return self._interval(value, self.samples[name][metric] - self.samples[baseline][metric])
-
-    def _interval(self, value: float, samples: Doubles) -> Interval:
+        samples = self.samples[name][metric] - self.samples[baseline][metric]
         return percentile_interval(value, samples, self.n)
 
 

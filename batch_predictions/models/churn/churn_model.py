@@ -15,9 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.churn.base import ChurnEstimator, FitInputs
+from batch_predictions.models.churn.base import (
+    ChurnEstimator,
+    FitInputs,
+    estimator_specs,
+    load_estimator,
+)
 from batch_predictions.models.churn.data.churn_examples import Examples
-from batch_predictions.models.churn.estimators.churn_registry import estimator_specs, load_estimator
 
 Method = Literal["platt", "isotonic"]
 MIN_PROBABILITY = 0.001

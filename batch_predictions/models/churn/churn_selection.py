@@ -12,20 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from batch_predictions.core.arrays import Doubles
+from batch_predictions.models.churn.base import baseline_names, candidate_names, estimator_specs
 from batch_predictions.models.churn.churn_metrics import AUC, ECE, LIFT, PairedComparison
-from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer, Method
-from batch_predictions.models.churn.data.churn_examples import (
-    Examples,
-    TrainingWindows,
-    training_windows,
-)
-from batch_predictions.models.churn.estimators.churn_registry import (
-    baseline_names,
-    candidate_names,
-    estimator_specs,
-)
-from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
+from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
+from batch_predictions.models.churn.data.churn_examples import Examples, TrainingWindows
+from batch_predictions.models.common.intervals import Interval, Row, metric_row
 from batch_predictions.models.common.promotion_gate import best_significant
+from batch_predictions.settings import ChurnSettings
 
 UNTRAINED = "untrained"
 GAIN = f"{AUC}_gain"
@@ -34,45 +27,27 @@ Progress = Callable[[str], None]
 """Called with a line of text."""
 
 
-@dataclass(frozen=True)
-class ChurnTrainingConfig:
-    """Configuration of the training and comparison of churn models.
+def training_windows(
+    config: ChurnSettings, first: dt.date, through: dt.date, *, with_test: bool
+) -> TrainingWindows | None:
+    """Returns the cut-offs of a history; None where it is too short.
 
-    Attributes:
-        horizon_days: a customer who buys nothing in this many days after a cut-off has churned.
-        step_days: days between the cut-offs of fitting.
-        max_cutoffs: number of cut-offs of fitting at most.
-        calibration: how scores become probabilities.
-        min_churned: customers who churned, and customers who did not, that fitting, calibration and
-            test each need.
-        seed: seed of estimators and of bootstrap samples.
+    Args:
+        config: horizon, and number and distance of the cut-offs.
+        first: day of the oldest purchase; a cut-off has at least `horizon_days` up to it.
+        through: last day whose purchases are known.
+        with_test: whether the newest cut-off is kept for the comparison of candidates.
     """
-
-    horizon_days: int = 28
-    step_days: int = 7
-    max_cutoffs: int = 16
-    calibration: Method = "platt"
-    min_churned: int = 20
-    seed: int = 7
-
-    def windows(
-        self, first: dt.date, through: dt.date, *, with_test: bool
-    ) -> TrainingWindows | None:
-        """Returns the cut-offs of a history; None where it is too short. See `training_windows`.
-
-        Args:
-            first: day of the oldest purchase.
-            through: last day whose purchases are known.
-            with_test: whether the newest cut-off is kept for the test.
-        """
-        return training_windows(
-            through,
-            first,
-            self.horizon_days,
-            with_test=with_test,
-            step_days=self.step_days,
-            max_cutoffs=self.max_cutoffs,
-        )
+    horizon = dt.timedelta(days=config.horizon_days)
+    newest = through - horizon
+    calibration_day = newest - horizon if with_test else newest
+    oldest_fit = first + horizon - dt.timedelta(days=1)
+    steps = (dt.timedelta(days=config.step_days * n) for n in range(config.cutoffs))
+    candidates = [calibration_day - horizon - step for step in steps]
+    fit_days = tuple(sorted(day for day in candidates if day >= oldest_fit))
+    if not fit_days:
+        return None
+    return TrainingWindows(fit_days, calibration_day, newest if with_test else None)
 
 
 @dataclass(frozen=True)
@@ -124,7 +99,7 @@ def select_churn(
     examples_as_of: Callable[[dt.date], Examples],
     first: dt.date | None,
     through: dt.date,
-    config: ChurnTrainingConfig,
+    config: ChurnSettings,
     progress: Progress = lambda text: None,
 ) -> ChurnSelection:
     """Compares all estimators on the newest past day and fits the winner for serving.
@@ -138,8 +113,8 @@ def select_churn(
     """
     if first is None:
         return _untrained("no model was trained: there are no purchases")
-    test_windows = config.windows(first, through, with_test=True)
-    serving_windows = config.windows(first, through, with_test=False)
+    test_windows = training_windows(config, first, through, with_test=True)
+    serving_windows = training_windows(config, first, through, with_test=False)
     if test_windows is None or test_windows.test_day is None or serving_windows is None:
         return _untrained(
             f"no model was trained: {4 * config.horizon_days} days of purchases are needed (four "
@@ -187,7 +162,7 @@ def _find_shortage(examples_by_use: Mapping[str, Examples], min_churned: int) ->
 
 
 def _evaluate(
-    fit_examples: Examples, calibration: Examples, test: Examples, config: ChurnTrainingConfig
+    fit_examples: Examples, calibration: Examples, test: Examples, config: ChurnSettings
 ) -> _Evaluation:
     """Fits, calibrates and evaluates every declared estimator."""
     trainer = EstimatorTrainer(fit_examples, config.seed)

@@ -1,1 +1,1 @@
-"""Shared by several models: ranking metrics, bootstrap intervals, proportions, the gate."""
+"""Shared by several models: ranking metrics, intervals of statistics, the gate."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import (
+from batch_predictions.models.common.intervals import (
     Interval,
     Row,
     bootstrap_interval,

@@ -9,26 +9,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.core.home import read_state
-from batch_predictions.features.sql.demand_sql import parameters
-from batch_predictions.features.sql.queries import sql
+from batch_predictions.features.sql.queries import demand_parameters, sql
 from batch_predictions.models.demand.backtest import plot_coverage, plot_error_by_horizon
 from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.data.panel_builder import PanelSpec, history_lengths
 from batch_predictions.models.demand.demand_metrics import WAPE_SUM
-from batch_predictions.models.demand.demand_selection import BacktestConfig
-from batch_predictions.models.demand.demand_training import (
-    LevelSelection,
-    select_levels,
-    serving_candidate,
-)
+from batch_predictions.models.demand.demand_training import LevelSelection, select_levels
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.sources import source_registry
 from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR
 from batch_predictions.warehouse import Warehouse
 
-BASELINES = ("mean28_weekday", "seasonal_naive")
-"""Candidates of every training; the winner must beat the first one."""
 SERIES_ORDER = [(name, "ascending") for name in ("level", "item_id", "location")]
 
 
@@ -42,23 +34,6 @@ def panel_spec(settings: Settings) -> PanelSpec:
         country=settings.demand.holiday_country or source.holiday_country,
         holidays=settings.demand.holiday_dates,
         shift_days=state.shift_days if state else 0,
-    )
-
-
-def backtest_config(settings: Settings) -> BacktestConfig:
-    """Returns the configuration of the backtest, from the settings under `demand`."""
-    demand = settings.demand
-    return BacktestConfig(
-        candidates=tuple(dict.fromkeys([*BASELINES, *demand.candidates])),
-        horizon=demand.horizon,
-        origins=demand.origins,
-        step_size=demand.origin_days,
-        fits=demand.fits,
-        baseline=BASELINES[0],
-        max_bias=demand.max_bias,
-        options=dict(demand.options),
-        seed=demand.seed,
-        sarima_backend=demand.sarima_backend,
     )
 
 
@@ -94,13 +69,12 @@ def select_demand(
         through: last day that is known.
         progress: receives lines for the log.
     """
-    values = {**parameters(warehouse, settings), "date": through}
+    values = {**demand_parameters(warehouse, settings), "date": through}
     # The query's row order varies between runs; LightGBM's rows and bootstrap samples depend on it.
     rows = warehouse.query(sql("demand"), values).sort_by(SERIES_ORDER)
     progress(f"{rows.num_rows:,} series (demand.max_series = {settings.demand.max_series:,})")
     panels, spec = build_panels(rows, through, settings)
-    config = backtest_config(settings)
-    return select_levels(panels, spec, config, settings.demand.min_days, progress)
+    return select_levels(panels, spec, settings.demand, progress)
 
 
 def train_demand(
@@ -117,17 +91,13 @@ def train_demand(
         progress: receives lines for the log.
     """
     selection = select_demand(warehouse, settings, through, progress)
-    config = backtest_config(settings)
     first = next(iter(selection.selected.values()), None)
     return Trained(
         write=selection.models.save,
         candidate=selection.candidate,
         beats_baseline=selection.beats_baseline,
         parameters={
-            "served": {
-                level: serving_candidate(selected, config)
-                for level, selected in selection.selected.items()
-            },
+            "served": {level: selected.serving for level, selected in selection.selected.items()},
             "horizon": settings.demand.horizon,
         },
         why=selection.why,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import Interval
+from batch_predictions.models.common.intervals import Interval
 from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import (
+from batch_predictions.models.common.intervals import (
     Interval,
     multinomial_counts,
     percentile_interval,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from batch_predictions.core.arrays import Int64s
 from batch_predictions.models.demand import demand_metrics, demand_registry
@@ -30,58 +29,17 @@ from batch_predictions.models.demand.forecasters.ensembles import (
     PerSeriesSelector,
     SelectorParams,
 )
+from batch_predictions.settings import DemandSettings
 
-CANDIDATES = (
-    "mean28_weekday",
-    "seasonal_naive",
-    "linear_promotions",
-    "linear_regression",
-    "sarima",
-    "sarima_promotions",
-    "lightgbm",
-    "gru",
-    "average",
-)
-"""Default candidates, baselines first; of equally good candidates the first one wins."""
+BASELINE = "mean28_weekday"
+"""The candidate that the winner must beat."""
+BASELINES = (BASELINE, "seasonal_naive")
+"""Candidates of every training."""
 PER_SERIES = PerSeriesSelector.kind
 """Name of the candidate that forecasts each series by its best other candidate."""
 
 Progress = Callable[[str], None]
 """Called with a line of text."""
-
-
-@dataclass(frozen=True)
-class BacktestConfig:
-    """Configuration of the comparison of demand forecasters at past origins.
-
-    Attributes:
-        candidates: names that `registry.make` knows, in the order of the metrics.
-        horizon: columns to forecast, and the longest sum that is calibrated.
-        origins: number of past origins; quantiles are evaluated from the third on.
-        step_size: columns between origins.
-        fits: how often each method is fitted over the origins.
-        baseline: the candidate that the winner must beat.
-        max_bias: largest |bias| of a winner, as a share of demand.
-        options: parameters of forecasters by name, such as {"gru": {"steps": 200}}.
-        seed: seed of random forecasters and of the bootstrap samples.
-        sarima_backend: of `SarimaParams`.
-    """
-
-    candidates: tuple[str, ...] = CANDIDATES
-    horizon: int = 14
-    origins: int = 6
-    step_size: int = 14
-    fits: int = 1
-    baseline: str = "mean28_weekday"
-    max_bias: float = 0.05
-    options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    seed: int = 7
-    sarima_backend: str = "batched"
-
-    @property
-    def all_candidates(self) -> tuple[str, ...]:
-        """The baseline and the candidates, each once."""
-        return tuple(dict.fromkeys((self.baseline, *self.candidates)))
 
 
 @dataclass(frozen=True)
@@ -105,31 +63,41 @@ class SelectedForecaster:
     metrics: CandidateMetrics
     backtest: Backtest
 
+    @property
+    def serving(self) -> str:
+        """Name of the candidate that serves: the winner, or the baseline."""
+        return self.winner if self.model else BASELINE
+
+
+def candidate_names(config: DemandSettings) -> tuple[str, ...]:
+    """The baselines and the candidates, each once; of equally good ones the first one wins."""
+    return tuple(dict.fromkeys((*BASELINES, *config.candidates)))
+
 
 def select(
-    panel: Panel, config: BacktestConfig, progress: Progress = lambda text: None
+    panel: Panel, config: DemandSettings, progress: Progress = lambda text: None
 ) -> SelectedForecaster:
     """Compares the candidates at past origins and fits the winner on the whole panel.
 
     Args:
         panel: the series of one level.
-        config: candidates, horizon and origins.
+        config: candidates, horizon, and number and distance of the origins.
         progress: receives lines for the log.
 
     Raises:
         ValueError: the panel is too short for the origins, or a candidate or one of its options is
             unknown.
     """
-    origins = backtest_origins(panel.n_columns, config.horizon, config.origins, config.step_size)
+    origins = backtest_origins(panel.n_columns, config.horizon, config.origins, config.origin_days)
     if origins[0] < 2 * panel.period:
         raise ValueError(
             f"{panel.n_columns} columns are too few for {config.origins} origins "
-            f"{config.step_size} columns apart with a horizon of {config.horizon}"
+            f"{config.origin_days} columns apart with a horizon of {config.horizon}"
         )
     backtest = _backtest_candidates(panel, config, origins, progress)
     selected, champions = forecast_by_champions(backtest.forecasts, backtest.actual)
     backtest = replace(backtest, forecasts={**backtest.forecasts, PER_SERIES: selected})
-    candidate_metrics = evaluate_candidates(backtest, config.baseline, config.seed)
+    candidate_metrics = evaluate_candidates(backtest, BASELINE, config.seed)
     winner, passed, why = decide(candidate_metrics, config)
     fitted: dict[str, Forecaster] = {}
 
@@ -137,7 +105,7 @@ def select(
         forecasts = backtest.forecasts[forecaster.name]
         return DemandModel(forecaster, ConformalCalibration.fit(forecasts, backtest.actual))
 
-    fallback = calibrated(_fit(config.baseline, panel, config, fitted, progress))
+    fallback = calibrated(_fit(BASELINE, panel, config, fitted, progress))
     model = None
     if passed and winner == PER_SERIES:
         model = calibrated(_fit_selector(panel, config, backtest, champions, fitted, progress))
@@ -146,7 +114,7 @@ def select(
     return SelectedForecaster(model, fallback, winner, why, candidate_metrics, backtest)
 
 
-def decide(candidate_metrics: CandidateMetrics, config: BacktestConfig) -> tuple[str, bool, str]:
+def decide(candidate_metrics: CandidateMetrics, config: DemandSettings) -> tuple[str, bool, str]:
     """The candidate with the least WAPE of the sum among those with a small bias.
 
     It passes the gate where the whole interval of its gain over the baseline is above 0.
@@ -156,31 +124,33 @@ def decide(candidate_metrics: CandidateMetrics, config: BacktestConfig) -> tuple
         passed: whether it may serve.
         why: the decision in a sentence.
     """
-    rivals = [name for name in candidate_metrics if name != config.baseline]
+    rivals = [name for name in candidate_metrics if name != BASELINE]
     if not rivals:
-        return config.baseline, False, "there is no candidate except the baseline"
+        return BASELINE, False, "there is no candidate except the baseline"
     bias = {name: candidate_metrics[name][demand_metrics.BIAS].mean for name in rivals}
     unbiased = [name for name in rivals if abs(bias[name]) <= config.max_bias]
     if not unbiased:
         least_biased = min(rivals, key=lambda name: abs(bias[name]))
         why = (
-            f"the bias of every candidate exceeds {config.max_bias:.0%}; the smallest is "
-            f"{bias[least_biased]:+.1%} ({least_biased})"
+            f"{BASELINE} serves: the bias of every candidate exceeds {config.max_bias:.0%}; "
+            f"the smallest is {bias[least_biased]:+.1%} ({least_biased})"
         )
         return least_biased, False, why
     wape_sum = {name: candidate_metrics[name][demand_metrics.WAPE_SUM].mean for name in unbiased}
     winner = min(unbiased, key=lambda name: wape_sum[name])
     gain = candidate_metrics[winner][WAPE_SUM_GAIN]
-    why = (
-        f"{winner}: WAPE of the {config.horizon}-day sum {wape_sum[winner]:.3f}, a gain of "
-        f"{gain.mean:+.3f} over {config.baseline} (95 % interval {gain.lower:+.3f} to "
+    figures = (
+        f"WAPE of the {config.horizon}-day sum {wape_sum[winner]:.3f}, a gain of "
+        f"{gain.mean:+.3f} over {BASELINE} (95 % interval {gain.lower:+.3f} to "
         f"{gain.upper:+.3f}), bias {bias[winner]:+.1%}"
     )
-    passed = gain.lower > 0
-    return winner, passed, why if passed else f"{why}: not significant"
+    if gain.lower > 0:
+        return winner, True, f"{winner}: {figures}"
+    verdict = "worse" if gain.upper < 0 else "not significantly better"
+    return winner, False, f"{BASELINE} serves: {winner}, the best, is {verdict}: {figures}"
 
 
-def make_candidate(name: str, config: BacktestConfig) -> Forecaster:
+def make_candidate(name: str, config: DemandSettings) -> Forecaster:
     """An unfitted candidate with the options, seed and horizon of the configuration."""
     return demand_registry.make(
         name,
@@ -192,11 +162,11 @@ def make_candidate(name: str, config: BacktestConfig) -> Forecaster:
 
 
 def _backtest_candidates(
-    panel: Panel, config: BacktestConfig, origins: Sequence[int], progress: Progress
+    panel: Panel, config: DemandSettings, origins: Sequence[int], progress: Progress
 ) -> Backtest:
     """Forecasts of the candidates at past origins; members of averages are fitted only once."""
     # All are made before anything is fitted, so that a wrong name or option fails at once.
-    candidates = {name: make_candidate(name, config) for name in config.all_candidates}
+    candidates = {name: make_candidate(name, config) for name in candidate_names(config)}
     averages = {
         name: forecaster
         for name, forecaster in candidates.items()
@@ -217,7 +187,7 @@ def _backtest_candidates(
 def _fit(
     name: str,
     panel: Panel,
-    config: BacktestConfig,
+    config: DemandSettings,
     fitted: dict[str, Forecaster],
     progress: Progress,
 ) -> Forecaster:
@@ -238,14 +208,14 @@ def _fit(
 
 def _fit_selector(
     panel: Panel,
-    config: BacktestConfig,
+    config: DemandSettings,
     backtest: Backtest,
     champions: Int64s,
     fitted: dict[str, Forecaster],
     progress: Progress,
 ) -> PerSeriesSelector:
     """The champions of the series, fitted on the whole panel."""
-    candidates = config.all_candidates
+    candidates = candidate_names(config)
     default = best_overall(backtest.forecasts, backtest.actual, candidates)
     champion_of_series = {
         series: candidates[champion] for series, champion in zip(panel.ids, champions, strict=True)

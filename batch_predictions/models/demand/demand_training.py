@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from batch_predictions.models.common.bootstrap import Row, metric_row
+from batch_predictions.models.common.intervals import Row, metric_row
 from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.data.panel_builder import PanelSpec
 from batch_predictions.models.demand.demand_model import DemandModel
-from batch_predictions.models.demand.demand_selection import (
-    BacktestConfig,
-    SelectedForecaster,
-    select,
-)
+from batch_predictions.models.demand.demand_selection import SelectedForecaster, select
+from batch_predictions.settings import DemandSettings
 
 UNTRAINED = "untrained"
 """Candidate that is recorded where no level had a series that is long enough."""
@@ -77,25 +74,23 @@ class LevelSelection:
     selected: Mapping[str, SelectedForecaster]
 
 
-def count_origins(panel: Panel, config: BacktestConfig, min_days: int) -> int:
+def count_origins(panel: Panel, config: DemandSettings) -> int:
     """The number of past origins that the longest series has columns for, at most the configured.
 
     Args:
         panel: the series.
-        config: how candidates are compared.
-        min_days: columns that must be known at an origin.
+        config: the number and distance of origins, and the days that must be known at one.
     """
-    spare_columns = _longest_history(panel) - config.horizon - min_days
+    spare_columns = _longest_history(panel) - config.horizon - config.min_days
     if spare_columns < 0:
         return 0
-    return min(config.origins, spare_columns // config.step_size + 1)
+    return min(config.origins, spare_columns // config.origin_days + 1)
 
 
 def select_levels(
     panels: Mapping[str, Panel],
     panel_spec: PanelSpec,
-    config: BacktestConfig,
-    min_days: int,
+    config: DemandSettings,
     progress: Callable[[str], None],
 ) -> LevelSelection:
     """Selects a forecaster for each level; a level whose series are all too short has no model.
@@ -104,40 +99,35 @@ def select_levels(
         panels: the series of each level.
         panel_spec: how the panels were built.
         config: how candidates are compared; with fewer origins where the series are shorter.
-        min_days: days that must be known at an origin.
         progress: called with a line of text.
     """
     selected: dict[str, SelectedForecaster] = {}
     reasons: list[str] = []
     for level, panel in panels.items():
-        origins = count_origins(panel, config, min_days)
+        origins = count_origins(panel, config)
         if not origins:
             reasons.append(
                 f"{level}: not trained, the longest of {len(panel)} series has "
-                f"{_longest_history(panel)} days and {min_days + config.horizon} are needed"
+                f"{_longest_history(panel)} days and {config.min_days + config.horizon} are needed"
             )
             continue
 
         def level_progress(text: str, level: str = level) -> None:
             progress(f"{level}: {text}")
 
-        selected[level] = select(panel, replace(config, origins=origins), level_progress)
+        level_config = config.model_copy(update={"origins": origins})
+        selected[level] = select(panel, level_config, level_progress)
         reasons.append(f"{level}: {selected[level].why}")
     first = next(iter(selected), None)
     serving = {level: result.model or result.fallback for level, result in selected.items()}
     return LevelSelection(
         models=DemandModels(panel_spec, serving),
-        candidate=serving_candidate(selected[first], config) if first else UNTRAINED,
+        candidate=selected[first].serving if first else UNTRAINED,
         beats_baseline=any(result.model is not None for result in selected.values()),
         why="; ".join(reasons) or "no series had a sale in the last 84 days",
         metrics=_metric_rows(selected),
         selected=selected,
     )
-
-
-def serving_candidate(selected: SelectedForecaster, config: BacktestConfig) -> str:
-    """Name of the candidate that serves: the winner, or the baseline."""
-    return selected.winner if selected.model else config.baseline
 
 
 def _metric_rows(selected: Mapping[str, SelectedForecaster]) -> list[Row]:

@@ -13,6 +13,9 @@ from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 
+NO_SEGMENT = 2**62
+"""Users that no segment has: there is a list of everyone only."""
+
 
 def train_demographic(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
@@ -27,11 +30,9 @@ def train_demographic(
         through: last day that is known.
         progress: receives lines for the log.
     """
+    from batch_predictions.models.demographic.demographic_evaluation import DemographicConfig
     from batch_predictions.models.demographic.demographic_model import CountAdjustment
-    from batch_predictions.models.demographic.demographic_selection import (
-        DemographicConfig,
-        select_demographic,
-    )
+    from batch_predictions.models.demographic.demographic_selection import select_demographic
     from batch_predictions.models.demographic.ridge import RidgeAdjustment
 
     segments = warehouse.query(
@@ -66,7 +67,10 @@ def train_demographic(
             "kappa": kappa if model.has_segment_lists else None,
             "penalty": adjustment.penalty if isinstance(adjustment, RidgeAdjustment) else None,
             # The day's query reads these: which segments have lists.
-            "min_users": adjustment.required_users(settings.fallback.min_users),
+            # Lists that are the same for everybody are those of everyone, and are called so.
+            "min_users": adjustment.required_users(settings.fallback.min_users)
+            if model.has_segment_lists
+            else NO_SEGMENT,
             "uses_location": adjustment.uses_location,
         },
         why=selection.why + rows.note,

@@ -58,6 +58,25 @@ class EvaluationWindow:
     relevant: csr_matrix
 
 
+@dataclass(frozen=True)
+class DemographicConfig:
+    """Configuration of the training of the demographic fallback.
+
+    Attributes:
+        seed: of folds and bootstrap samples.
+        holdout_days: days of each evaluated window.
+        windows: windows at most.
+        window_days: days of which popularity is counted; None: all.
+        min_users: users that a segment needs for a list from its counts.
+    """
+
+    seed: int
+    holdout_days: int = 7
+    windows: int = 4
+    window_days: int | None = None
+    min_users: int = 20
+
+
 class ColdStartEvaluation:
     """Hidden users in folds and windows, and the metrics of lists for them.
 
@@ -65,11 +84,7 @@ class ColdStartEvaluation:
         interactions: rows up to `through`.
         segments: user_id, age_bracket, gender, location; users without a row are unknown.
         through: last day of the newest window.
-        holdout_days: days of one window.
-        windows: windows at most; older ones only where there are enough rows before them.
-        window_days: days of which recency-weighted popularity is counted; None: all.
-        seed: of the folds.
-        min_users: users that a segment needs for a list from its counts.
+        config: windows and folds; older windows only where there are enough rows before them.
 
     Attributes:
         users: evaluated users, ascending, (n,).
@@ -81,18 +96,12 @@ class ColdStartEvaluation:
         interactions: Interactions,
         segments: pa.Table,
         through: date,
-        *,
-        holdout_days: int,
-        windows: int,
-        window_days: int | None,
-        seed: int,
-        min_users: int,
+        config: DemographicConfig,
     ) -> None:
-        self.interactions, self.window_days = interactions, window_days
-        self.min_users, self.through = min_users, through
+        self.interactions, self.through, self.config = interactions, through, config
         is_timed = not interactions.has_single_date
         self.split: Literal["time", "leave_out"] = "time" if is_timed else "leave_out"
-        self.windows = list(self._make_windows(through, holdout_days, windows))
+        self.windows = list(self._make_windows())
         self.leaves, self.leaf_of_user = encode_user_leaves(interactions.user_ids, segments)
         window_users = [window.users for window in self.windows]
         self._user_of_row = np.concatenate([np.empty(0, dtype=np.int64), *window_users])
@@ -101,21 +110,22 @@ class ColdStartEvaluation:
         # Folds of all users in a seeded order, so that each has its share of the evaluated ones.
         users = len(interactions.user_ids)
         self.fold = np.empty(users, dtype=np.int64)
-        self.fold[np.random.default_rng(seed).permutation(users)] = np.arange(users) % self.folds
+        self.fold[np.random.default_rng(config.seed).permutation(users)] = (
+            np.arange(users) % self.folds
+        )
         self.fold_of_evaluated = self.fold[self.users]
 
-    def _make_windows(
-        self, through: date, holdout_days: int, windows: int
-    ) -> Iterator[EvaluationWindow]:
+    def _make_windows(self) -> Iterator[EvaluationWindow]:
         interactions = self.interactions
         if interactions.has_single_date:
             # Without times users can be hidden, but no rows come before others.
             all_rows = np.ones(len(interactions), dtype=bool)
             yield self._make_window(interactions.dates[0].item(), all_rows, interactions.is_target)
             return
-        for number in range(windows):
-            end = through - timedelta(days=number * holdout_days)
-            cut = end - timedelta(days=holdout_days)
+        length = timedelta(days=self.config.holdout_days)
+        for number in range(self.config.windows):
+            end = self.through - number * length
+            cut = end - length
             before = interactions.dates <= np.datetime64(cut, "D")
             in_window = ~before & (interactions.dates <= np.datetime64(end, "D"))
             in_window &= interactions.is_target
@@ -152,7 +162,7 @@ class ColdStartEvaluation:
             users = self.interactions.users[window.before]
             cell = self.fold[users] * width + self.interactions.items[window.before]
             for half_life in half_lives:
-                weights = self.weights(window, half_life)
+                weights = self.weights(window.cut, window.before, half_life)
                 by_fold = np.bincount(cell, weights, self.folds * width).reshape(-1, width)
                 window_hits = np.zeros((len(window.users), DEPTH), dtype=bool)
                 for fold in range(self.folds):
@@ -182,9 +192,8 @@ class ColdStartEvaluation:
             candidate: [] for candidate in candidates
         }
         for number, window in enumerate(self.windows):
-            weights, log_events = event_matrices(
-                self.interactions, window.before, self.weights(window, half_life)
-            )
+            decayed = self.weights(window.cut, window.before, half_life)
+            weights, log_events = event_matrices(self.interactions, window.before, decayed)
             for by_window in hits.values():
                 by_window.append(np.zeros((len(window.users), DEPTH), dtype=bool))
             for fold in range(self.folds):
@@ -207,7 +216,7 @@ class ColdStartEvaluation:
                     lists = statistics.lists(
                         candidate,
                         [self.leaves[index] for index in leaves],
-                        self.min_users,
+                        self.config.min_users,
                         (factors or {}).get((number, fold)),
                     )
                     top = lists[leaf]
@@ -215,13 +224,15 @@ class ColdStartEvaluation:
                     hits[candidate][-1][members] = is_hit & (top >= 0)
         return {candidate: self._mean_metrics(by_window) for candidate, by_window in hits.items()}
 
-    def weights(self, window: EvaluationWindow, half_life: float) -> Doubles:
-        """Events of the rows before a window, decayed; infinity leaves them as they are."""
-        events = self.interactions.events[window.before]
+    def weights(self, as_of: date, rows: npt.NDArray[np.bool_], half_life: float) -> Doubles:
+        """Events of some rows, decayed up to a day; infinity leaves them as they are."""
+        events = self.interactions.events[rows]
         if math.isinf(half_life):
             return events
-        weights = recency_weights(self.interactions, window.cut, half_life, self.window_days)
-        return weights[window.before] * events
+        return (
+            recency_weights(self.interactions, as_of, half_life, self.config.window_days)[rows]
+            * events
+        )
 
     def _mean_metrics(self, hits: Sequence[npt.NDArray[np.bool_]]) -> UserMetrics:
         """Averages each metric over each user's windows."""

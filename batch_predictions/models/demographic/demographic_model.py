@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,6 @@ from batch_predictions.models.demographic.demographic_segments import (
     EVERYONE,
     PARENTS,
     Segment,
-    SegmentAdjustment,
     SegmentCounts,
     SegmentShares,
     SegmentUsers,
@@ -96,6 +95,12 @@ class CountAdjustment:
         return lambda level, segment: (cached if level == EVERYONE else compute)(level, segment)
 
 
+SegmentAdjustment: TypeAlias = CountAdjustment | RidgeAdjustment
+"""Adjusts the items' shares from those of all users to a segment's.
+
+Popularity changes daily, preferences of segments slowly: an adjustment is trained every week and
+applied to the counts of each day.
+"""
 NO_ADJUSTMENT = CountAdjustment(math.inf)
 """The list of all users for every segment: recency-weighted popularity."""
 
@@ -114,7 +119,7 @@ class DemographicModel:
     """
 
     half_life_days: float
-    adjustment: CountAdjustment | RidgeAdjustment = NO_ADJUSTMENT
+    adjustment: SegmentAdjustment = NO_ADJUSTMENT
     uplift: PromotionUplift | None = None
 
     def __post_init__(self) -> None:
@@ -146,7 +151,7 @@ class DemographicModel:
     def load(folder: Path) -> DemographicModel:
         """Reads what `save` wrote."""
         values = json.loads((folder / MANIFEST).read_text())
-        adjustment: CountAdjustment | RidgeAdjustment = NO_ADJUSTMENT
+        adjustment: SegmentAdjustment = NO_ADJUSTMENT
         if values["adjustment"] == RidgeAdjustment.kind:
             adjustment = RidgeAdjustment.load(folder)
         elif values["kappa"] is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -193,30 +193,3 @@ class SegmentCounts:
 
 SegmentShares: TypeAlias = Callable[[str, Segment], Doubles]
 """Level and segment to p(item) over `SegmentCounts.items`, summing to 1, or 0 without weights."""
-
-
-class SegmentAdjustment(Protocol):
-    """Protocol of adjustments of the items' shares from those of all users to a segment's.
-
-    Popularity changes daily, preferences of segments slowly: an adjustment is trained every week
-    and applied to the counts of each day.
-    """
-
-    kind: ClassVar[str]
-
-    @property
-    def uses_location(self) -> bool:
-        """Whether lists differ by location.
-
-        If not, no level with a location has lists, so that a lookup finds the list by age and
-        gender.
-        """
-        ...
-
-    def required_users(self, min_users: int) -> int:
-        """Users that a segment needs for a list, given the setting `fallback.min_users`."""
-        ...
-
-    def apply(self, counts: SegmentCounts, users: SegmentUsers) -> SegmentShares:
-        """Shares of any segment, from the day's weights and users."""
-        ...

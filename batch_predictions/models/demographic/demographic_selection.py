@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import (
+from batch_predictions.models.common.intervals import (
     Interval,
     Row,
     bootstrap_interval,
@@ -34,18 +34,18 @@ from batch_predictions.models.common.bootstrap import (
 from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.models.demographic.demographic_evaluation import (
     ColdStartEvaluation,
+    DemographicConfig,
     UserMetrics,
 )
-from batch_predictions.models.demographic.demographic_model import CountAdjustment, DemographicModel
-from batch_predictions.models.demographic.demographic_segments import (
+from batch_predictions.models.demographic.demographic_model import (
+    CountAdjustment,
+    DemographicModel,
     SegmentAdjustment,
-    encode_user_leaves,
 )
 from batch_predictions.models.demographic.demographic_statistics import (
     Candidate,
     SegmentStatistics,
     event_matrices,
-    recency_weights,
 )
 from batch_predictions.models.demographic.promotion_uplift import (
     Factors,
@@ -69,25 +69,6 @@ SEGMENTS, RIDGE = "demographic_segments", "demographic_ridge"
 NAMES = {"segments": SEGMENTS, "ridge": RIDGE}
 PROMOTED = "promoted_popularity"
 GAIN, GAIN_OVER_POPULARITY = f"{NDCG}_gain", f"{NDCG}_gain_over_popularity"
-
-
-@dataclass(frozen=True)
-class DemographicConfig:
-    """Configuration of the training of the demographic fallback.
-
-    Attributes:
-        seed: of folds and bootstrap samples.
-        holdout_days: days of each evaluated window.
-        windows: windows at most.
-        window_days: days of which popularity is counted; None: all.
-        min_users: users that a segment needs for a list from its counts.
-    """
-
-    seed: int
-    holdout_days: int = 7
-    windows: int = 4
-    window_days: int | None = None
-    min_users: int = 20
 
 
 @dataclass(frozen=True)
@@ -137,21 +118,12 @@ def select_demographic(
         progress: called with a line about what is being done.
     """
     interactions = Interactions.from_table(rows).up_to(through)
-    evaluation = ColdStartEvaluation(
-        interactions,
-        segments,
-        through,
-        holdout_days=config.holdout_days,
-        windows=config.windows,
-        window_days=config.window_days,
-        seed=config.seed,
-        min_users=config.min_users,
-    )
+    evaluation = ColdStartEvaluation(interactions, segments, through, config)
     if len(evaluation.users) == 0:
-        return _without_evaluation(evaluation, config.holdout_days)
+        return _without_evaluation(evaluation)
     report = progress or (lambda text: None)
     report(f"evaluating popularity on {len(evaluation.users):,} users without history")
-    selector = _Selector(evaluation, segments, config)
+    selector = _Selector(evaluation)
     if changes is not None:
         selector.evaluate_uplift(changes, weeks)
     if len(evaluation.leaves) > 1:
@@ -163,10 +135,8 @@ def select_demographic(
 class _Selector:
     """Evaluates one step after the other, and keeps the best so far."""
 
-    def __init__(
-        self, evaluation: ColdStartEvaluation, segments: pa.Table, config: DemographicConfig
-    ) -> None:
-        self.evaluation, self.segments, self.config = evaluation, segments, config
+    def __init__(self, evaluation: ColdStartEvaluation) -> None:
+        self.evaluation, self.seed = evaluation, evaluation.config.seed
         self.metrics: list[Row] = []
         by_half_life = evaluation.evaluate_popularity([math.inf, *HALF_LIVES])
         self.all_time = by_half_life[math.inf][NDCG]
@@ -219,7 +189,7 @@ class _Selector:
             }
             metrics = _cross_fit(of_kind, self.evaluation.fold_of_evaluated)
             best = max(of_kind, key=lambda candidate: _order(candidate, of_kind[candidate][NDCG]))
-            gain = paired_difference(metrics[NDCG], self.base, self.config.seed)
+            gain = paired_difference(metrics[NDCG], self.base, self.seed)
             self._add_candidate(name, metrics)
             model = self._fit(best)
             self.models[name] = model
@@ -235,7 +205,7 @@ class _Selector:
             decision = f"{self.name} serves, by gains over one list for all users"
         else:
             decision = "One list serves all users, as adjusting it to segments does not improve it"
-        recency_gain = paired_difference(self.recent, self.all_time, self.config.seed)
+        recency_gain = paired_difference(self.recent, self.all_time, self.seed)
         why = (
             f"{decision}: {self.segment_verdict}.{self.uplift_verdict} A half-life of "
             f"{self.half_life} days is the best of {', '.join(map(str, HALF_LIVES))} with NDCG@10 "
@@ -250,21 +220,17 @@ class _Selector:
     def _fit(self, candidate: Candidate) -> DemographicModel:
         """Fits a candidate's model on all rows."""
         if candidate.kind == "segments":
-            adjustment: CountAdjustment | RidgeAdjustment = CountAdjustment(candidate.kappa)
+            adjustment: SegmentAdjustment = CountAdjustment(candidate.kappa)
         else:
             evaluation, interactions = self.evaluation, self.evaluation.interactions
-            weights, log_events = event_matrices(
-                interactions,
-                np.ones(len(interactions), dtype=bool),
-                interactions.events
-                * recency_weights(
-                    interactions, evaluation.through, self.half_life, self.config.window_days
-                ),
-            )
-            leaves, leaf_of_user = encode_user_leaves(interactions.user_ids, self.segments)
-            all_users = np.ones(len(interactions.user_ids), dtype=bool)
+            all_rows = np.ones(len(interactions), dtype=bool)
+            decayed = evaluation.weights(evaluation.through, all_rows, self.half_life)
             adjustment = SegmentStatistics(
-                interactions, leaves, leaf_of_user, weights, log_events, all_users
+                interactions,
+                evaluation.leaves,
+                evaluation.leaf_of_user,
+                *event_matrices(interactions, all_rows, decayed),
+                np.ones(len(interactions.user_ids), dtype=bool),
             ).fit_ridge()
         return DemographicModel(self.half_life, adjustment, self.uplift)
 
@@ -276,20 +242,20 @@ class _Selector:
         return gain
 
     def _add_gain(self, name: str, metric: str, metrics: UserMetrics, base: Doubles) -> Interval:
-        gain = paired_difference(metrics[NDCG], base, self.config.seed)
+        gain = paired_difference(metrics[NDCG], base, self.seed)
         self.metrics.append(metric_row(name, metric, gain))
         return gain
 
     def _metric_rows(self, name: str, metrics: UserMetrics) -> list[Row]:
         return [
-            metric_row(name, metric, bootstrap_interval(values, self.config.seed))
+            metric_row(name, metric, bootstrap_interval(values, self.seed))
             for metric, values in metrics.items()
         ]
 
 
-def _without_evaluation(evaluation: ColdStartEvaluation, holdout_days: int) -> DemographicSelection:
+def _without_evaluation(evaluation: ColdStartEvaluation) -> DemographicSelection:
     """Returns a model of default parameters, where no user can be evaluated."""
-    cut = evaluation.through - timedelta(days=holdout_days)
+    cut = evaluation.through - timedelta(days=evaluation.config.holdout_days)
     is_single = evaluation.interactions.has_single_date
     where = "on its one day" if is_single else f"both before and after {cut}"
     return DemographicSelection(

@@ -14,17 +14,22 @@ import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles, Positions
 from batch_predictions.models.common.ranking_metrics import DEPTH, top_k
-from batch_predictions.models.demographic.demographic_model import CountAdjustment
+from batch_predictions.models.demographic.demographic_model import (
+    CountAdjustment,
+    SegmentAdjustment,
+)
 from batch_predictions.models.demographic.demographic_segments import (
     Leaf,
-    SegmentAdjustment,
     SegmentCounts,
     SegmentShares,
     SegmentUsers,
 )
-from batch_predictions.models.demographic.penalty import COMMON_PENALTY_ITEMS, DIRECTION_ITEMS
 from batch_predictions.models.demographic.ridge import RidgeAdjustment
-from batch_predictions.models.demographic.ridge_fit import RidgeFit
+from batch_predictions.models.demographic.ridge_fit import (
+    COMMON_PENALTY_ITEMS,
+    DIRECTION_ITEMS,
+    RidgeFit,
+)
 from batch_predictions.models.recommender.data.interactions import Codes, Interactions
 
 if TYPE_CHECKING:

@@ -116,7 +116,7 @@ def _normal_equations(
     is_training_user = evaluation.fold != fold
     rows = is_training_user[interactions.users[window.before]]
     items = interactions.items[window.before][rows]
-    weights = evaluation.weights(window, half_life)[rows]
+    weights = evaluation.weights(window.cut, window.before, half_life)[rows]
     popularity = np.bincount(items, weights, minlength=len(interactions.item_ids))
     is_training = is_training_user[window.users]
     gains = is_training / _ideal_dcg(np.diff(window.relevant.indptr)) @ window.relevant

@@ -149,7 +149,7 @@ def iterate_lines(rows: Rows, n_features: int) -> Iterator[tuple[slice, Lines]]:
     Raises:
         ValueError: rows do not have the model's number of columns.
     """
-    from batch_predictions.models.forest.kernels.row_group_kernels import GROUP_ROWS
+    from batch_predictions.models.forest.kernels.banzhaf_kernels import GROUP_ROWS
     from batch_predictions.models.forest.kernels.trees import group_rows
 
     if rows.ndim != 2 or rows.shape[1] != n_features:

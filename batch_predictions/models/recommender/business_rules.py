@@ -52,7 +52,7 @@ class Rules:
         Returns:
             Columns of `ranked` in the order of the list, -1 where too few are ranked, (n, k).
         """
-        from batch_predictions.models.recommender.kernels.rule_kernels import apply_rules
+        from batch_predictions.models.recommender.kernels.candidate_kernels import apply_rules
 
         columns = np.empty((len(ranked), k), dtype=np.int64)
         min_new = math.ceil(self.new_share * k - 1e-9)

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 
 from batch_predictions.core.arrays import Positions
-from batch_predictions.models.common.bootstrap import Interval
+from batch_predictions.models.common.intervals import Interval
 from batch_predictions.models.common.ranking_metrics import DEPTH, NDCG, NDCG_20
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures

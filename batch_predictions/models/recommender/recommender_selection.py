@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from batch_predictions.models.common.bootstrap import Row, metric_row, paired_difference
+from batch_predictions.models.common.intervals import Row, metric_row, paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20, RECALL
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.combined_evaluation import (

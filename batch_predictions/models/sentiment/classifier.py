@@ -17,9 +17,12 @@ from typing import Self
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles, Floats
-from batch_predictions.models.sentiment.models.base import SentimentModel
-from batch_predictions.models.sentiment.models.probabilities import is_imbalanced, log_softmax
-from batch_predictions.models.sentiment.models.sentiment_registry import load_model
+from batch_predictions.models.sentiment.models.base import (
+    SentimentModel,
+    is_imbalanced,
+    load_model,
+    log_softmax,
+)
 from batch_predictions.models.sentiment.sentiment_metrics import (
     fit_platt,
     fit_temperature,

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.proportions import wilson_bounds
+from batch_predictions.models.common.intervals import wilson_bounds
 
 PERMUTATIONS = 20_000
 MIN_REVIEWS_PER_SIDE = 3

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles, Positions
-from batch_predictions.models.common.bootstrap import Row
+from batch_predictions.models.common.intervals import Row
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.item_aggregates import corrected_shares
 from batch_predictions.models.sentiment.models.base import ModelTraining
@@ -209,15 +209,16 @@ def select_by_language(
     Raises:
         SettingsError: a candidate or an option is unknown.
     """
-    main = _select(by_language[language], training, config, config.min_reviews)
+    main = select_sentiment(by_language[language], training, config)
     why, metrics = main.why, list(main.metrics)
     classifiers: dict[str, Classifier] = {}
     left_out = []
+    other_config = config.model_copy(update={"min_reviews": config.min_language_reviews})
     for other, reviews in sorted(by_language.items(), key=lambda entry: str(entry[0])):
         if other is None or other == language:
             continue
         training.progress(f"reviews in {other}: {len(reviews)} labelled texts")
-        selection = _select(reviews, training, config, config.min_language_reviews)
+        selection = select_sentiment(reviews, training, other_config)
         if selection.candidate == UNTRAINED:
             left_out.append(f"{other} ({len(reviews)})")
             continue
@@ -226,7 +227,8 @@ def select_by_language(
         metrics += _renamed(selection.metrics, other)
     multilingual = None
     if config.multilingual and config.encoder is not None:
-        selection = _select(all_reviews, training, config, config.min_reviews, (ENCODER,))
+        encoder_config = config.model_copy(update={"candidates": [ENCODER]})
+        selection = select_sentiment(all_reviews, training, encoder_config)
         metrics += _renamed(selection.metrics, MULTILINGUAL)
         why += f". In further languages: {selection.why}"
         if selection.candidate == ENCODER:
@@ -241,24 +243,6 @@ def select_by_language(
         main,
         why,
         metrics,
-    )
-
-
-def _select(
-    reviews: Reviews,
-    training: ModelTraining,
-    config: SentimentSettings,
-    min_reviews: int,
-    candidates: tuple[str, ...] | None = None,
-) -> SentimentSelection:
-    return select_sentiment(
-        reviews,
-        config.candidates if candidates is None else candidates,
-        training,
-        holdout_share=config.holdout_share,
-        min_reviews=min_reviews,
-        max_reviews=config.max_reviews,
-        small_reviews=config.small_reviews,
     )
 
 

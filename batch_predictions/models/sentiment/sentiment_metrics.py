@@ -13,10 +13,10 @@ from functools import cached_property
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles, Floats
-from batch_predictions.models.common.bootstrap import Interval, percentile_interval, resample_counts
-from batch_predictions.models.sentiment.models.probabilities import log_softmax
+from batch_predictions.models.common.intervals import Interval, percentile_interval, resample_counts
+from batch_predictions.models.sentiment.models.base import log_softmax
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Ints
+from batch_predictions.models.sentiment.text.token_ids import Ints
 
 ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
 

@@ -20,11 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
+from batch_predictions.models.common.intervals import Interval, Row, metric_row
 from batch_predictions.models.common.promotion_gate import best_significant
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.sentiment_registry import validate_names
+from batch_predictions.models.sentiment.models.base import ModelTraining, validate_names
 from batch_predictions.models.sentiment.sentiment_metrics import (
     MACRO_F1,
     EvaluatedClassifier,
@@ -40,6 +39,7 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     split_holdout,
     stratified_folds,
 )
+from batch_predictions.settings import SentimentSettings
 
 LINEAR_CANDIDATES = ("tfidf_lr", "average_char_lr")
 """The parts of the average, nb_lr and char_lr, are no candidates: among more candidates the choice
@@ -111,47 +111,37 @@ class ClassifierComparison(NamedTuple):
 
 
 def select_sentiment(
-    reviews: Reviews,
-    candidates: Sequence[str],
-    training: ModelTraining,
-    *,
-    holdout_share: float,
-    min_reviews: int,
-    max_reviews: int,
-    small_reviews: int,
+    reviews: Reviews, training: ModelTraining, config: SentimentSettings
 ) -> SentimentSelection:
     """Compares the candidates with the baseline and fits the winner on all reviews.
 
     Args:
-        reviews: labelled reviews; texts are deduplicated.
-        candidates: names of classifiers, empty: by size; the baseline is always compared.
+        reviews: labelled reviews; texts are deduplicated, and the newest are used.
         training: seed, options and files.
-        holdout_share: share of the reviews that is held out for the comparison.
-        min_reviews: with fewer distinct texts, or with a single class, nothing is trained.
-        max_reviews: distinct texts that are used, the newest.
-        small_reviews: with fewer distinct texts the comparison is by cross-validation.
+        config: candidates and the numbers of reviews that are needed; the baseline is always
+            compared.
 
     Raises:
         SettingsError: a candidate or an option is unknown.
     """
     unique = deduplicate(reviews)
-    if len(unique) > max_reviews:
-        newest = np.argsort(-unique.days, kind="stable")[:max_reviews]
+    if len(unique) > config.max_reviews:
+        newest = np.argsort(-unique.days, kind="stable")[: config.max_reviews]
         unique = unique.take(np.sort(newest))
-    is_small = len(unique) < small_reviews
-    candidates = candidates or candidates_by_size(is_small, training.encoder is not None)
+    is_small = len(unique) < config.small_reviews
+    candidates = config.candidates or candidates_by_size(is_small, training.encoder is not None)
     names = list(dict.fromkeys([BASELINE, *candidates]))
     validate_names(names)
     counts = np.bincount(unique.labels, minlength=len(CLASSES))
-    if len(unique) < min_reviews or (counts >= MIN_REVIEWS_PER_CLASS).sum() < 2:
-        return _untrained(counts, min_reviews)
+    if len(unique) < config.min_reviews or (counts >= MIN_REVIEWS_PER_CLASS).sum() < 2:
+        return _untrained(counts, config.min_reviews)
     folds = stratified_folds(unique, FOLDS, training.seed) if is_small else ()
     trainer = ClassifierTrainer(unique, training, folds)
     if is_small:
         comparison = compare_on_folds(names, trainer)
         serving, why = choose_best(comparison)
     else:
-        comparison = _compare_on_holdout(names, unique, holdout_share, training)
+        comparison = _compare_on_holdout(names, unique, config.holdout_share, training)
         serving, why = choose_significant(comparison)
     metrics = [
         row
@@ -241,7 +231,7 @@ def choose_best(comparison: ClassifierComparison, min_gain: float = MIN_GAIN) ->
             f"on {comparison.test_set}"
         )
     why = _explain_gain(winner, comparison)
-    return winner, why if gains[winner].lower > 0 else f"{why}: not significant"
+    return winner, why if gains[winner].lower > 0 else f"{why}: it serves, but is not significant"
 
 
 def _explain_gain(winner: str, comparison: ClassifierComparison) -> str:

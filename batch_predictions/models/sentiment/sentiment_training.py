@@ -18,23 +18,22 @@ import numpy as np
 
 from batch_predictions.core.arrays import Floats
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.models.base import ModelTraining, SentimentModel
-from batch_predictions.models.sentiment.models.net_parameters import parameter_names
-from batch_predictions.models.sentiment.models.probabilities import (
+from batch_predictions.models.sentiment.models.base import (
+    ModelTraining,
+    SentimentModel,
+    averaged_name,
+    build_model,
     class_shares,
     is_imbalanced,
     log_softmax,
-)
-from batch_predictions.models.sentiment.models.sentiment_registry import (
-    averaged_name,
-    build_model,
     model_specs,
     option_names,
+    parameter_names,
     validate_names,
 )
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels, Reviews, ReviewSplit
-from batch_predictions.models.sentiment.text.ragged import Ints
+from batch_predictions.models.sentiment.text.token_ids import Ints
 from batch_predictions.settings import SettingsError
 
 BASELINE, NB_LR = "tfidf_lr", "nb_lr"

@@ -12,8 +12,7 @@ import json
 from batch_predictions.core.erasures import ErasureWork
 from batch_predictions.core.home import HomeError, read_state
 from batch_predictions.models.model_store import Decision, ModelError, ModelStore
-from batch_predictions.models.publishing import data_version
-from batch_predictions.models.training import trainings
+from batch_predictions.models.training import data_version, trainings
 from batch_predictions.planning.run_plan import RunPlan, plan_run
 from batch_predictions.planning.unchanged import (
     FILE_NAME,

@@ -25,7 +25,6 @@ from batch_predictions.serving.explorer.reads import (
 from batch_predictions.serving.explorer.rendering import (
     PREFIX,
     bar_lengths,
-    explain_change,
     explain_reason,
     explain_source,
     liked_item,
@@ -50,6 +49,7 @@ from batch_predictions.serving.http.routes.audience_routes import no_audience
 from batch_predictions.serving.http.routes.user_routes import UserRows, read_user
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.lookup.item_lookup import explain_change
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.tables import (
     CHURN_SCORES,

@@ -9,11 +9,15 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.demand_lookup import FORECASTS, ORDERS, orders
-from batch_predictions.serving.lookup.demand_lookup import LEAD_TIME_DEMAND as LEAD_TIMES
+from batch_predictions.serving.lookup.item_lookup import (
+    FORECASTS,
+    LEAD_TIMES,
+    ORDERS,
+    SENTIMENTS,
+    item_sentiment,
+    orders,
+)
 from batch_predictions.serving.lookup.rows import read_table_rows
-from batch_predictions.serving.lookup.sentiment_lookup import ITEMS as SENTIMENTS
-from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.serving.store.store import ITEMS, USERS, columns_of, declared_table
 from batch_predictions.tables import (

@@ -81,13 +81,6 @@ def explain_source(source: str, segment: Mapping[str, str] | None) -> str:
     )
 
 
-def explain_change(row: Mapping[str, object]) -> str:
-    """Says in words whether the change of an item's sentiment is significant."""
-    if row.get("changed"):
-        return "marked as changed"
-    return "too few reviews to test" if row.get("change_p") is None else "not significant"
-
-
 def age_in_words(seconds: float) -> str:
     """An age such as `5 hours` or `3 days`."""
     hours = seconds / 3600

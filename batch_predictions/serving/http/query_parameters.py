@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import Path, Query
 from pydantic import AfterValidator, Field
 
-from batch_predictions.serving.http.page_tokens import MAX_TOKEN_CHARACTERS
 from batch_predictions.serving.http.recommendation_answers import (
     DEFAULT_K,
     MAX_FILTER_VALUES,
@@ -16,6 +15,7 @@ from batch_predictions.serving.http.recommendation_answers import (
 from batch_predictions.tables.identifiers import MAX_ID_BYTES, id_problem
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
+MAX_TOKEN_CHARACTERS = 4_096
 _WITHOUT_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """What `id_problem` refuses, as OpenAPI can say it."""
 

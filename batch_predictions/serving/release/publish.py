@@ -96,7 +96,7 @@ def publish(
         ready = _find_ready(store, contents.with_drafts(known)) if known is not None else None
         pointer, release_id = ready or _build(store, warehouse, contents, context, builder, now)
         moved, note = _serve(store, release_id, pointer)
-        prune(store, builder, keep, protected=[release_id])
+        prune(store, builder, keep, protected=release_id)
     return read_release(store, release_id, note, moved)
 
 

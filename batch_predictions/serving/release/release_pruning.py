@@ -16,7 +16,7 @@ import hashlib
 import os
 import socket
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,7 +24,13 @@ import sqlalchemy as sa
 
 from batch_predictions.core import process_records
 from batch_predictions.core.database import connect
-from batch_predictions.serving.store.pointer import Release, all_releases, predecessor, read_pointer
+from batch_predictions.serving.store.pointer import (
+    Release,
+    all_releases,
+    find_release,
+    predecessor,
+    read_pointer,
+)
 from batch_predictions.serving.store.store import ITEMS, RELEASES, USERS, Store
 
 _ACTIVE: set[str] = set()
@@ -102,8 +108,8 @@ def _records(store_file: Path) -> Path:
 CHUNK_ROWS = 50_000
 
 
-def remove_incomplete(store: Store, builder: str) -> list[str]:
-    """Removes releases whose build or removal was killed. Returns their ids."""
+def remove_incomplete(store: Store, builder: str) -> None:
+    """Removes releases whose build or removal was killed."""
     with store.write() as db:
         incomplete = [
             release
@@ -113,43 +119,31 @@ def remove_incomplete(store: Store, builder: str) -> list[str]:
         claimed = [release for release in incomplete if _claim(db, release, builder)]
     for release in claimed:
         _remove(store, release, builder)
-    return [release.release_id for release in claimed]
 
 
-def prune(store: Store, builder: str, keep: int, protected: Collection[str] = ()) -> list[str]:
-    """Removes ready releases beyond the newest `keep`. Returns their ids.
+def prune(store: Store, builder: str, keep: int, protected: str) -> None:
+    """Removes ready releases beyond the newest `keep`.
 
-    The current release, the target of a roll-back and the protected ones are never removed.
+    The current release, the target of a roll-back and the protected one are never removed.
     """
     with store.write() as db:
         # The lock prevents that the pointer moves to a release that is selected here.
         read_pointer(db, lock=True)
         releases = all_releases(db)
-        previous = predecessor(releases)
-        kept_ids = {*protected, *([previous.release_id] if previous else [])}
+        kept = [predecessor(releases), find_release(releases, protected)]
         ready = [release for release in releases if release.status == "ready"]
-        claimed = [
-            release
-            for release in ready[keep:]
-            if not release.current
-            and release.release_id not in kept_ids
-            and _claim(db, release, builder)
-        ]
+        surplus = [r for r in ready[keep:] if not r.current and r not in kept]
+        claimed = [release for release in surplus if _claim(db, release, builder)]
     for release in claimed:
         _remove(store, release, builder)
-    return [release.release_id for release in claimed]
 
 
 def abandon(store: Store, release_id: str, builder: str) -> None:
     """Removes a release whose build by this process has failed."""
     with store.write() as db:
-        unfinished = [
-            release
-            for release in all_releases(db)
-            if release.release_id == release_id and release.builder == builder
-        ]
-        claimed = [release for release in unfinished if _claim(db, release, builder)]
-    for release in claimed:
+        release = find_release(all_releases(db), release_id)
+        is_claimed = release and release.builder == builder and _claim(db, release, builder)
+    if release and is_claimed:
         _remove(store, release, builder)
 
 

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 
 from batch_predictions.sources.validation.event_types import RETURN
 from batch_predictions.tables import INTERACTIONS
+from batch_predictions.tables.release_tables import USER_HISTORY
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.arrow_rows import arrow_schema
 
 RANGE_ROWS = 2_000_000
 """Events of a range of users, of which one query sorts the items: about 300 MiB of memory."""
@@ -22,16 +24,7 @@ RANGE_ROWS = 2_000_000
 VERSION = 1
 """Counts up when equal events give other rows than before."""
 
-SCHEMA = pa.schema(
-    {
-        "user_id": pa.string(),
-        "position": pa.int64(),
-        "item_id": pa.string(),
-        "last_on": pa.date32(),
-        "events": pa.int64(),
-        "event_types": pa.list_(pa.string()),
-    }
-)
+SCHEMA = arrow_schema(USER_HISTORY, without=USER_HISTORY.folders)
 
 _ITEMS_OF_USERS = """
     select user_id, item_id, max(date) as last_on, count(*) as events,

@@ -227,14 +227,9 @@ def _write_record(db: sa.Connection, served: ServedRelease, file: sqlite3.Connec
     pointer = {"id": 1, "release_id": served.release_id, "as_of": served.as_of, "version": 1}
     for table, row in ((RELEASES, values), (CURRENT, pointer)):
         _create(table, file)
-        dialect = sqlite.dialect()
-        converted = []
-        for column in table.columns:
-            convert = column.type.dialect_impl(dialect).bind_processor(dialect)
-            value = row[column.name]
-            converted.append(convert(value) if convert else value)
-        marks = ", ".join("?" for _ in converted)
-        file.execute(f'insert into "{table.name}" values ({marks})', converted)
+        marks = ", ".join("?" for _ in table.columns)
+        rows = _converted([[row[column.name] for column in table.columns]], table)
+        file.executemany(f'insert into "{table.name}" values ({marks})', rows)
 
 
 def _create(table: sa.Table, file: sqlite3.Connection) -> None:

@@ -34,11 +34,9 @@ from batch_predictions.serving.http.problems import (
 from batch_predictions.serving.http.request_gate import App, Gate
 from batch_predictions.serving.http.routes import (
     audience_routes,
-    erasure_routes,
     event_routes,
     health_routes,
     item_routes,
-    order_routes,
     recommendation_routes,
     release_routes,
     table_routes,
@@ -58,11 +56,9 @@ GC_THRESHOLDS = (20_000, 20, 20)
 _SUBJECTS = (
     recommendation_routes,
     user_routes,
-    erasure_routes,
     event_routes,
     audience_routes,
     item_routes,
-    order_routes,
     table_routes,
     release_routes,
     health_routes,

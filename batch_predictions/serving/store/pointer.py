@@ -104,18 +104,8 @@ def all_releases(db: sa.Connection) -> list[Release]:
         RELEASES.c.as_of.desc(), RELEASES.c.created_at.desc(), RELEASES.c.release_id.desc()
     )
     return [
-        Release(
-            release_id=row.release_id,
-            as_of=row.as_of,
-            created_at=row.created_at,
-            status=row.status,
-            content_hash=row.content_hash,
-            manifest=row.manifest,
-            builder=row.builder,
-            withdrawn_at=row.withdrawn_at,
-            current=row.release_id == current,
-        )
-        for row in db.execute(newest_first)
+        Release(**row, current=row["release_id"] == current)
+        for row in db.execute(newest_first).mappings()
     ]
 
 

@@ -145,7 +145,9 @@ def _create_repeats(
     has_key = " and ".join(f"{quote_identifier(column)} is not null" for column in table.key)
     shown = " || ', ' || ".join(quote_identifier(column) for column in table.key)
     start = quote_literal(f"{' and '.join(table.key)} '")
+    by = ", ".join(table.key)
     remedy = _REPEAT_REMEDIES.get(table.name, "remove one, or give them different ids")
+    remedy += f"; source.deduplicate: {{{table.name}: {{by: [{by}]}}}} keeps the last one"
     repeats = f"temp.repeats_{suffix}"
     # A window function only over rows with repeated keys: over a year of rows it needs much memory.
     db.execute(

@@ -16,7 +16,7 @@ from batch_predictions.cli.benchmark import forecast as script
 from batch_predictions.cli.command_line import make_app
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demand.data.panel import Panel
-from batch_predictions.models.demand.forecasters.smoothing import Naive2
+from batch_predictions.models.demand.forecasters.baselines import Naive2
 from batch_predictions.settings import SettingsError
 from batch_predictions_tests.worlds.demand import random_walks
 

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from batch_predictions.evaluation.drift.asset import drift_asset, histograms_asset
+from batch_predictions.evaluation.assets import drift_asset, histograms_asset
 from batch_predictions.evaluation.drift.compute import compared_columns, compute_drift, drift_tables
 from batch_predictions.evaluation.drift.drift_plots import plot_drift, plot_histograms
 from batch_predictions.evaluation.drift.histograms import compute_histograms

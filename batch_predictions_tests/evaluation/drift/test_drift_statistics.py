@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batch_predictions.evaluation.drift.drift_statistics import (
+from batch_predictions.evaluation.drift.compute import (
     GROUPS,
     compare_categories,
     compare_numbers,

@@ -14,10 +14,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from batch_predictions.evaluation.drift import bins as bins_module
-from batch_predictions.evaluation.drift.bins import count_rows, make_bins
+from batch_predictions.evaluation.drift import histograms
 from batch_predictions.evaluation.drift.compute import compute_drift
-from batch_predictions.evaluation.drift.histograms import compute_histograms
+from batch_predictions.evaluation.drift.histograms import compute_histograms, count_rows, make_bins
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.tables import CHURN_SCORES, HISTOGRAMS, USER_SEGMENTS
 from batch_predictions.warehouse import Warehouse
@@ -107,7 +106,7 @@ def test_quantiles_are_computed_of_so_many_columns_as_fit(
     write(warehouse, SUNDAY, [n / 100 for n in range(100)])
     columns = [c for c in CHURN_SCORES.columns if c.is_number]
     together = make_bins(warehouse, CHURN_SCORES, columns, SUNDAY)
-    monkeypatch.setattr(bins_module, "_VALUES_AT_A_TIME", 1)
+    monkeypatch.setattr(histograms, "_VALUES_AT_A_TIME", 1)
     assert make_bins(warehouse, CHURN_SCORES, columns, SUNDAY) == together
     assert {*together} == {"churn_probability", "days_inactive"}
 
@@ -129,7 +128,7 @@ def test_text_is_counted_by_its_values(warehouse: Warehouse, models: ModelStore)
         ("a", 1, 1),
         (None, 0, 3),
     ]
-    many = [f"age {n}" for n in range(bins_module.MAX_CATEGORIES + 1)]
+    many = [f"age {n}" for n in range(histograms.MAX_CATEGORIES + 1)]
     write_segments(warehouse, SUNDAY, many)
     assert make_bins(warehouse, USER_SEGMENTS, AGE, SUNDAY) == {}
 

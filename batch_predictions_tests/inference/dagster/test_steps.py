@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.inference.dagster import score_log, steps
+from batch_predictions.inference.dagster import step_reports, steps
 from batch_predictions.settings import InferenceSettings
 from batch_predictions_tests.worlds.engine import DoublingScorer, Staging
 
@@ -27,7 +27,7 @@ class FakeClock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     clock = FakeClock()
-    monkeypatch.setattr(score_log, "time", clock)
+    monkeypatch.setattr(step_reports, "time", clock)
     return clock
 
 

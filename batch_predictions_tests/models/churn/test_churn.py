@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_predictions.models.churn.base import baseline_names, candidate_names, estimator_specs
 from batch_predictions.models.churn.churn_metrics import (
     AUC,
     AVERAGE_PRECISION,
@@ -31,16 +32,12 @@ from batch_predictions.models.churn.churn_selection import (
     GAIN,
     UNTRAINED,
     ChurnSelection,
-    ChurnTrainingConfig,
     select_churn,
+    training_windows,
 )
-from batch_predictions.models.churn.data.churn_examples import Examples, training_windows
+from batch_predictions.models.churn.data.churn_examples import Examples
 from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
-from batch_predictions.models.churn.estimators.churn_registry import (
-    baseline_names,
-    candidate_names,
-    estimator_specs,
-)
+from batch_predictions.settings import ChurnSettings
 from batch_predictions_tests.worlds.churn import make_examples
 
 THROUGH = dt.date(2024, 9, 29)
@@ -53,7 +50,7 @@ def examples_as_of(day: dt.date) -> Examples:
 
 @pytest.fixture(scope="module")
 def selection() -> ChurnSelection:
-    return select_churn(examples_as_of, FIRST, THROUGH, ChurnTrainingConfig(max_cutoffs=3))
+    return select_churn(examples_as_of, FIRST, THROUGH, ChurnSettings(cutoffs=3))
 
 
 @given(
@@ -68,14 +65,8 @@ def test_the_outcomes_of_a_cutoff_end_before_the_next_use(
     horizon_days: int, step_days: int, max_cutoffs: int, history_days: int, with_test: bool
 ) -> None:
     first = THROUGH - dt.timedelta(days=history_days)
-    windows = training_windows(
-        THROUGH,
-        first,
-        horizon_days,
-        with_test=with_test,
-        step_days=step_days,
-        max_cutoffs=max_cutoffs,
-    )
+    config = ChurnSettings(horizon_days=horizon_days, step_days=step_days, cutoffs=max_cutoffs)
+    windows = training_windows(config, first, THROUGH, with_test=with_test)
     horizon = dt.timedelta(days=horizon_days)
     if windows is None:
         assert history_days < (3 + with_test) * horizon_days
@@ -90,9 +81,9 @@ def test_the_outcomes_of_a_cutoff_end_before_the_next_use(
 
 
 def test_the_serving_model_uses_cutoffs_one_horizon_later_than_the_comparison() -> None:
-    config = ChurnTrainingConfig(step_days=14, max_cutoffs=3)
-    comparison = config.windows(FIRST, THROUGH, with_test=True)
-    serving = config.windows(FIRST, THROUGH, with_test=False)
+    config = ChurnSettings(step_days=14, cutoffs=3)
+    comparison = training_windows(config, FIRST, THROUGH, with_test=True)
+    serving = training_windows(config, FIRST, THROUGH, with_test=False)
     assert comparison and serving
     assert serving.calibration_day == comparison.test_day
     assert max(serving.fit_days) == max(comparison.fit_days) + dt.timedelta(days=28)
@@ -192,7 +183,7 @@ def test_candidates_without_an_advantage_over_the_interpurchase_baseline_do_not_
         lambda day: make_examples(day.toordinal(), 600, feature="overdue"),
         FIRST,
         THROUGH,
-        ChurnTrainingConfig(max_cutoffs=2),
+        ChurnSettings(cutoffs=2),
     )
     assert not selection.beats_baseline and selection.candidate == "rhythm"
     assert "no candidate is significantly better" in selection.why
@@ -219,7 +210,7 @@ def test_a_stored_model_gives_equal_bits_in_any_batch(tmp_path: Path) -> None:
 
 
 def test_training_twice_gives_equal_models(selection: ChurnSelection, tmp_path: Path) -> None:
-    repeated = select_churn(examples_as_of, FIRST, THROUGH, ChurnTrainingConfig(max_cutoffs=3))
+    repeated = select_churn(examples_as_of, FIRST, THROUGH, ChurnSettings(cutoffs=3))
     assert repeated.metrics == selection.metrics
     for name, result in (("first", selection), ("second", repeated)):
         (tmp_path / name).mkdir()
@@ -239,7 +230,7 @@ def test_training_twice_gives_equal_models(selection: ChurnSelection, tmp_path: 
 def test_without_enough_data_no_model_is_trained_and_the_reason_is_stored(
     first: dt.date | None, min_churned: int, reason: str, tmp_path: Path
 ) -> None:
-    config = ChurnTrainingConfig(max_cutoffs=1, min_churned=min_churned)
+    config = ChurnSettings(cutoffs=1, min_churned=min_churned)
     selection = select_churn(examples_as_of, first, THROUGH, config)
     assert (selection.candidate, selection.metrics) == (UNTRAINED, []) and reason in selection.why
     selection.model.save(tmp_path)

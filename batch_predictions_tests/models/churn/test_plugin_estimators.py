@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from batch_predictions.models.churn import base
 from batch_predictions.models.churn.churn_metrics import AUC
 from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
-from batch_predictions.models.churn.churn_selection import ChurnTrainingConfig, select_churn
-from batch_predictions.models.churn.estimators import churn_registry
+from batch_predictions.models.churn.churn_selection import select_churn
+from batch_predictions.settings import ChurnSettings
 from batch_predictions.tables import discovery
 from batch_predictions_tests.worlds.churn import make_examples
 from batch_predictions_tests.worlds.plugin_packages import documented_module, load_package
@@ -38,8 +39,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_plugin_s_estimators_are_ordered_after_the_platform_s(plugin: Path) -> None:
-    assert churn_registry.baseline_names() == ["recency", "rhythm", "spend"]
-    assert churn_registry.candidate_names() == [
+    assert base.baseline_names() == ["recency", "rhythm", "spend"]
+    assert base.candidate_names() == [
         "logistic",
         "lightgbm",
         "average",
@@ -68,7 +69,7 @@ def test_the_training_compares_a_plugin_s_estimators_with_its_baseline(plugin: P
         lambda day: make_examples(day.toordinal(), 400),
         dt.date(2024, 1, 1),
         dt.date(2024, 9, 29),
-        ChurnTrainingConfig(max_cutoffs=1),
+        ChurnSettings(cutoffs=1),
     )
     auc: dict[Any, Any] = {
         row["candidate"]: row["value"] for row in selection.metrics if row["metric"] == AUC
@@ -86,9 +87,9 @@ def test_a_stored_estimator_of_an_absent_plugin_is_named(
 ) -> None:
     EstimatorTrainer(make_examples(1, 300), 7).fit("binned").save(tmp_path, "margin")
     monkeypatch.setattr(discovery, "_plugins", {})
-    assert "binned" not in churn_registry.candidate_names()
+    assert "binned" not in base.candidate_names()
     with pytest.raises(ValueError, match=r"'binned' \(known: average, .*setting plugins"):
-        churn_registry.load_estimator(tmp_path, "margin")
+        base.load_estimator(tmp_path, "margin")
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
@@ -101,4 +102,4 @@ def test_two_estimators_of_one_name_are_refused(plugin: Path) -> None:
     (plugin.parent / "second_logistic.py").write_text(source, "utf-8")
     discovery.load_plugins(["second_logistic"])
     with pytest.raises(ValueError, match="two churn estimators have the name 'logistic'"):
-        churn_registry.estimator_specs()
+        base.estimator_specs()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batch_predictions.models.common.bootstrap import (
+from batch_predictions.models.common.intervals import (
     bootstrap_interval,
     multinomial_counts,
     paired_difference,

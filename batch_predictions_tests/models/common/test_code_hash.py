@@ -9,20 +9,20 @@ from types import ModuleType
 
 import pytest
 
-from batch_predictions.models.common import content_hash
+from batch_predictions.models.common import training_cache
 from batch_predictions.models.common.training_cache import TrainingCache
 
 
 @pytest.fixture(autouse=True)
 def fresh_hashes() -> Iterator[None]:
-    content_hash._hash_code.cache_clear()
+    training_cache._hash_code.cache_clear()
     yield
-    content_hash._hash_code.cache_clear()
+    training_cache._hash_code.cache_clear()
 
 
 def key() -> str:
     """The key of an entry, computed from the files as they are now."""
-    content_hash._hash_code.cache_clear()
+    training_cache._hash_code.cache_clear()
     return TrainingCache().key("text", [])
 
 
@@ -32,7 +32,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, *names: str, **attributes: object) 
     for name, value in attributes.items():
         setattr(module, name, value)
     monkeypatch.setitem(sys.modules, names[0], module)
-    monkeypatch.setattr(content_hash, "plugins", lambda: list(names))
+    monkeypatch.setattr(training_cache, "plugins", lambda: list(names))
 
 
 def write(path: Path, text: str) -> None:
@@ -43,7 +43,7 @@ def write(path: Path, text: str) -> None:
 def test_equal_code_and_libraries_have_one_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     assert key() == key()
     before = key()
-    monkeypatch.setattr(content_hash, "_version", lambda library: "99")
+    monkeypatch.setattr(training_cache, "_version", lambda library: "99")
     assert key() != before
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import csr_matrix
 
-from batch_predictions.models.common.content_hash import content_hash
+from batch_predictions.models.common.training_cache import content_hash
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from batch_predictions.models.common.proportions import (
+from batch_predictions.models.common.intervals import (
     ClusterSums,
     clustered_proportion,
     power_of_difference,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batch_predictions.models.common.torch_threads import one_torch_thread
+from batch_predictions.models.common.torch_cpu import one_torch_thread
 
 
 def test_torch_has_one_thread_in_the_block_and_the_previous_number_after_it() -> None:

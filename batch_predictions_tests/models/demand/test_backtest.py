@@ -23,14 +23,11 @@ from batch_predictions.models.demand.backtest import (
 )
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
-from batch_predictions.models.demand.data.calendar import (
-    country_holidays,
-    holiday_flags,
-    steps_to_next,
-)
+from batch_predictions.models.demand.data.demand_features import steps_to_next
 from batch_predictions.models.demand.data.panel import Panel
+from batch_predictions.models.demand.data.panel_builder import country_holidays, holiday_flags
 from batch_predictions.models.demand.demand_model import forecast_by_champions
-from batch_predictions.models.demand.demand_selection import BacktestConfig, decide, select
+from batch_predictions.models.demand.demand_selection import BASELINES, decide, select
 from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive
 from batch_predictions.settings import Settings
 from batch_predictions.settings.demand_settings import DemandSettings
@@ -173,25 +170,27 @@ def test_the_gate_is_on_the_error_of_the_sum_and_on_the_bias() -> None:
     forecasts["unbiased"] = backtest.actual * 0.5 + forecasts["mean28_weekday"] * 0.5
     backtest = replace(backtest, forecasts=forecasts)
     candidate_metrics = evaluate_candidates(backtest, "mean28_weekday", 7)
-    winner, passed, why = decide(candidate_metrics, BacktestConfig(max_bias=0.05))
+    winner, passed, why = decide(candidate_metrics, DemandSettings(max_bias=0.05))
     assert (winner, passed) == ("unbiased", True) and "over mean28_weekday" in why
     biased_only = {name: candidate_metrics[name] for name in ("mean28_weekday", "low")}
-    winner, passed, why = decide(biased_only, BacktestConfig(max_bias=0.05))
+    winner, passed, why = decide(biased_only, DemandSettings(max_bias=0.05))
     assert (winner, passed) == ("low", False) and "bias" in why
     weak_only = {name: candidate_metrics[name] for name in ("mean28_weekday", "seasonal_naive")}
-    winner, passed, why = decide(weak_only, BacktestConfig())
-    assert (winner, passed) == ("seasonal_naive", False) and why.endswith("not significant")
+    winner, passed, why = decide(weak_only, DemandSettings())
+    assert (winner, passed) == ("seasonal_naive", False) and "mean28_weekday serves: " in why
 
 
 def test_a_selection_has_a_fitted_model_and_the_metrics_of_all_candidates() -> None:
     panel = promotion_panel(n=50, days=200)
-    candidates = ("mean28_weekday", "linear_promotions", "lightgbm")
+    candidates = ["linear_promotions", "lightgbm"]
     options = {"lightgbm": {"rounds": 60, "lgb_min_data_in_leaf": 30}}
-    config = BacktestConfig(candidates, horizon=7, origins=4, step_size=7, options=options)
+    config = DemandSettings(
+        candidates=candidates, horizon=7, origins=4, origin_days=7, options=options
+    )
     selected = select(panel, config)
     assert selected.model is not None, selected.why
     assert selected.winner in ("linear_promotions", "lightgbm", "chosen")
-    assert list(selected.metrics) == [*candidates, "chosen"]
+    assert list(selected.metrics) == [*BASELINES, *candidates, "chosen"]
     assert set(selected.metrics["lightgbm"]) == {
         *("wape", "wape_sum", "bias", "rmsse", "mase", "pinball"),
         *("coverage_80", "coverage_90", "wape_sum_gain"),
@@ -208,16 +207,16 @@ def test_a_selection_has_a_fitted_model_and_the_metrics_of_all_candidates() -> N
 
 def test_a_panel_that_is_too_short_is_refused() -> None:
     with pytest.raises(ValueError, match="80 columns are too few for 6 origins"):
-        select(daily_panel(np.ones((2, 80))), BacktestConfig(candidates=("seasonal_naive",)))
+        select(daily_panel(np.ones((2, 80))), DemandSettings(candidates=["seasonal_naive"]))
 
 
 def test_a_wrong_option_is_refused_before_anything_is_fitted() -> None:
     lines: list[str] = []
-    config = BacktestConfig(
-        candidates=("seasonal_naive", "lightgbm"),
+    config = DemandSettings(
+        candidates=["seasonal_naive", "lightgbm"],
         horizon=7,
         origins=3,
-        step_size=7,
+        origin_days=7,
         options={"lightgbm": {"trees": 10}},
     )
     with pytest.raises(ValueError, match="lightgbm: unknown parameter trees"):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from batch_predictions.models.demand import demand_registry
-from batch_predictions.models.demand.demand_selection import CANDIDATES
+from batch_predictions.models.demand.demand_selection import candidate_names
 from batch_predictions.models.demand.forecasters.ensembles import AverageForecaster
 from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBDTForecasterParams
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
+from batch_predictions.settings import DemandSettings
 from batch_predictions.tables import discovery
 from batch_predictions_tests.worlds.demand import daily_panel
 from batch_predictions_tests.worlds.plugin_packages import load_package
@@ -98,7 +99,7 @@ def test_two_forecasters_of_one_name_are_refused(plugin: str, tmp_path: Path) ->
 
 def test_the_platforms_forecasters_and_variants_are_found() -> None:
     names = demand_registry.names()
-    assert set(CANDIDATES) <= set(names)
+    assert {*candidate_names(DemandSettings()), "gru", "average"} <= set(names)
     assert {"arima", "naive2", "theta"} <= set(names) and "chosen" not in names
     assert "chosen" in demand_registry.classes()
 

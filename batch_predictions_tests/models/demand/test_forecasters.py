@@ -15,14 +15,15 @@ from batch_predictions.models.demand.demand_model import DemandModel
 from batch_predictions.models.demand.forecasters.baselines import (
     Mean28,
     Mean28Params,
+    SeasonalAdjustment,
     SeasonalNaive,
+    is_seasonal,
 )
 from batch_predictions.models.demand.forecasters.ensembles import PerSeriesSelector, SelectorParams
 from batch_predictions.models.demand.forecasters.linear_regression import (
     LinearPromotions,
     LinearRegression,
 )
-from batch_predictions.models.demand.forecasters.smoothing import SeasonalAdjustment, is_seasonal
 from batch_predictions_tests.worlds.demand import daily_panel, promotion_panel
 
 FAST_OPTIONS = {

@@ -12,11 +12,9 @@ import pytest
 
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.demand import demand_registry
-from batch_predictions.models.demand.assets import backtest_config
-from batch_predictions.models.demand.demand_selection import make_candidate
+from batch_predictions.models.demand.demand_selection import candidate_names, make_candidate
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
-from batch_predictions.settings import Settings
 from batch_predictions.settings.demand_settings import DemandSettings
 from batch_predictions_tests.worlds.demand import daily_panel, random_walks
 
@@ -237,8 +235,7 @@ def test_both_backends_forecast_the_same_to_a_ten_thousandth_of_the_mean(tmp_pat
 
 
 def test_the_setting_reaches_every_sarima_and_no_other_forecaster() -> None:
-    demand = DemandSettings(sarima_backend="statsmodels")
-    config = backtest_config(Settings(demand=demand))
-    for name in config.all_candidates:
+    config = DemandSettings(sarima_backend="statsmodels")
+    for name in candidate_names(config):
         backend = getattr(make_candidate(name, config).params, "sarima_backend", None)
         assert backend == ("statsmodels" if name.startswith("sarima") else None)

@@ -15,8 +15,7 @@ from batch_predictions.models.demographic.demographic_model import (
     DemographicModel,
 )
 from batch_predictions.models.demographic.demographic_segments import SegmentUsers
-from batch_predictions.models.demographic.design import DemographicDesign
-from batch_predictions.models.demographic.ridge import RidgeAdjustment
+from batch_predictions.models.demographic.ridge import DemographicDesign, RidgeAdjustment
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 

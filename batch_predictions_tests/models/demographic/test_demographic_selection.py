@@ -11,19 +11,21 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import csr_matrix
 
-from batch_predictions.models.common.bootstrap import Interval
+from batch_predictions.models.common.intervals import Interval
 from batch_predictions.models.demographic import demographic_evaluation
-from batch_predictions.models.demographic.demographic_evaluation import ColdStartEvaluation
-from batch_predictions.models.demographic.demographic_model import CountAdjustment
-from batch_predictions.models.demographic.demographic_segments import (
-    SegmentAdjustment,
-    SegmentUsers,
+from batch_predictions.models.demographic.demographic_evaluation import (
+    ColdStartEvaluation,
+    DemographicConfig,
 )
+from batch_predictions.models.demographic.demographic_model import (
+    CountAdjustment,
+    SegmentAdjustment,
+)
+from batch_predictions.models.demographic.demographic_segments import SegmentUsers
 from batch_predictions.models.demographic.demographic_selection import (
     HALF_LIVES,
     RIDGE,
     SEGMENTS,
-    DemographicConfig,
     DemographicSelection,
     _passes,
     select_demographic,
@@ -179,11 +181,7 @@ def fit_by_fold(
         Interactions.from_table(rows),
         traits,
         THROUGH,
-        holdout_days=7,
-        windows=1,
-        window_days=None,
-        seed=0,
-        min_users=10,
+        DemographicConfig(seed=0, windows=1, min_users=10),
     )
     fitted: list[tuple[list[str], list[float], list[float]]] = []
 

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from batch_predictions.models.demographic.demographic_evaluation import DemographicConfig
 from batch_predictions.models.demographic.demographic_model import NO_ADJUSTMENT, DemographicModel
 from batch_predictions.models.demographic.demographic_selection import (
     PROMOTED,
-    DemographicConfig,
     DemographicSelection,
     select_demographic,
 )

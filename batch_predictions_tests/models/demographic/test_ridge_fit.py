@@ -11,15 +11,15 @@ from batch_predictions.models.demographic.demographic_statistics import (
     SegmentStatistics,
     event_matrices,
 )
-from batch_predictions.models.demographic.penalty import (
+from batch_predictions.models.demographic.ridge import RidgeAdjustment
+from batch_predictions.models.demographic.ridge_fit import (
     MAX_RATIO_TO_COMMON,
     PENALTIES,
+    RidgeFit,
     common_penalty,
     log_likelihoods,
     penalty_per_response,
 )
-from batch_predictions.models.demographic.ridge import RidgeAdjustment
-from batch_predictions.models.demographic.ridge_fit import RidgeFit
 from batch_predictions.models.recommender.data.interactions import Interactions
 
 AGES = ("under 19", "19-24", "25-34", "35-44", "45-54", "55-64")

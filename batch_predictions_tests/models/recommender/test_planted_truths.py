@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.common.bootstrap import paired_difference
+from batch_predictions.models.common.intervals import paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20, RECALL
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.data.interactions import Interactions

@@ -19,8 +19,8 @@ from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import recommender_classes
-from batch_predictions.models.recommender.generators.promoted_items import PromotedItems
-from batch_predictions.models.recommender.recommender_registry import load
+from batch_predictions.models.recommender.generators.popularity import PromotedItems
+from batch_predictions.models.recommender.ranker.two_stage import load_recommender
 from batch_predictions.tables import TRAITS
 from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import (
@@ -214,7 +214,7 @@ def test_empty_picks_and_histories_have_no_explanation(name: str) -> None:
 def test_a_loaded_model_scores_as_the_saved_one(name: str, tmp_path: Path) -> None:
     model = fit_named(name)
     model.save(tmp_path / "model")
-    loaded = load(tmp_path / "model")
+    loaded = load_recommender(tmp_path / "model")
     assert isinstance(loaded, TrainableRecommender)
     assert (
         type(loaded) is type(model) and loaded.name == model.name and loaded.params == model.params
@@ -233,7 +233,7 @@ def test_a_model_of_an_unknown_kind_is_not_loaded(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "recommender.json").read_text())
     (tmp_path / "recommender.json").write_text(json.dumps({**manifest, "kind": "oracle"}))
     with pytest.raises(ValueError, match="oracle"):
-        load(tmp_path)
+        load_recommender(tmp_path)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -275,7 +275,7 @@ def test_the_smallest_data_is_enough(name: str, tmp_path: Path) -> None:
     model_scores = score_users(model, interactions)
     assert model_scores.shape == (1, 1) and not np.isinf(model_scores).any()
     model.save(tmp_path)
-    loaded = load(tmp_path)
+    loaded = load_recommender(tmp_path)
     assert isinstance(loaded, TrainableRecommender)
     np.testing.assert_array_equal(score_users(loaded, interactions), model_scores)
 

@@ -17,8 +17,10 @@ from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.candidate_generation import Progress
-from batch_predictions.models.recommender.ranker.two_stage import TwoStageRecommender
-from batch_predictions.models.recommender.recommender_registry import load
+from batch_predictions.models.recommender.ranker.two_stage import (
+    TwoStageRecommender,
+    load_recommender,
+)
 from batch_predictions.models.recommender.recommender_selection import (
     COMBINED_CANDIDATES,
     FALLBACK,
@@ -187,7 +189,7 @@ def test_a_blend_serves_where_scores_are_all_that_matters(tmp_path: Path) -> Non
     assert isinstance(selection.model, TwoStageRecommender) and selection.model.ranker.trees is None
     assert [column.name for column in selection.model.params.columns] == [*generators]
     selection.model.save(tmp_path)
-    loaded = load(tmp_path)
+    loaded = load_recommender(tmp_path)
     assert loaded.name == BLEND and loaded.params == selection.model.params
     np.testing.assert_array_equal(best_of(loaded, world), best_of(selection.model, world))
 
@@ -219,7 +221,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     files = contents(tmp_path / "a")
     assert files == contents(tmp_path / "b")
     assert {"recommender.json", "ranker-0.txt", "als/gram.npy", "ease/weights.npy"} <= files.keys()
-    loaded = load(tmp_path / "a")
+    loaded = load_recommender(tmp_path / "a")
     assert loaded.name == "two_stage" and loaded.params == models[0].params
     np.testing.assert_array_equal(best_of(loaded, rows), best_of(models[0], rows))
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_predictions.models.common.bootstrap import Interval
+from batch_predictions.models.common.intervals import Interval
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.probabilities import log_softmax
+from batch_predictions.models.sentiment.models.base import ModelTraining, log_softmax
 from batch_predictions.models.sentiment.sentiment_metrics import (
     EvaluatedClassifier,
     fit_platt,
@@ -34,6 +33,7 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     build_reviews,
     stratified_folds,
 )
+from batch_predictions.settings import SentimentSettings
 from batch_predictions_tests.worlds.benchmark_scripts import ROOT, import_benchmark
 
 TRAINING = ModelTraining(3, 7, progress=lambda _: None)
@@ -59,12 +59,8 @@ def suffix_world(count: int) -> Reviews:
 def select(reviews: Reviews, candidates: Sequence[str]) -> SentimentSelection:
     return select_sentiment(
         reviews,
-        candidates,
         TRAINING,
-        holdout_share=0.2,
-        min_reviews=60,
-        max_reviews=6_000,
-        small_reviews=5_000,
+        SentimentSettings(candidates=list(candidates), min_reviews=60, small_reviews=5_000),
     )
 
 
@@ -119,7 +115,7 @@ def test_a_small_gain_serves_only_where_few_texts_cannot_show_it_significant() -
     assert name == "nb_lr"
     assert why == (
         "nb_lr has macro-F1 1.0000 on 8 reviews; tfidf_lr has 0.0200 less "
-        "(95 % interval -0.0100 to 0.0500): not significant"
+        "(95 % interval -0.0100 to 0.0500): it serves, but is not significant"
     )
 
 

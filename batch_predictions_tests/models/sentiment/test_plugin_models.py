@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.models import sentiment_registry
+from batch_predictions.models.sentiment.models import base
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.sentiment_training import ClassifierTrainer
 from batch_predictions.models.sentiment.text.labelled_reviews import Reviews, build_reviews
@@ -98,10 +98,10 @@ def test_a_plugin_s_net_is_averaged_with_linear_models_and_with_itself(plugin: s
 def test_a_plugin_s_models_and_options_are_known_only_while_it_is_loaded(
     plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {"lexicon", "mean", "average_mean"} <= set(sentiment_registry.classifier_names())
-    assert "average_lexicon" not in sentiment_registry.classifier_names()
-    assert "lexicon_weight" in sentiment_registry.option_names()
+    assert {"lexicon", "mean", "average_mean"} <= set(base.classifier_names())
+    assert "average_lexicon" not in base.classifier_names()
+    assert "lexicon_weight" in base.option_names()
     monkeypatch.setattr(discovery, "_plugins", {})
-    assert "lexicon" not in sentiment_registry.classifier_names()
+    assert "lexicon" not in base.classifier_names()
     with pytest.raises(ValueError, match=r"sentiment model 'lexicon'.*setting plugins"):
-        sentiment_registry.load_model("lexicon", tmp_path)
+        base.load_model("lexicon", tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_predictions.serving.http.page_tokens import PagePosition, decode_token, encode_token
+from batch_predictions.serving.http.pages import PagePosition, decode_token, encode_token
 from batch_predictions.serving.http.problems import ProblemError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

@@ -20,7 +20,7 @@ from batch_predictions.serving.http.current_release import (
     ReleaseWatcher,
 )
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment
+from batch_predictions.serving.lookup.item_lookup import item_sentiment
 from batch_predictions.serving.release.release_records import rollback
 from batch_predictions.serving.store.pointer import NoReleaseError
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease

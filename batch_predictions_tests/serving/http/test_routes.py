@@ -185,7 +185,7 @@ def test_an_audience_as_csv_has_all_rows_and_runs_no_formula(client: Client) -> 
 
 
 def test_a_long_csv_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_predictions.serving.http.csv_answers.CHUNK_ROWS", 4)
+    monkeypatch.setattr("batch_predictions.serving.http.answers.CHUNK_ROWS", 4)
     world = open_world(tmp_path / "home")
     predict_all(world)
     world.publish(DAY, RETENTION_AUDIENCE)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_users
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment
+from batch_predictions.serving.lookup.item_lookup import item_sentiment
 from batch_predictions.serving.release import context_tables, draft_records, user_histories
 from batch_predictions.serving.release import publish as publishing
 from batch_predictions.serving.release.context_tables import ContextChoice

@@ -15,6 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles
+from batch_predictions.features.sql.queries import interactions_of_some, is_purchase, sql
+from batch_predictions.features.sql.queries import parameters as feature_parameters
+from batch_predictions.settings import Settings
+from batch_predictions.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
@@ -78,32 +82,59 @@ class TrainingWindows:
         return sorted({*self.fit_days, self.calibration_day, *test_days})
 
 
-def training_windows(
-    through: dt.date,
-    first: dt.date,
-    horizon_days: int,
-    *,
-    with_test: bool,
-    step_days: int,
-    max_cutoffs: int,
-) -> TrainingWindows | None:
-    """The cut-offs of a training; None where the history is too short.
+PURCHASES = f"raw.interactions where {is_purchase('churn_event_types')}"
+"""SQL after `from`: interactions that are purchases. `and …` may follow."""
+_SAMPLE = interactions_of_some(
+    f"""
+        select user_id from {PURCHASES}
+        and date <= $date::DATE
+        and date > $date::DATE - least($churn_active_days, $churn_history_days)::INTEGER
+    """,
+    "max_customers",
+)
+"""Interactions of the customers that are described, so that no others are computed."""
+_EXAMPLES = f"""
+    select features.*, buyers.user_id is null as churned
+    from ({{features}}) as features
+    left join (
+        select distinct user_id from {PURCHASES}
+        and date > $date::DATE and date <= $date::DATE + $horizon_days::INTEGER
+    ) as buyers on buyers.user_id = features.user_id
+    order by features.user_id
+"""
+"""Customers as of a past day, by the query that also computes a day's features, with outcomes."""
+
+
+def first_purchase_day(
+    warehouse: Warehouse, settings: Settings, through: dt.date
+) -> dt.date | None:
+    """Reads the day of the oldest purchase up to a day; None without purchases."""
+    day: dt.date | None = warehouse.value(
+        f"select min(date) from {PURCHASES} and date <= $date",
+        {**feature_parameters(settings), "date": through},
+    )
+    return day
+
+
+def examples_as_of(warehouse: Warehouse, settings: Settings, day: dt.date) -> Examples:
+    """Reads the customers as they were at the end of a past day, and whether they churned.
+
+    Of more than `churn.max_customers` customers, a hash of their ids selects the same ones on every
+    day.
 
     Args:
-        through: last day whose purchases are known.
-        first: first day of the history; a cut-off has at least `horizon_days` days up to it.
-        horizon_days: days after a cut-off in which a customer who buys has not churned.
-        with_test: whether the newest cut-off is kept for the comparison of candidates.
-        step_days: days between the cut-offs of fitting.
-        max_cutoffs: number of cut-offs of fitting at most.
+        warehouse: features and purchases.
+        settings: of this home; those under `churn` say who has churned.
+        day: the cut-off; purchases of `churn.horizon_days` days after it are the outcomes.
     """
-    horizon = dt.timedelta(days=horizon_days)
-    newest = through - horizon
-    calibration_day = newest - horizon if with_test else newest
-    newest_fit = calibration_day - horizon
-    oldest_fit = first + dt.timedelta(days=horizon_days - 1)
-    candidates = [newest_fit - dt.timedelta(days=step_days * n) for n in range(max_cutoffs)]
-    fit_days = tuple(sorted(day for day in candidates if day >= oldest_fit))
-    if not fit_days:
-        return None
-    return TrainingWindows(fit_days, calibration_day, newest if with_test else None)
+    rows = warehouse.query(
+        _EXAMPLES.format(features=sql("churn_features", interactions=_SAMPLE)),
+        {
+            **feature_parameters(settings),
+            "date": day,
+            "horizon_days": settings.churn.horizon_days,
+            "max_customers": settings.churn.max_customers,
+        },
+    )
+    churned = rows["churned"].to_numpy().astype(np.float64)
+    return Examples(rows.drop_columns("churned").combine_chunks(), churned)

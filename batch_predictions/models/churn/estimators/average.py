@@ -14,9 +14,9 @@ from batch_predictions.models.churn.base import (
     ChurnEstimator,
     ChurnEstimatorSpec,
     FitInputs,
+    load_estimator,
     read_manifest,
 )
-from batch_predictions.models.churn.estimators.churn_registry import load_estimator
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Logistic regression on all features; the class also serves the baselines on few features."""
+"""Logistic regression on all features, and the baselines on few features that share its class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from batch_predictions.models.churn.base import (
     FitInputs,
     read_manifest,
 )
-from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
+from batch_predictions.models.churn.data.churn_features import (
+    ALL_COLUMNS,
+    INTERPURCHASE_COLUMNS,
+    RECENCY_COLUMNS,
+    ChurnFeatures,
+)
 
 
 @dataclass(frozen=True)
@@ -109,4 +114,18 @@ class LogisticEstimator(ChurnEstimator):
 
 logistic = ChurnEstimatorSpec(
     "logistic", LogisticEstimator.fit, LogisticParams(ALL_COLUMNS, c=0.1), order=30
+)
+
+
+recency_baseline = ChurnEstimatorSpec(
+    "recency", LogisticEstimator.fit, LogisticParams(RECENCY_COLUMNS), is_baseline=True, order=10
+)
+
+
+interpurchase_baseline = ChurnEstimatorSpec(
+    "rhythm",
+    LogisticEstimator.fit,
+    LogisticParams(INTERPURCHASE_COLUMNS),
+    is_baseline=True,
+    order=20,
 )

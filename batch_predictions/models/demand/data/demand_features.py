@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles, Floats, Int64s
-from batch_predictions.models.demand.data.calendar import steps_to_next
 from batch_predictions.models.demand.data.panel import Panel
 
 Feature: TypeAlias = tuple[str, npt.NDArray[np.float64]]
@@ -221,3 +220,12 @@ def _covariate_effects(y: Doubles, covariate: Doubles, period: int) -> Iterator[
     yield "lately", rolling_mean(observed_covariate, LEVEL_SEASONS * period)
     yield "lift", np.log(mean_on / overall)
     yield "without", np.log((mean_off + LOG_OFFSET) / level)
+
+
+def steps_to_next(flags: Doubles, limit: int) -> Doubles:
+    """Columns until the next positive flag, 0 on the flag itself, at most `limit`."""
+    steps, distance = np.empty(len(flags)), float(limit)
+    for column in range(len(flags) - 1, -1, -1):
+        distance = 0.0 if flags[column] > 0 else min(distance + 1, limit)
+        steps[column] = distance
+    return steps

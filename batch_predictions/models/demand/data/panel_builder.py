@@ -12,12 +12,49 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from batch_predictions.core.arrays import Doubles, Int64s
-from batch_predictions.models.demand.data.calendar import country_holidays, holiday_flags
 from batch_predictions.models.demand.data.panel import Panel
+
+US_SHOP_HOLIDAYS = (
+    "New Year's Day",
+    "Memorial Day",
+    "Independence Day",
+    "Labor Day",
+    "Thanksgiving Day",
+    "Christmas Day",
+)
+"""With Easter, the days on which shops in the United States close, or sell much more or less."""
+
+
+def country_holidays(code: str, years: Iterable[int]) -> set[dt.date]:
+    """Public holidays of a country; of the United States as a whole, those that shops keep.
+
+    Args:
+        code: an ISO 3166 code of a country, such as DE, or of a part of it, such as DE-BY.
+        years: calendar years.
+
+    Raises:
+        NotImplementedError: the package `holidays` does not know the code.
+    """
+    import holidays
+    from dateutil.easter import easter
+
+    country, _, part = code.upper().partition("-")
+    if country != "US" or part:
+        return set(holidays.country_holidays(country, subdiv=part or None, years=years))
+    federal = holidays.country_holidays(country, years=years, observed=False, language="en_US")
+    dates = {date for name in US_SHOP_HOLIDAYS for date in federal.get_named(name, "exact")}
+    return dates | {easter(year) for year in years}
+
+
+def holiday_flags(dates: npt.NDArray[np.datetime64], holidays: Iterable[dt.date]) -> Doubles:
+    """1 for dates that are holidays, else 0: `Panel.holidays` from `Panel.original_dates`."""
+    return np.isin(dates, np.array(sorted(holidays), "datetime64[D]")).astype(float)
+
 
 COVARIATES = ("promotion", "display", "mailer")
 """List columns of `features.demand` that reach beyond the day of the row."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles, Floats, Int64s
-from batch_predictions.models.common.torch_threads import one_torch_thread
+from batch_predictions.models.common.torch_cpu import load_weights, one_torch_thread, save_weights
 from batch_predictions.models.demand.base import Forecaster, ForecasterParams, clip_forecasts
 from batch_predictions.models.demand.data.demand_features import (
     LEVEL_SEASONS,
@@ -198,25 +198,17 @@ class GRUForecaster(Forecaster):
         for name, array in self.scaling.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
         for number, network in enumerate(self.networks):
-            for name, weights in network.state_dict().items():
-                path = folder / f"net_{number}.{name}.npy"
-                np.save(path, weights.cpu().numpy(), allow_pickle=False)
+            save_weights(network, folder, f"net_{number}.")
 
     def load_state(self, folder: Path) -> None:
         """Reads the scaling and the weights."""
-        import torch
-
         self.scaling = {
             name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in SCALING
         }
         self.networks = []
         for number in range(self.params.nets):
             network = self._build_network()
-            weights = {
-                name: torch.from_numpy(np.load(folder / f"net_{number}.{name}.npy"))
-                for name in network.state_dict()
-            }
-            network.load_state_dict(weights)
+            load_weights(network, folder, f"net_{number}.")
             self.networks.append(network)
 
 

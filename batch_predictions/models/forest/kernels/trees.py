@@ -29,7 +29,7 @@ from batch_predictions.models.common.vector_ir import (
     load_index,
     open_arrays,
 )
-from batch_predictions.models.forest.kernels.row_group_kernels import GROUP_ROWS, goes_right
+from batch_predictions.models.forest.kernels.banzhaf_kernels import GROUP_ROWS, goes_right
 
 GROUPS_AT_ONCE = 16
 """Groups that are transposed together."""

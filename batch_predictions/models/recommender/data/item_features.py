@@ -20,8 +20,7 @@ import pyarrow.compute as pc
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
-from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
-from batch_predictions.models.recommender.data.item_promotions import ItemPromotions
+from batch_predictions.models.recommender.data.item_metadata import ItemMetadata, ItemPromotions
 
 Result = TypeVar("Result")
 
@@ -261,9 +260,7 @@ class ItemFeatures:
         """Selects the features of some of the items, in the order of `items`."""
         rows = positions_in(items, self.items)
         assert (rows >= 0).all(), "every item must have features"
-        stats = {name: values[rows] for name, values in self.stats.items()}
-        promotions = self.promotions.take(rows) if self.promotions else None
-        return ItemFeatures(items, stats, self.metadata.reindex(items), promotions)
+        return replace(self._take(rows), metadata=self.metadata.reindex(items))
 
 
 def shop_of_user(histories: Histories, item_features: ItemFeatures) -> npt.NDArray[np.int64]:

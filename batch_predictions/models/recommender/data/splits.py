@@ -151,12 +151,7 @@ def split_by_time(
 
 
 def split_newest(
-    interactions: Interactions,
-    share: float,
-    *,
-    exclude_seen: bool,
-    seed: int = 0,
-    max_users: int = MAX_USERS,
+    interactions: Interactions, share: float, *, exclude_seen: bool, seed: int = 0
 ) -> Holdout:
     """Evaluates on the newest `share` of all rows, at one cut in time for all users.
 
@@ -168,7 +163,6 @@ def split_newest(
         share: of the rows, between 0 and 1.
         exclude_seen: whether items of the history are masked.
         seed: of the sample of users.
-        max_users: users evaluated at most.
     """
     times = interactions.time_order
     order = np.lexsort((times, interactions.dates))
@@ -177,7 +171,7 @@ def split_newest(
     is_train = (interactions.dates < day) | ((interactions.dates == day) & (times < time))
     train, test = interactions.filter(is_train), interactions.filter(~is_train)
     as_of = (train.dates.max() if len(train) else day).item()
-    return _make_holdout(train, test, as_of, exclude_seen, "time", seed, max_users)
+    return _make_holdout(train, test, as_of, exclude_seen, "time", seed)
 
 
 def leave_out(
@@ -214,9 +208,7 @@ def leave_out(
     return _make_holdout(train, test, as_of, True, "leave_out", seed, max_users)
 
 
-def leave_last_out(
-    interactions: Interactions, as_of: date, *, share: float = 0.1, max_users: int = MAX_USERS
-) -> Holdout:
+def leave_last_out(interactions: Interactions, as_of: date, *, share: float = 0.1) -> Holdout:
     """Hides the newest `share` of each user's items, by the time of their first interaction.
 
     Not a cut in time: models learn from what other users did later, so the result says how well
@@ -227,7 +219,6 @@ def leave_last_out(
         interactions: all rows.
         as_of: day as of which users are evaluated.
         share: of each user's items that is hidden, between 0 and 1.
-        max_users: users evaluated at most.
     """
     times = interactions.time_order
     width = max(len(interactions.item_ids), 1)
@@ -252,7 +243,7 @@ def leave_last_out(
     hidden = newest_first[rank < np.floor(counts * share)[users]]
     is_hidden = np.isin(pairs, pairs[hidden])
     train, test = interactions.filter(~is_hidden), interactions.filter(is_hidden)
-    return _make_holdout(train, test, as_of, True, "leave_newest", 0, max_users)
+    return _make_holdout(train, test, as_of, True, "leave_newest", 0)
 
 
 def _make_holdout(
@@ -262,7 +253,7 @@ def _make_holdout(
     masks_seen: bool,
     split: Split,
     seed: int,
-    max_users: int,
+    max_users: int = MAX_USERS,
 ) -> Holdout:
     if test.targets is not None:
         test = test.filter(test.is_target)

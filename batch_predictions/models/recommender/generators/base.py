@@ -11,7 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from batch_predictions.models.recommender.base import TrainableRecommender, override_params
+from batch_predictions.models.recommender.base import (
+    LinearRecommender,
+    TrainableRecommender,
+    override_params,
+)
 from batch_predictions.models.recommender.data.recommender_manifest import read_manifest
 from batch_predictions.tables.discovery import class_of_kind, index_unique, instances, plugins
 
@@ -100,3 +104,9 @@ def load_generator(folder: Path) -> TrainableRecommender:
     """
     kind = read_manifest(folder)["kind"]
     return class_of_kind(recommender_classes(), kind, folder, "recommender").load(folder)
+
+
+def is_linear(folder: Path) -> bool:
+    """Returns whether the recommender in a folder is a linear one, without reading its arrays."""
+    kind = read_manifest(folder)["kind"]
+    return issubclass(recommender_classes().get(kind, TrainableRecommender), LinearRecommender)

@@ -1,4 +1,4 @@
-"""EASE: each item's score is a linear function of the history's items.
+"""EASE: each item's score is a linear function of the history's items, or of the liked ones.
 
 Steck (2019), "Embarrassingly Shallow Autoencoders for Sparse Data": with X users x items, the B
 that minimises |X - XB|^2 + l2 |B|^2 under diag(B) = 0 has the closed form B_ij = -P_ij / P_jj,
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Floats, Positions
-from batch_predictions.models.recommender.base import LinearRecommender
+from batch_predictions.models.recommender.base import LinearRecommender, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
@@ -26,6 +26,7 @@ from batch_predictions.models.recommender.generators.neighbour_tables import top
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
 
 BLOCK_ITEMS = 512
 """Items per block of the Gram matrix: bounds the sparse product to BLOCK_ITEMS x max_items."""
@@ -173,4 +174,55 @@ ease = Generator(
     params_for_repeats=EASEParams(l2=10.0, history_half_life_days=90),
     scales={"l2": (20.0, 60.0, 200.0, 600.0, 2000.0)},
     order=20,
+)
+
+
+class LikedEASE(TrainableRecommender):
+    """EASE fitted on and applied to the items that users rated highly."""
+
+    kind = "liked_ease"
+    Params = EASEParams
+
+    @classmethod
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: EASEParams | None = None,
+        users: pa.Table | None = None,
+    ) -> Self:
+        """Fits EASE on the rows rated above the mean, or on all rated rows if all are equal."""
+        rated = interactions.with_ratings()
+        assert rated.ratings is not None
+        threshold = float(rated.ratings.mean())
+        liked = rated.filter(rated.ratings > threshold)
+        if not len(liked):
+            threshold, liked = -float(np.finfo(np.float64).max), rated
+        ease = EASE.fit(liked, as_of, params)
+        return cls(ease.items, ease.params, ease.arrays, fitted_values={"threshold": threshold})
+
+    @cached_property
+    def _ease(self) -> EASE:
+        return EASE(self.items, self.params, self.arrays)
+
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """EASE's scores from the liked items of the history, (n, m)."""
+        return self._ease.scores(self._liked(histories), item_features)
+
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
+        """Finds the liked item with the largest part of each pick's score, (n, k)."""
+        return self._ease.explain(self._liked(histories), picks)
+
+    def _liked(self, histories: Histories) -> Histories:
+        return histories.rated_above(self.fitted_values["threshold"])
+
+
+liked_ease = Generator(
+    "liked_ease",
+    LikedEASE,
+    "similar",
+    params_for_new_items=EASEParams(l2=200.0),
+    requires=("new_items", "ratings"),
+    is_candidate_source=False,
+    order=150,
 )

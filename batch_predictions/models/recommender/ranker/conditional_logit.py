@@ -11,16 +11,16 @@ continues from there, one who returns after months takes what others have taken 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.recommender.features.candidate_features import FeatureColumn
-from batch_predictions.models.recommender.features.user import DAYS_INACTIVE
+from batch_predictions.models.recommender.features.user_item import DAYS_INACTIVE
 
 Sizes: TypeAlias = npt.NDArray[np.int64]
 
@@ -88,12 +88,20 @@ class ConditionalLogit:
 
     def scaled(self, factor: float) -> ConditionalLogit:
         """Returns the model with all margins multiplied by a factor."""
-        return ConditionalLogit(
-            tuple(weight * factor for weight in self.weights),
-            tuple(weight * factor for weight in self.inactivity_weights),
-            self.high_if_missing,
-            self.inactivity_column,
+        return replace(
+            self,
+            weights=tuple(weight * factor for weight in self.weights),
+            inactivity_weights=tuple(weight * factor for weight in self.inactivity_weights),
         )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ConditionalLogit:
+        """Restores a model from the values of `asdict`, as JSON holds them."""
+        parameters: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**parameters)
 
     @classmethod
     def fit(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,6 @@ import numpy.typing as npt
 from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
 from batch_predictions.models.forest.quickscorer import Rows, build_predictors
-
-if TYPE_CHECKING:
-    pass
 
 LIGHTGBM_PARAMS: dict[str, Any] = {
     "learning_rate": 0.12,

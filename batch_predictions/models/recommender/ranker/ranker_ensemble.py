@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,16 +49,10 @@ class RankerEnsemble:
 
     def to_json(self) -> dict[str, object]:
         """Returns the values that `load` needs besides the folder, as JSON values."""
-        scales = [] if self.trees is None else list(self.trees.scales)
-        values: dict[str, object] = {"scales": scales, "linear": None}
-        if self.linear is not None:
-            values["linear"] = {
-                "weights": list(self.linear.weights),
-                "inactivity_weights": list(self.linear.inactivity_weights),
-                "high_if_missing": list(self.linear.high_if_missing),
-                "inactivity_column": self.linear.inactivity_column,
-            }
-        return values
+        return {
+            "scales": [] if self.trees is None else list(self.trees.scales),
+            "linear": None if self.linear is None else asdict(self.linear),
+        }
 
     def save(self, folder: Path) -> None:
         """Writes the trees; `to_json` goes into the model's manifest."""
@@ -68,17 +62,11 @@ class RankerEnsemble:
     @classmethod
     def load(cls, folder: Path, values: Mapping[str, Any]) -> Self:
         """Reads what `save` wrote, with the values of `to_json`."""
-        linear = None
-        if values["linear"] is not None:
-            stored = values["linear"]
-            linear = ConditionalLogit(
-                tuple(stored["weights"]),
-                tuple(stored["inactivity_weights"]),
-                tuple(stored["high_if_missing"]),
-                int(stored["inactivity_column"]),
-            )
-        scales = values["scales"]
-        return cls(GBDTRanker.load(folder, scales) if scales else None, linear)
+        scales, linear = values["scales"], values["linear"]
+        return cls(
+            GBDTRanker.load(folder, scales) if scales else None,
+            ConditionalLogit.from_json(linear) if linear else None,
+        )
 
     @classmethod
     def fit(

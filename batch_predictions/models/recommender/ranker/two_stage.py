@@ -35,6 +35,7 @@ from batch_predictions.models.recommender.features.candidate_features import (
     FeatureColumn,
 )
 from batch_predictions.models.recommender.features.table import build_feature_table
+from batch_predictions.models.recommender.generators.base import load_generator
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
 
@@ -266,3 +267,17 @@ def _concatenate(
         np.concatenate(linear) if linear else None,
         rows,
     )
+
+
+def is_two_stage(folder: Path) -> bool:
+    """Returns whether the recommender in a folder ranks the candidates of several others."""
+    return bool(read_manifest(folder)["kind"] == TwoStageRecommender.kind)
+
+
+def load_recommender(folder: Path) -> Recommender:
+    """Reads any recommender; its arrays stay on disk and are memory-mapped.
+
+    Raises:
+        ValueError: its kind is not known.
+    """
+    return TwoStageRecommender.load(folder) if is_two_stage(folder) else load_generator(folder)

@@ -22,11 +22,10 @@ import pyarrow.compute as pc
 
 from batch_predictions.models.common.training_cache import TrainingCache
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.splits import Holdout, Split
+from batch_predictions.models.recommender.data.splits import Holdout
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
 from batch_predictions.models.recommender.ranker.two_stage import TwoStageParams
-from batch_predictions.models.recommender.training.config import label_windows
 from batch_predictions.models.recommender.training.dataset import RankingDataset
 from batch_predictions.models.recommender.training.trainer import RankerTrainer, TrainedRanker
 
@@ -69,13 +68,6 @@ class CachingTrainer(RankerTrainer):
         ensemble = super().fit_generators(interactions, as_of)
         return self.cache.put(key, ensemble, _save_generators)
 
-    def build_datasets(
-        self, interactions: Interactions, as_of: date, split: Split | None = None
-    ) -> list[RankingDataset]:
-        """Builds the datasets of all label windows, those by time with the cache."""
-        windows = label_windows(interactions, as_of, self.config, split)
-        return [self._build_window(holdout) for holdout in windows]
-
     def fit_ranker(
         self, datasets: Sequence[RankingDataset], origin: str | None = None
     ) -> TrainedRanker:
@@ -87,7 +79,8 @@ class CachingTrainer(RankerTrainer):
             return trained
         return self.cache.put(key, super().fit_ranker(datasets, origin), _save_ranker)
 
-    def _build_window(self, holdout: Holdout) -> RankingDataset:
+    def label_window(self, holdout: Holdout) -> RankingDataset:
+        """Labels the candidates of a window, or takes them from the cache where it is by time."""
         if holdout.split != "time":
             return self.build_dataset(holdout)
         key = self.cache.key("dataset", self._inputs_of_dataset(holdout))

@@ -81,6 +81,17 @@ class RankingDataset:
             [FeatureColumn(**column) for column in columns],
         )
 
+    @classmethod
+    def concat(cls, parts: Sequence[RankingDataset]) -> Self:
+        """Puts datasets one after the other; nan for columns that one lacks."""
+        columns = {column.name: column for part in parts for column in part.columns}
+        return cls(
+            np.concatenate([part.with_columns(list(columns.values())) for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.sizes for part in parts]),
+            list(columns.values()),
+        )
+
     def take_lists(self, lists: npt.NDArray[np.bool_]) -> RankingDataset:
         """Selects the lists of some of the users, given as a mask, (users,)."""
         rows = np.repeat(lists, self.sizes)
@@ -128,12 +139,7 @@ def build_dataset(
         parts += _label_candidates(block, ensemble, item_features, users, candidates_per_generator)
         if sum(part.users for part in parts) >= max_users:
             break
-    return RankingDataset(
-        np.concatenate([part.features for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.sizes for part in parts]),
-        parts[-1].columns,
-    )
+    return RankingDataset.concat(parts)
 
 
 def _label_candidates(

@@ -24,18 +24,18 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import paired_difference
+from batch_predictions.models.common.intervals import paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG_20
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import Holdout
 from batch_predictions.models.recommender.generators.base import Generator, generators
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorParams
 from batch_predictions.models.recommender.training.ranker_search import choose_members
-from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.models.recommender.training.validation_window import (
+from batch_predictions.models.recommender.training.ranking_evaluation import (
     metric_alone,
     validation_holdout,
 )
+from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 MIN_USERS = 1_000
 """With fewer, the difference of two settings is mostly chance, and the declared ones serve."""

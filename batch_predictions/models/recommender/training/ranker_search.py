@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.models.common.bootstrap import paired_difference
+from batch_predictions.models.common.intervals import paired_difference
 from batch_predictions.models.common.ranking_metrics import ndcg
 from batch_predictions.models.recommender.ranker.conditional_logit import (
     ConditionalLogit,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-import numpy as np
 import pyarrow as pa
 
 from batch_predictions.models.recommender.data.interactions import Interactions
@@ -205,7 +204,11 @@ class RankerTrainer:
             split: how the hold-out of the evaluation was split; None: by time.
         """
         windows = label_windows(interactions, as_of, self.config, split)
-        return [self.build_dataset(holdout) for holdout in windows]
+        return [self.label_window(holdout) for holdout in windows]
+
+    def label_window(self, holdout: Holdout) -> RankingDataset:
+        """The labelled candidates of one label window."""
+        return self.build_dataset(holdout)
 
     def fit_ranker(
         self, datasets: Sequence[RankingDataset], origin: str | None = None
@@ -301,15 +304,5 @@ def _join(datasets: Sequence[RankingDataset]) -> tuple[RankingDataset, int]:
     datasets = [dataset for dataset in datasets if dataset.users]
     if not datasets:
         raise ValueError("two_stage: no past window has a candidate that was taken")
-    if len(datasets) == 1:
-        return datasets[0], 1
-    columns = list(
-        {column.name: column for dataset in datasets for column in dataset.columns}.values()
-    )
-    joined = RankingDataset(
-        np.concatenate([dataset.with_columns(columns) for dataset in datasets]),
-        np.concatenate([dataset.labels for dataset in datasets]),
-        np.concatenate([dataset.sizes for dataset in datasets]),
-        columns,
-    )
+    joined = datasets[0] if len(datasets) == 1 else RankingDataset.concat(datasets)
     return joined, len(datasets)

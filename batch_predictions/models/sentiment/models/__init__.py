@@ -1,4 +1,4 @@
 """Sentiment models, one file each, behind one contract: log-scores of documents by class.
 
-A file declares its models as `SentimentModelSpec`s; `sentiment_registry` finds them.
+A file declares its models as `SentimentModelSpec`s; `base` finds them.
 """

@@ -17,22 +17,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.core.arrays import Floats
-from batch_predictions.models.common.torch_threads import one_torch_thread
+from batch_predictions.models.common.torch_cpu import (
+    has_native_bf16,
+    load_weights,
+    one_torch_thread,
+    save_weights,
+)
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
     SentimentModelSpec,
+    coefficients_by_class,
 )
-from batch_predictions.models.sentiment.models.batching import (
+from batch_predictions.models.sentiment.text.documents import (
+    Documents,
     batches_by_length,
     pad,
     shuffled_batches,
 )
-from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
-from batch_predictions.models.sentiment.models.probabilities import coefficients_by_class
-from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import Ints, RaggedArray
+from batch_predictions.models.sentiment.text.token_ids import Ints, RaggedArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn, optim
@@ -260,21 +264,15 @@ class EncoderModel(SentimentModel):
         self.module["body"].config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         (folder / "encoder.json").write_text(json.dumps({"classes": self.classes}), "utf-8")
-        for name, weights in self.module.state_dict().items():
-            np.save(folder / f"{name}.npy", weights.numpy())
+        save_weights(self.module, folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote."""
-        import torch
-
         model = cls()
         model.classes = json.loads((folder / "encoder.json").read_text("utf-8"))["classes"]
         model._load_transformer(folder, config_only=True)
-        names = list(model.module.state_dict())
-        model.module.load_state_dict(
-            {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in names}
-        )
+        load_weights(model.module, folder)
         model.module.eval()
         return model
 

@@ -16,12 +16,10 @@ import numpy as np
 
 from batch_predictions.core.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.models.base import (
+    IMPOSSIBLE_LOGIT,
     ModelTraining,
     SentimentModel,
     SentimentModelSpec,
-)
-from batch_predictions.models.sentiment.models.probabilities import (
-    IMPOSSIBLE_LOGIT,
     class_shares,
     coefficients_by_class,
     log_softmax,

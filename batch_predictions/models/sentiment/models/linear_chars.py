@@ -18,8 +18,6 @@ from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
     SentimentModelSpec,
-)
-from batch_predictions.models.sentiment.models.probabilities import (
     coefficients_by_class,
     log_softmax,
 )

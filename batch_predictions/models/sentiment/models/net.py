@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,20 +15,31 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.core.arrays import Floats
-from batch_predictions.models.common.torch_threads import one_torch_thread
+from batch_predictions.models.common.torch_cpu import (
+    has_native_bf16,
+    load_weights,
+    one_torch_thread,
+    save_weights,
+)
 from batch_predictions.models.sentiment.models.base import (
     ModelTraining,
     SentimentModel,
     SentimentModelSpec,
+    build_model,
 )
-from batch_predictions.models.sentiment.models.batching import batches_by_length, pad
-from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.models.net_training import NetParameters, train_net
-from batch_predictions.models.sentiment.models.sentiment_registry import build_model
-from batch_predictions.models.sentiment.text.documents import Documents, Vocabulary
+from batch_predictions.models.sentiment.text.documents import (
+    Documents,
+    Vocabulary,
+    batches_by_length,
+    pad,
+)
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.text_vectors import read_vectors
-from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer, read_wordpieces
+from batch_predictions.models.sentiment.text.pretrained_vectors import (
+    WordPieceTokenizer,
+    read_vectors,
+    read_wordpieces,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,6 +48,8 @@ NET_FILE = "net.json"
 """A file that only the folders of stored nets have."""
 MAX_TOKENS = 256
 """Tokens of a text that are read; few reviews are longer."""
+SHAPE_KEYS = ("both", "words", "width", "size", "classes", "dropout")
+"""Keys of the fields of `NetShape` in `NET_FILE`."""
 
 
 @dataclass(frozen=True)
@@ -61,26 +74,12 @@ class NetShape:
 
     def to_json(self) -> dict[str, Any]:
         """The shape under the keys of `net.json`."""
-        return {
-            "both": self.bidirectional,
-            "words": self.vocabulary_size,
-            "width": self.embedding_width,
-            "size": self.hidden_size,
-            "classes": self.classes,
-            "dropout": self.dropout,
-        }
+        return dict(zip(SHAPE_KEYS, astuple(self), strict=True))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Reads what `to_json` gave; further keys are ignored."""
-        return cls(
-            values["both"],
-            values["words"],
-            values["width"],
-            values["size"],
-            values["classes"],
-            values["dropout"],
-        )
+        return cls(*(values[key] for key in SHAPE_KEYS))
 
 
 @dataclass(frozen=True)
@@ -213,14 +212,11 @@ class NetModel(SentimentModel):
         if isinstance(self.vocabulary, WordPieceTokenizer):
             manifest["folded"] = self.vocabulary.strip_accents
         (folder / NET_FILE).write_text(json.dumps(manifest, ensure_ascii=False), "utf-8")
-        for name, weights in self.module.state_dict().items():
-            np.save(folder / f"{name}.npy", weights.numpy())
+        save_weights(self.module, folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote; the architecture is found by the name of its model."""
-        import torch
-
         manifest = json.loads((folder / NET_FILE).read_text("utf-8"))
         declared = build_model(manifest["net"])
         assert isinstance(declared, NetModel), f"{manifest['net']} is not declared by net_spec"
@@ -234,10 +230,7 @@ class NetModel(SentimentModel):
         )
         model.shape = shape
         model.module = model.architecture.build_module(shape)
-        names = list(model.module.state_dict())
-        model.module.load_state_dict(
-            {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in names}
-        )
+        load_weights(model.module, folder)
         model.module.eval()
         return model
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from batch_predictions.core.arrays import Floats
+from batch_predictions.models.common.torch_cpu import has_native_bf16
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.batching import pad, shuffled_batches
-from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
+from batch_predictions.models.sentiment.text.documents import pad, shuffled_batches
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
-from batch_predictions.models.sentiment.text.ragged import RaggedArray
+from batch_predictions.models.sentiment.text.token_ids import RaggedArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn, optim

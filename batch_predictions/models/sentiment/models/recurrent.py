@@ -1,11 +1,14 @@
-"""The torch module that the LSTM and the GRU share."""
+"""`lstm` and `gru`: bidirectional recurrent nets with the maximum over time.
+
+Hochreiter and Schmidhuber 1997; Cho et al. 2014.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.models.sentiment.models.net import NetShape
+from batch_predictions.models.sentiment.models.net import NetArchitecture, NetShape, net_spec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -69,3 +72,11 @@ def _module_class() -> Any:
             return self.out(self.dropout(torch.cat(pooled, dim=1)))
 
     return RecurrentModule
+
+
+GRU = NetArchitecture("gru", partial(build_recurrent, "GRU"))
+gru = net_spec(GRU)
+
+
+LSTM = NetArchitecture("lstm", partial(build_recurrent, "LSTM"))
+lstm = net_spec(LSTM)

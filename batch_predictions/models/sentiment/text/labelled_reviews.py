@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.sentiment.text.documents import Documents, normalise
-from batch_predictions.models.sentiment.text.ragged import Ints
+from batch_predictions.models.sentiment.text.token_ids import Ints
 
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
 CLASSES = (NEGATIVE, NEUTRAL, POSITIVE)

@@ -11,8 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.text.ragged import Ints, RaggedArray
-from batch_predictions.models.sentiment.text.token_ids import TokenIds, look_up
+from batch_predictions.models.sentiment.text.token_ids import Ints, RaggedArray, TokenIds, look_up
 
 START, END = "<s>", "</s>"
 """Placeholders in pairs for the start and the end of a text; no token can be equal to them."""

@@ -8,8 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from batch_predictions.serving.http.answer_models import CampaignPage, RetentionPage
-from batch_predictions.serving.http.answers import answer
-from batch_predictions.serving.http.csv_answers import CSV_RESPONSE, Format, csv_response, wants_csv
+from batch_predictions.serving.http.answers import (
+    CSV_RESPONSE,
+    Format,
+    answer,
+    csv_response,
+    wants_csv,
+)
 from batch_predictions.serving.http.pages import read_page
 from batch_predictions.serving.http.problems import NOT_PREDICTED, ProblemError
 from batch_predictions.serving.http.query_parameters import (

@@ -1,18 +1,27 @@
-"""`/v1/users/{user_id}`: everything that is predicted of a user; sign-ups."""
+"""`/v1/users/{user_id}`: everything that is predicted of a user; sign-ups; erasure."""
 
 from __future__ import annotations
 
+import datetime as dt
 import time
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
+from batch_predictions.core.erasures import request_erasure
+from batch_predictions.serving.erasure.store_erasure import (
+    ErasedKeys,
+    erase_posted_rows,
+    erase_users,
+)
 from batch_predictions.serving.http.answer_models import UserAnswer
 from batch_predictions.serving.http.answers import answer, etag_of, to_json
 from batch_predictions.serving.http.current_release import CurrentRelease
 from batch_predictions.serving.http.posted_models import SignUp, SignUpAnswer
+from batch_predictions.serving.http.problems import NO_HOME, ProblemError
 from batch_predictions.serving.http.query_parameters import UserId
 from batch_predictions.serving.http.recommendation_answers import (
     ListRequest,
@@ -21,10 +30,10 @@ from batch_predictions.serving.http.recommendation_answers import (
 )
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.history_lookup import HISTORY, read_history
 from batch_predictions.serving.lookup.rows import read_table_rows
+from batch_predictions.serving.lookup.user_lookup import HISTORY, read_history
 from batch_predictions.serving.store.snapshot import ServedRelease, execute
-from batch_predictions.serving.store.store import USERS
+from batch_predictions.serving.store.store import USERS, Store
 from batch_predictions.sources.posted_rows.posted_schema import POSTED_USERS
 from batch_predictions.tables import RECOMMENDATIONS
 
@@ -41,6 +50,20 @@ class UserRows(NamedTuple):
     attributes: dict[str, Any] | None
     predictions: dict[str, list[dict[str, Any]]]
     history: list[dict[str, Any]] | None
+
+
+class ErasureAnswer(BaseModel):
+    """A user's erasure has begun."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"status": "pending", "requested_at": "2026-11-25T08:00:00Z"}}
+    )
+
+    status: Literal["pending"] = Field(
+        description="The serving store has the user no longer; the next `batch-predictions run`, "
+        "`erase-user` or `doctor` removes everything else."
+    )
+    requested_at: dt.datetime = Field(description="When it was recorded, UTC.")
 
 
 def make_router(service: PredictionService) -> APIRouter:
@@ -75,6 +98,7 @@ def make_router(service: PredictionService) -> APIRouter:
         return answer(request, release, RECOMMENDATIONS.name, content, is_fixed=False, etag=etag)
 
     _add_sign_up(router, service)
+    _add_erasure(router, service)
     return router
 
 
@@ -93,6 +117,39 @@ def _add_sign_up(router: APIRouter, service: PredictionService) -> None:
         await service.writer.write(POSTED_USERS, [row])
         content = {name: row[name] for name in ("user_id", *_ATTRIBUTES)}
         return Response(to_json(content), media_type="application/json")
+
+
+def _add_erasure(router: APIRouter, service: PredictionService) -> None:
+    @router.delete(
+        "/users/{user_id:path}",
+        operation_id="erase_user",
+        response_model=ErasureAnswer,
+        status_code=202,
+    )
+    async def erase_user(user_id: UserId) -> ErasureAnswer:
+        """Erase a user: from what is served at once, from everything else with the next run.
+
+        The request is recorded before the answer, by a salted hash of the id: no ingest accepts
+        the user's rows from now on, and it is not forgotten if a process dies. It may be repeated.
+        An id that nobody has is accepted too, so that the answer says nothing of who is known.
+        409 where the service has no home folder with a warehouse.
+        """
+        normalised = service.ids.normalise("user_id", user_id)
+        return await service.in_thread(lambda: _erase(service, normalised))
+
+
+def _erase(service: PredictionService, user_id: str) -> ErasureAnswer:
+    """Records the request, then removes the user from the serving store."""
+    settings = service.settings
+    if not (settings.home / "warehouse").is_dir():
+        raise ProblemError(NO_HOME, "This service has no home folder with a warehouse.")
+    erasure = request_erasure(settings.home, user_id, dt.datetime.now(dt.UTC))
+    with Store.of(settings) as store:
+        keys = ErasedKeys(lambda other: other == user_id, frozenset([user_id]))
+        erase_users(store.engine, keys)
+    erase_posted_rows(settings, keys)
+    service.watcher.refresh()
+    return ErasureAnswer(status="pending", requested_at=erasure.requested_at)
 
 
 def read_user(

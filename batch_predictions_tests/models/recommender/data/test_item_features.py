@@ -11,8 +11,7 @@ import pytest
 
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS, ItemFeatures
-from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
-from batch_predictions.models.recommender.data.item_promotions import ItemPromotions
+from batch_predictions.models.recommender.data.item_metadata import ItemMetadata, ItemPromotions
 
 AS_OF = date(2024, 3, 31)
 ITEMS = pa.array(["new", "none", "old"])

@@ -14,9 +14,9 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.explanations import PROMOTION, TRENDING, explain_lists
 from batch_predictions.models.recommender.features.candidate_features import CandidateBatch
-from batch_predictions.models.recommender.features.promotion_features import later_weeks_features
+from batch_predictions.models.recommender.features.item import later_weeks_features
 from batch_predictions.models.recommender.features.table import build_feature_table
-from batch_predictions.models.recommender.generators.promoted_items import (
+from batch_predictions.models.recommender.generators.popularity import (
     PromotedItems,
     PromotedItemsParams,
 )

@@ -13,8 +13,7 @@ import pytest
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators import shared_scores
-from batch_predictions.models.recommender.generators.popularity import Popularity
-from batch_predictions.models.recommender.generators.segment_popularity import SegmentPopularity
+from batch_predictions.models.recommender.generators.popularity import Popularity, SegmentPopularity
 from batch_predictions.tables import TRAITS
 from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import (

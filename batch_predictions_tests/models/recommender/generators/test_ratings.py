@@ -15,12 +15,11 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import generators
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
-from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
+from batch_predictions.models.recommender.generators.ease import EASE, EASEParams, LikedEASE
 from batch_predictions.models.recommender.generators.item_knn_rating import (
     ItemKNNRating,
     ItemKNNRatingParams,
 )
-from batch_predictions.models.recommender.generators.liked_ease import LikedEASE
 from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 

@@ -16,7 +16,7 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.explanations import _contributions, _Players
 from batch_predictions.models.recommender.features.candidate_features import FeatureColumn
-from batch_predictions.models.recommender.features.user import DAYS_INACTIVE
+from batch_predictions.models.recommender.features.user_item import DAYS_INACTIVE
 from batch_predictions.models.recommender.ranker import two_stage
 from batch_predictions.models.recommender.ranker.conditional_logit import (
     CLIP_SD,

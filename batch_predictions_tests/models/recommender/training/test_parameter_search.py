@@ -18,9 +18,9 @@ from batch_predictions.models.recommender.training.parameter_search import (
     default_minutes,
     search_parameters,
 )
+from batch_predictions.models.recommender.training.ranking_evaluation import validation_holdout
 from batch_predictions.models.recommender.training.search_plot import plot_search
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.models.recommender.training.validation_window import validation_holdout
 
 DAY = date(2024, 3, 31)
 TOO_MUCH = {"als": {"regularization": 200.0, "factors": 16, "iterations": 4}}

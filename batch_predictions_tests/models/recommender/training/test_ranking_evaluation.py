@@ -13,7 +13,7 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.splits import split_by_time
 from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
-from batch_predictions.models.recommender.generators.segment_popularity import (
+from batch_predictions.models.recommender.generators.popularity import (
     SegmentPopularity,
     SegmentPopularityParams,
 )

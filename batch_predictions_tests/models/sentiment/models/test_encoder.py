@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from batch_predictions.models.sentiment.classifier import Classifier
-from batch_predictions.models.sentiment.models.base import ModelTraining
+from batch_predictions.models.sentiment.models.base import ModelTraining, log_softmax
 from batch_predictions.models.sentiment.models.encoder import EncoderError, EncoderModel
-from batch_predictions.models.sentiment.models.probabilities import log_softmax
 from batch_predictions.models.sentiment.sentiment_training import ClassifierTrainer
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import (

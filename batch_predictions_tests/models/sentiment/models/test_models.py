@@ -10,12 +10,14 @@ import pytest
 
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
-from batch_predictions.models.sentiment.models.base import ModelTraining
+from batch_predictions.models.sentiment.models.base import (
+    ModelTraining,
+    classifier_names,
+    log_softmax,
+)
 from batch_predictions.models.sentiment.models.cnn import CNN
 from batch_predictions.models.sentiment.models.linear import LinearModel
 from batch_predictions.models.sentiment.models.net import NetModel
-from batch_predictions.models.sentiment.models.probabilities import log_softmax
-from batch_predictions.models.sentiment.models.sentiment_registry import classifier_names
 from batch_predictions.models.sentiment.sentiment_metrics import (
     EvaluatedClassifier,
     macro_f1,
@@ -30,7 +32,7 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     deduplicate,
 )
 from batch_predictions.predictions.review_sentiments import ReviewScorer
-from batch_predictions.settings import SettingsError
+from batch_predictions.settings import SentimentSettings, SettingsError
 
 POSITIVE, NEGATIVE, NEUTRAL = (
     ("great", "lovely", "superb"),
@@ -246,14 +248,10 @@ def test_the_selection_takes_a_significantly_better_model_and_explains_it() -> N
         labels.append(2 if n % 2 else 0)
     selection = select_sentiment(
         build_reviews(texts, labels),
-        ["cnn"],
         ModelTraining(
             3, 7, options={"epochs": 15.0, "rate": 0.01, "width": 16.0}, progress=lambda _: None
         ),
-        holdout_share=0.3,
-        min_reviews=50,
-        max_reviews=1000,
-        small_reviews=0,
+        SentimentSettings(candidates=["cnn"], holdout_share=0.3, min_reviews=50, small_reviews=0),
     )
     assert selection.candidate == "cnn" and selection.beats_baseline
     assert "tfidf_lr" in selection.why
@@ -267,12 +265,8 @@ def test_the_selection_takes_a_significantly_better_model_and_explains_it() -> N
 def test_without_enough_labels_nothing_is_trained_and_the_reason_is_given() -> None:
     selection = select_sentiment(
         build_reviews(["only one"], [2]),
-        ["cnn"],
         ModelTraining(3, 7),
-        holdout_share=0.2,
-        min_reviews=50,
-        max_reviews=1000,
-        small_reviews=0,
+        SentimentSettings(candidates=["cnn"], min_reviews=50, small_reviews=0),
     )
     assert selection.candidate == UNTRAINED and not selection.classifier.models
     assert "min_reviews" in selection.why

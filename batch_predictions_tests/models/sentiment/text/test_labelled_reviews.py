@@ -10,16 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_predictions.models.sentiment.models.batching import (
-    batches_by_length,
-    pad,
-    shuffled_batches,
-)
 from batch_predictions.models.sentiment.text import labelled_reviews
 from batch_predictions.models.sentiment.text.documents import (
     Documents,
     Vocabulary,
+    batches_by_length,
     normalise,
+    pad,
+    shuffled_batches,
     tokenise,
 )
 from batch_predictions.models.sentiment.text.languages import (
@@ -27,7 +25,7 @@ from batch_predictions.models.sentiment.text.languages import (
     detect_languages,
     most_common_language,
 )
-from batch_predictions.models.sentiment.text.ragged import RaggedArray
+from batch_predictions.models.sentiment.text.token_ids import RaggedArray
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from batch_predictions.models.sentiment.text.ngrams import (
     extract_ngrams,
     frequent_ngrams,
 )
-from batch_predictions.models.sentiment.text.ragged import RaggedArray
-from batch_predictions.models.sentiment.text.token_ids import BASIC_PLANE_SIZE
+from batch_predictions.models.sentiment.text.token_ids import BASIC_PLANE_SIZE, RaggedArray
 
 # Characters at the limits of classes: marks, apostrophes, kinds of blanks, scripts, planes.
 EDGE_CHARACTERS = (

@@ -12,8 +12,11 @@ from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.sentiment_training import ClassifierTrainer
 from batch_predictions.models.sentiment.text.documents import UNKNOWN, Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import build_reviews, deduplicate
-from batch_predictions.models.sentiment.text.text_vectors import VectorsError
-from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer, read_wordpieces
+from batch_predictions.models.sentiment.text.pretrained_vectors import (
+    VectorsError,
+    WordPieceTokenizer,
+    read_wordpieces,
+)
 from batch_predictions_tests.worlds.encoders import WORDPIECES, write_encoder_folder
 
 TEXTS = [

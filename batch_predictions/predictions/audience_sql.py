@@ -1,4 +1,4 @@
-"""SQL of the affinity of customers to campaigns, and its weights.
+"""SQL that the audiences share: the affinity of customers to campaigns, and who is held out.
 
 The weights of `own_visits` and `redemptions` come from a logistic regression of who redeemed a
 coupon among the targeted customers, with an intercept for each campaign, on the Complete Journey's
@@ -6,6 +6,9 @@ campaigns that began before September 2017 (`benchmarks/audiences.py --fit`). Th
 no effect of activity and of the category's share, and had no recommendations. So the weights of
 these three are set by hand, and small: they rank customers without purchases of the campaign's
 items and without redemptions.
+
+A hash of salt, list and customer decides, so that a customer is in or out of a list's holdout on
+every day and every machine. Each list (`retention`, or a campaign) has a different holdout.
 """
 
 from __future__ import annotations
@@ -141,3 +144,16 @@ AFFINITY_CTES = f"""
 """CTEs of the query that follows: `affinities`, a row with the score of each active customer and
 campaign that have an item or a category in common, and `campaign_items`, `item_visits` and
 `recommended_items`."""
+
+
+def hash_fraction_sql(audience: str, user_id: str) -> str:
+    """Builds SQL of a number in [0, 1), uniform over customers.
+
+    The holdout is the customers whose number is below its share.
+
+    Args:
+        audience: SQL of the list's name.
+        user_id: SQL of the customer. The parameter `$holdout_salt` must be bound.
+    """
+    text = f"$holdout_salt::VARCHAR || '|' || {audience} || '|' || {user_id}"
+    return f"(('0x' || substr(md5({text}), 1, 8))::UBIGINT / 4294967296.0)"

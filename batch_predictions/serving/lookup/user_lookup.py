@@ -1,11 +1,17 @@
-"""Lookups of churn scores and of the retention and promotion audiences in the current release."""
+"""Lookups of users in the current release: churn scores, audiences, what a user did last."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import sqlalchemy as sa
+
 from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.lookup.rows import read_table_rows
+from batch_predictions.serving.store.snapshot import ServedRelease
+from batch_predictions.serving.store.store import ITEMS
+from batch_predictions.tables.release_tables import USER_HISTORY
 
 CHURN, RETENTION, PROMOTION = "churn_scores", "retention_audience", "promotion_audience"
 
@@ -82,3 +88,45 @@ def churn_lines(answer: dict[str, Any]) -> Iterator[str]:
         f"{user_id}, as of {as_of}: churn probability {row['churn_probability']:.1%}, last "
         f"purchase {row['days_inactive']} days earlier"
     )
+
+
+HISTORY = USER_HISTORY.name
+
+
+def read_history(
+    db: sa.Connection, served: ServedRelease, user_id: str
+) -> list[dict[str, object]] | None:
+    """A user's newest items, the newest first.
+
+    Args:
+        db: a connection, in a snapshot.
+        served: the release.
+        user_id: as the source writes it.
+
+    Returns:
+        position, item_id, title, category, last_on, events and event_types of each item; None if
+        the release has no histories.
+    """
+    if HISTORY not in served.tables:
+        return None
+    rows = read_table_rows(db, served, HISTORY, {"user_id": user_id})
+    query = sa.select(ITEMS.c.item_id, ITEMS.c.title, ITEMS.c.category).where(
+        ITEMS.c.release_id == served.release_id,
+        ITEMS.c.item_id.in_([row["item_id"] for row in rows]),
+    )
+    described = {item: (title, category) for item, title, category in db.execute(query)}
+    history = []
+    for row in rows:
+        title, category = described.get(row["item_id"], (None, None))
+        history.append(
+            {
+                "position": row["position"],
+                "item_id": row["item_id"],
+                "title": title or row["item_id"],
+                "category": category,
+                "last_on": row["last_on"],
+                "events": row["events"],
+                "event_types": row["event_types"],
+            }
+        )
+    return history

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from batch_predictions.cli.commands.benchmark_command import load_benchmark
-from batch_predictions.models.demand.replenishment.policy import (
+from batch_predictions.models.demand.stock_policy import (
     MAX_SERVICE_LEVEL,
     OrderTerms,
     StockLevels,

@@ -1,1 +1,0 @@
-"""Replenishment: stock levels and order quantities, and a simulator of stock policies."""
