@@ -34,6 +34,7 @@ atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ["BATCH_PREDICTIONS_HOME"] = str(_home)
 os.environ["DAGSTER_HOME"] = ""
 
+from batch_predictions.cli.command_line import collect_garbage_rarely  # noqa: E402
 from batch_predictions.core import redaction  # noqa: E402
 from batch_predictions.core.home import write_state  # noqa: E402
 from batch_predictions.models.model_store import ModelStore  # noqa: E402
@@ -44,6 +45,8 @@ from batch_predictions_tests.worlds.home_state import STATE  # noqa: E402
 from batch_predictions_tests.worlds.postgres import BACKENDS  # noqa: E402
 
 write_state(_home, STATE)
+# At the end too: pytest's last line waits until the processes of the tests have ended.
+collect_garbage_rarely()
 
 
 @pytest.fixture(autouse=True)

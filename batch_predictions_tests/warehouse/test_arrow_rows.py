@@ -9,8 +9,8 @@ from batch_predictions.tables import (
     COSTS,
     DRIFT,
     HISTOGRAMS,
+    ITEMS,
     MODEL_METRICS,
-    RETENTION_AUDIENCE,
     Table,
 )
 from batch_predictions.warehouse import Warehouse
@@ -31,6 +31,6 @@ def test_no_rows_are_a_partition_too(warehouse: Warehouse, table: Table) -> None
 
 def test_other_types_and_values_are_refused() -> None:
     with pytest.raises(KeyError):
-        arrow_rows(RETENTION_AUDIENCE, [])
+        arrow_rows(ITEMS, [])
     with pytest.raises(pa.ArrowException):
         arrow_rows(MODEL_METRICS, [{"n": "many"}])
