@@ -200,18 +200,18 @@ class LineQuery:
         return " - ".join(parts)
 
     def _amount_sql(self) -> str:
-        """SQL of what was paid for a line, over the line's own amount `line`."""
+        """SQL of what was paid for a line, over the line's own amount `line_value`."""
         if self._line_amount is not None:
             if self._line_amount in self.orders.gaps and "quantity" in self.columns:
                 units = self._number(self.columns["quantity"])
-                return f"line * {units} / sum({units}) over orders"
-            return "line"
+                return f"line_value * {units} / sum({units}) over orders"
+            return "line_value"
         columns = [self.columns.get(name) for name in ORDER_AMOUNTS]
         shared = " + ".join(self._or_zero(c) for c in columns if c and self._is_of_order(c))
         if not shared:
-            return "line"
-        share = f"({shared}) * line / nullif(sum(line) over orders, 0)"
-        return f"line - coalesce({share}, 0)"
+            return "line_value"
+        share = f"({shared}) * line_value / nullif(sum(line_value) over orders, 0)"
+        return f"line_value - coalesce({share}, 0)"
 
     def lines(self, scan: str) -> tuple[str, str | None, str]:
         """SQL of the lines, of what was paid for each, and of the window that both need.
@@ -229,7 +229,7 @@ class LineQuery:
             rows = f"(select * replace ({filled}) from {scan}{window})"
         if line is None:
             return rows, None, window
-        return f"(select *, {line} as line from {rows})", self._amount_sql(), window
+        return f"(select *, {line} as line_value from {rows})", self._amount_sql(), window
 
     def sql(self, scan: str, condition: str | None, formats: bool = False) -> str:
         """The query.
@@ -329,7 +329,7 @@ def _count_states(
     tried = [f"{amount} as amount from {lines}{window}"] if amount else []
     for selected in (*tried, f"null as amount from {relation}"):
         # An amount that is no number: the check of the proposed query says which.
-        with suppress(duckdb.ConversionException):
+        with suppress(duckdb.Error):
             counted = db.execute(
                 "select state, count(*), sum(amount) from (select "
                 f"coalesce({_text(column)}, '') as state, {selected}) group by 1 order by 2 desc, 1"

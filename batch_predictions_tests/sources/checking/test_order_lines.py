@@ -88,8 +88,10 @@ def test_a_discount_of_the_line_is_subtracted_from_it(tmp_path: Path, swapped: s
         for n in range(ORDERS)
         for k, (name, item, quantity, price) in enumerate(order(n, 3))
     ]
-    header = "order_id,customer,order_date,qty,unit_price,sku,discount"
-    written = [[*row[:4], number(row[4]), row[5], number(row[6])] for row in rows]  # type: ignore[arg-type]
+    # The number of the line is no amount of the line.
+    rows = [[*row, n] for n, row in enumerate(rows)]
+    header = "order_id,customer,order_date,qty,unit_price,sku,discount,line"
+    written = [[*r[:4], number(r[4]), r[5], number(r[6]), r[7]] for r in rows]  # type: ignore[arg-type]
     write(tmp_path / "export" / "orders.csv", header, written)
     first, second = check(tmp_path / "export")
     paid = sum(r[3] * r[4] - r[6] for r in rows)  # type: ignore[operator]
