@@ -194,7 +194,7 @@ def _ingest_partitions(
         counts = {day: validated.counts.get(day, RowCounts()) for day in days}
         # The lock keeps commands from adding rows between the reading and the writing.
         with update_ingest_log(home, table) as log:
-            kept = find_losses(source, table, log, counts, fingerprints)
+            kept = find_losses(warehouse, source, table, log, counts, fingerprints)
             written = [day for day in days if day not in kept]
             if kept:
                 validated = _of_days(table, validated, written)
@@ -266,7 +266,7 @@ def _ingest_snapshot(
                 stack.enter_context(source.open_partitions(table, [day], folder))
                 validated = validate_rows(db, source, table, None, snapshot_day=day)
             counts = validated.counts.get(day, RowCounts())
-            kept = find_losses(source, table, log, {day: counts}, {day: fingerprint})
+            kept = find_losses(warehouse, source, table, log, {day: counts}, {day: fingerprint})
             if kept:
                 log.record([], {log.as_of or day: kept[day]})
                 return {day: _kept(warehouse, table, day, log, kept[day])}

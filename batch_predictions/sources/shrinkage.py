@@ -41,6 +41,7 @@ def settings_hash(source: Source, table: Table) -> str:
 
 
 def find_losses(
+    warehouse: Warehouse,
     source: Source,
     table: Table,
     log: IngestLog,
@@ -50,6 +51,7 @@ def find_losses(
     """Finds partitions that are kept because the source has lost their rows.
 
     Args:
+        warehouse: with the partitions; one whose file is missing is made again in any case.
         source: the source, as it is now.
         table: a daily table or a snapshot; weeks known ahead may change as plans do.
         log: of the ingests so far.
@@ -60,7 +62,8 @@ def find_losses(
         SourceError: `source.shrinkage` is stop, and a partition has lost too many rows.
     """
     losses: dict[str, KeptPartition] = {}
-    if table.partition == "week" or source.settings.shrinkage == "replace":
+    is_fixed = table.partition == "week" or table not in RAW_TABLES
+    if is_fixed or source.settings.shrinkage == "replace":
         return losses
     settings = settings_hash(source, table)
     for key, now in counts.items():
@@ -68,6 +71,8 @@ def find_losses(
         if before is None or before.settings not in ("", settings) or key in log.replaceable:
             continue
         lost = before.accepted - now.accepted
+        if not warehouse.path(table, key if table.partition else None).exists():
+            continue
         if lost <= 0 or (now.accepted and lost < MIN_LOST_ROWS):
             continue
         is_gone = not now.accepted and _is_outside(source, table, key, fingerprints[key])

@@ -114,6 +114,14 @@ def test_a_day_whose_rows_are_all_refused_is_a_loss_too(tmp_path: Path) -> None:
     assert lost_rows(shop.settings.home) and shop.reasons() == []
 
 
+def test_a_day_whose_file_is_gone_is_made_of_what_the_source_has(tmp_path: Path) -> None:
+    shop = make(tmp_path)
+    write(shop, {**dict.fromkeys(DAYS, 40), DAYS[2]: 15})
+    shop.warehouse.remove_partition(INTERACTIONS, DAYS[2])
+    assert ingest_due(shop) == [DAYS[2]] and counts(shop)[2] == 15
+    assert lost_rows(shop.settings.home) == {}
+
+
 def test_few_rows_and_other_settings_are_no_loss(tmp_path: Path) -> None:
     shop = SourceFolder(tmp_path)
     write(shop, dict.fromkeys(DAYS, 9))
