@@ -140,8 +140,8 @@ def publish(
         models: the model store.
         warehouse: for the metrics and the log of decisions.
         data: `data_version` of the training's rows.
-        code: `code_version` of the training.
-        settings: `settings_read` of the training.
+        code: hash of the training's code.
+        settings: those that the training read.
     """
     manifest = models.save(
         name,

@@ -12,7 +12,7 @@ import dagster as dg
 
 from batch_predictions.models.model_store import Decision, ModelStore
 from batch_predictions.models.training import Trained, Training, data_version, publish
-from batch_predictions.models.training_inputs import code_version, settings_read
+from batch_predictions.models.training_inputs import TrainingInputs
 from batch_predictions.settings import Settings
 from batch_predictions.tables.partitions import Partitions, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
@@ -56,7 +56,7 @@ def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefin
         models: ModelStore,
         settings: dg.ResourceParam[Settings],
     ) -> None:
-        versions = {}
+        versions, inputs = {}, TrainingInputs.of(training, settings)
         for week in context.partition_keys:
             through = trained_through(as_date(week))
             trained = training.train(warehouse, settings, through, context.log.info)
@@ -70,8 +70,8 @@ def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefin
                 models,
                 warehouse,
                 data,
-                code_version(training),
-                settings_read(training, settings),
+                inputs.code,
+                inputs.settings,
             )
             context.log.info(
                 f"{training.name} through {through}: {decision.decision}. {decision.why}"

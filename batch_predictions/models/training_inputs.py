@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batch_predictions.models.model_store import Decision
 from batch_predictions.models.training import Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables.discovery import PACKAGE, plugins
@@ -43,7 +44,7 @@ _NAME = "batch_predictions"
 
 @dataclass(frozen=True)
 class CodeFile:
-    """What a file of code says, whatever its name.
+    """A file of code without its name: its statements, what it names and what it imports.
 
     Attributes:
         statements: hashes of its top-level statements.
@@ -56,35 +57,51 @@ class CodeFile:
     imported: frozenset[Path] = frozenset()
 
 
-def code_version(training: Training) -> str:
-    """A hash of the code that a training runs; equal code has an equal hash wherever it stands."""
-    statements = {text for file in _reached(_own_files(training)) for text in file.statements}
-    return hashlib.sha256("\n".join(sorted(statements)).encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class TrainingInputs:
+    """The code and the settings that a training depends on.
 
-
-def settings_read(training: Training, settings: Settings) -> dict[str, Any]:
-    """The settings that a training's code names, such as `recommender.factors`, as JSON values.
-
-    Args:
-        training: the training.
-        settings: of the home.
+    Attributes:
+        code: hash of the code; equal code has an equal hash wherever it stands.
+        settings: those that the code names, such as `recommender.factors`, as JSON values.
     """
-    own = _own_files(training)
-    sections = {name for path in own for name in _read(path).names} & {*MODEL_SECTIONS}
-    names = {name for file in _reached(own) for name in file.names}
-    read: dict[str, Any] = {}
-    for section in sorted(sections):
-        values = getattr(settings, section).model_dump(mode="json")
-        read |= {f"{section}.{field}": v for field, v in values.items() if field in names}
-    source = settings.source.model_dump(mode="json", include={*SOURCE_FIELDS})
-    return read | {f"source.{field}": value for field, value in source.items()}
+
+    code: str
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, training: Training, settings: Settings) -> TrainingInputs:
+        """Reads the files of a training's code, and the settings that they name.
+
+        Args:
+            training: the training.
+            settings: of the home.
+        """
+        own = _own_files(training)
+        reached = _reached(own)
+        statements = sorted({text for file in reached for text in file.statements})
+        sections = {name for path in own for name in _read(path).names} & {*MODEL_SECTIONS}
+        names = {name for file in reached for name in file.names}
+        read: dict[str, Any] = {}
+        for section in sorted(sections):
+            values = getattr(settings, section).model_dump(mode="json")
+            read |= {f"{section}.{field}": v for field, v in values.items() if field in names}
+        source = settings.source.model_dump(mode="json", include={*SOURCE_FIELDS})
+        read |= {f"source.{field}": value for field, value in source.items()}
+        return cls(_hash("\n".join(statements))[:16], read)
+
+    def describe_changes(self, decision: Decision) -> str | None:
+        """Describes what is other than at a training with recorded code; None: nothing is."""
+        if changes := changed_settings(decision.settings, self.settings):
+            return f"setting {'; '.join(changes)}"
+        return None if decision.code == self.code else "its code has changed since it was trained"
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Describes the settings that have changed; those that are new count if they are not default.
 
     Args:
-        before: `settings_read` of an earlier training.
+        before: `TrainingInputs.settings` of an earlier training.
         now: of the next one.
     """
     changes = []

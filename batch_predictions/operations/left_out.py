@@ -15,7 +15,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.sources.base import INGESTED_TABLES, Source
 from batch_predictions.sources.posted_rows.feedback import FeedbackSource
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
-from batch_predictions.sources.shrinkage import kept_rows
+from batch_predictions.sources.shrinkage import read_kept_rows
 from batch_predictions.sources.source_registry import current_date, event_types
 from batch_predictions.sources.validation.event_types import EventTypes
 from batch_predictions.sources.validation.left_out_rows import general_reason_sql
@@ -45,7 +45,7 @@ def describe_left_out(
     types = event_types(settings)
     return [
         *_old_source(source, last),
-        *kept_rows(Path(warehouse.home)),
+        *read_kept_rows(Path(warehouse.home)).notes,
         *_rows(warehouse),
         *_later_rows(source, last),
         *_feedback(source, last),

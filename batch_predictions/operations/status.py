@@ -25,7 +25,7 @@ from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.shrinkage import kept_rows, lost_rows
+from batch_predictions.sources.shrinkage import read_kept_rows
 from batch_predictions.sources.source_registry import current_date, current_time, source_of
 from batch_predictions.tables import DRIFT, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
@@ -204,9 +204,10 @@ def _add_source(
             "source_age",
             f"the source's newest day is {newest}, {silent_days} days ago: nothing arrives from it",
         )
-    for name, message in lost_rows(settings.home).items():
+    kept = read_kept_rows(settings.home)
+    for name, message in kept.lost.items():
         status.add_problem(f"lost_rows:{name}", message)
-    status.kept = kept_rows(settings.home)
+    status.kept = kept.notes
 
 
 def _add_unusual_days(status: Status, settings: Settings) -> None:

@@ -40,7 +40,7 @@ from batch_predictions.planning.unchanged import (
 )
 from batch_predictions.settings import Settings
 from batch_predictions.sources.item_exclusions import validate_exclusions
-from batch_predictions.sources.shrinkage import lost_rows
+from batch_predictions.sources.shrinkage import read_kept_rows
 from batch_predictions.tables.partitions import days_between, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
 
@@ -159,7 +159,7 @@ def run(
     summary.rows = count_rows(planner.warehouse, plan.last, skipped)
     summary.release_id = served_release(settings)
     summary.left_out = describe_left_out(planner.warehouse, settings, planner.source, plan.last)
-    summary.lost = list(lost_rows(settings.home).values())
+    summary.lost = list(read_kept_rows(settings.home).lost.values())
     summary.seconds = time.perf_counter() - start
     if summary.failed or not only:
         record_failures(settings, summary.last_day, summary.failed)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batch_predictions.core.home import HomeError, State
-from batch_predictions.models.model_store import Decision, ModelStore
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training import Training, data_version
-from batch_predictions.models.training_inputs import changed_settings, code_version, settings_read
+from batch_predictions.models.training_inputs import TrainingInputs
 from batch_predictions.planning.repair import read_repair
 from batch_predictions.planning.training_cadence import reason_to_train
 from batch_predictions.settings import Settings
@@ -273,6 +274,8 @@ def training_due(
         settings: of the home.
     """
     due: dict[dt.date, dict[str, str]] = {}
+    # Read once for all weeks: the code of a model is dozens of files.
+    inputs = functools.cache(lambda name: TrainingInputs.of(trainings[name], settings))
     for week in weeks:
         through = trained_through(week)
         versions: dict[tuple[tuple[Table, ...], int], str] = {}
@@ -284,7 +287,7 @@ def training_due(
                 newest = models.newest_training(name, through)
                 earlier = models.training(name, newest) if newest else None
                 if reason is None and earlier is not None:
-                    reason = _changed_inputs(training, earlier, settings)
+                    reason = earlier.code and inputs(name).describe_changes(earlier)
                 reasons |= {name: reason} if reason else {}
                 continue
             days = training.history_days(settings)
@@ -295,20 +298,8 @@ def training_due(
             if decision.data_version != versions[key]:
                 tables = " or ".join(table.qualified for table in training.tables)
                 reasons[name] = f"rows of {tables} up to {through} have changed"
-            elif reason := _changed_inputs(training, decision, settings):
+            elif reason := decision.code and inputs(name).describe_changes(decision):
                 reasons[name] = reason
         if reasons:
             due[week] = reasons
     return due
-
-
-def _changed_inputs(training: Training, decision: Decision, settings: Settings) -> str | None:
-    """Says how settings or code of a training have changed; None: not, as far as is known."""
-    if not decision.code:
-        return None
-    changes = changed_settings(decision.settings, settings_read(training, settings))
-    if changes:
-        return f"setting {'; '.join(changes)}"
-    if decision.code != code_version(training):
-        return "its code has changed since it was trained"
-    return None

@@ -94,7 +94,7 @@ def record_failures(settings: Settings, day: str, failed: Mapping[str, str]) -> 
 
 
 def read_failures(settings: Settings) -> dict[str, str]:
-    """What the last run could not make, by table or model: the day, why, and what is served."""
+    """Reads what the last run could not make, by table or model: day, reason, what is served."""
     try:
         stored = json.loads((settings.home / FAILURES_FILE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):

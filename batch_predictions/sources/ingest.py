@@ -20,6 +20,7 @@ from batch_predictions.sources.posted_rows.feedback import (
     validate_feedback,
     with_posted_users,
 )
+from batch_predictions.sources.rows.fingerprints import settings_hash
 from batch_predictions.sources.rows.ingest_log import (
     IngestLog,
     IngestLogEntry,
@@ -28,7 +29,7 @@ from batch_predictions.sources.rows.ingest_log import (
     update_ingest_log,
 )
 from batch_predictions.sources.rows.sandbox import as_source_errors
-from batch_predictions.sources.shrinkage import find_losses, keep_replaced, settings_hash
+from batch_predictions.sources.shrinkage import find_losses, keep_replaced
 from batch_predictions.sources.validation.row_checks import RowCounts, ValidatedRows, validate_rows
 from batch_predictions.tables import FEEDBACK, QUARANTINE, USERS, Table
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date, scratch_dir
@@ -194,7 +195,8 @@ def _ingest_partitions(
         counts = {day: validated.counts.get(day, RowCounts()) for day in days}
         # The lock keeps commands from adding rows between the reading and the writing.
         with update_ingest_log(home, table) as log:
-            kept = find_losses(warehouse, source, table, log, counts, fingerprints)
+            settings = settings_hash(source, table)
+            kept = find_losses(warehouse, source, table, log, counts, fingerprints, settings)
             written = [day for day in days if day not in kept]
             if kept:
                 validated = _of_days(table, validated, written)
@@ -202,7 +204,6 @@ def _ingest_partitions(
             rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, written)
             with keep_replaced(warehouse, table, written, log) as write_results:
                 write_results |= warehouse.replace_partitions(table, written, rows, db=db)
-            settings = settings_hash(source, table)
             for day in written:
                 log.days[day] = _log_entry(fingerprints[day], counts[day], settings)
             log.record(written, kept)
@@ -266,7 +267,10 @@ def _ingest_snapshot(
                 stack.enter_context(source.open_partitions(table, [day], folder))
                 validated = validate_rows(db, source, table, None, snapshot_day=day)
             counts = validated.counts.get(day, RowCounts())
-            kept = find_losses(warehouse, source, table, log, {day: counts}, {day: fingerprint})
+            settings = settings_hash(source, table)
+            kept = find_losses(
+                warehouse, source, table, log, {day: counts}, {day: fingerprint}, settings
+            )
             if kept:
                 log.record([], {log.as_of or day: kept[day]})
                 return {day: _kept(warehouse, table, day, log, kept[day])}
@@ -281,7 +285,7 @@ def _ingest_snapshot(
             write_result = warehouse.replace_partition(table, None, [shard])
         log.record([*log.kept, day], {})
         log.as_of = day
-        log.days[day] = _log_entry(fingerprint, counts, settings_hash(source, table))
+        log.days[day] = _log_entry(fingerprint, counts, settings)
     return {day: IngestResult(counts, write_result, sum(manual_counts.values()), posted)}
 
 

@@ -12,12 +12,12 @@ import datetime as dt
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from batch_predictions.core.erasures import FILE_NAME as ERASURES
 from batch_predictions.settings import SettingsError
 from batch_predictions.sources.base import ABSENT_FINGERPRINT, RAW_TABLES, Source, SourceError
-from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.rows.ingest_log import (
     IngestLog,
     IngestLogEntry,
@@ -35,11 +35,6 @@ MIN_LOST_ROWS = 10
 """Fewer rows than these are no loss of a partition that still has some."""
 
 
-def settings_hash(source: Source, table: Table) -> str:
-    """A hash of the settings by which a table is read."""
-    return hash_json(reading_settings(source, table))
-
-
 def find_losses(
     warehouse: Warehouse,
     source: Source,
@@ -47,6 +42,7 @@ def find_losses(
     log: IngestLog,
     counts: Mapping[str, RowCounts],
     fingerprints: Mapping[str, str],
+    settings: str,
 ) -> dict[str, KeptPartition]:
     """Finds partitions that are kept because the source has lost their rows.
 
@@ -57,6 +53,7 @@ def find_losses(
         log: of the ingests so far.
         counts: by partition, what validation counted now.
         fingerprints: by partition, of the source now.
+        settings: hash of those by which the table is read.
 
     Raises:
         SourceError: `source.shrinkage` is stop, and a partition has lost too many rows.
@@ -65,7 +62,6 @@ def find_losses(
     is_fixed = table.partition == "week" or table not in RAW_TABLES
     if is_fixed or source.settings.shrinkage == "replace":
         return losses
-    settings = settings_hash(source, table)
     for key, now in counts.items():
         before = _entry_before(table, log, key)
         if before is None or before.settings not in ("", settings) or key in log.replaceable:
@@ -81,9 +77,9 @@ def find_losses(
                 fingerprint=fingerprints[key],
                 rows=before.accepted,
                 found=now.accepted,
-                is_gone=is_gone,
+                reason="gone" if is_gone else "lost",
             )
-    shrunken = {key: kept for key, kept in losses.items() if not kept.is_gone}
+    shrunken = {key: kept for key, kept in losses.items() if kept.reason == "lost"}
     if shrunken and source.settings.shrinkage == "stop":
         raise SourceError(f"{describe_kept(table, shrunken)}; source.shrinkage is stop")
     return losses
@@ -95,7 +91,7 @@ def _entry_before(table: Table, log: IngestLog, key: str) -> IngestLogEntry | No
 
 
 def _is_outside(source: Source, table: Table, key: str, fingerprint: str) -> bool:
-    """Whether a day is not between the first and the newest day that the source has."""
+    """Returns whether a day is before the source's first day or after its newest one."""
     if fingerprint.startswith(ABSENT_FINGERPRINT):
         return True
     days = source.day_range(table) if table.partition else None
@@ -108,34 +104,41 @@ def describe_kept(table: Table, kept: Mapping[str, KeptPartition]) -> str:
     rows, found = (sum(getattr(part, name) for part in kept.values()) for name in ("rows", "found"))
     span = keys[0] if len(keys) == 1 else f"{keys[0]}..{keys[-1]}"
     days = f"{len(keys):,} day{'s' if len(keys) > 1 else ''} of {table.name} ({span})"
-    if kept[keys[0]].is_undone:
+    reason = kept[keys[0]].reason
+    if reason == "undone":
         what = f"the ingest of {days} was undone: {rows:,} rows are kept, the source has {found:,}"
-    elif kept[keys[0]].is_gone:
+    elif reason == "gone":
         what = f"the source no longer has {days}: their {rows:,} rows are kept"
     else:
         what = f"the source has {found:,} instead of {rows:,} rows of {days}: those are kept"
     return f"{what}. To replace them: `batch-predictions run --accept-loss {span}`"
 
 
-def lost_rows(home: Path) -> dict[str, str]:
-    """Describes, by raw table, kept partitions of which a person must decide."""
-    kept = {t: read_ingest_log(home, t).kept for t in RAW_TABLES}
-    shrunken = {
-        table: {key: part for key, part in parts.items() if not (part.is_gone or part.is_undone)}
-        for table, parts in kept.items()
-    }
-    return {table.name: describe_kept(table, parts) for table, parts in shrunken.items() if parts}
+@dataclass(frozen=True)
+class KeptRows:
+    """Rows of a home that are kept although the source has others, in words.
+
+    Attributes:
+        lost: by raw table, partitions of which a person must decide.
+        notes: days that the source no longer has, and undone ingests.
+    """
+
+    lost: dict[str, str]
+    notes: list[str]
 
 
-def kept_rows(home: Path) -> list[str]:
-    """Describes kept partitions that the source no longer has, and undone ingests."""
-    lines = []
+def read_kept_rows(home: Path) -> KeptRows:
+    """Reads from the logs of ingests which rows are kept although the source has others."""
+    found = KeptRows({}, [])
     for table in RAW_TABLES:
         kept = read_ingest_log(home, table).kept
-        for name in ("is_gone", "is_undone"):
-            if parts := {key: part for key, part in kept.items() if getattr(part, name)}:
-                lines.append(describe_kept(table, parts))
-    return lines
+        for reason in ("lost", "gone", "undone"):
+            parts = {key: part for key, part in kept.items() if part.reason == reason}
+            if parts and reason == "lost":
+                found.lost[table.name] = describe_kept(table, parts)
+            elif parts:
+                found.notes.append(describe_kept(table, parts))
+    return found
 
 
 def newest_ingested_day(home: Path) -> dt.date | None:
@@ -270,6 +273,6 @@ def undo_ingest(warehouse: Warehouse, table: Table, first: str, last: str) -> li
                 fingerprint=present.fingerprint,
                 rows=before.accepted,
                 found=present.accepted,
-                is_undone=True,
+                reason="undone",
             )
     return keys

@@ -11,7 +11,7 @@ import pytest
 
 from batch_predictions.models import training_inputs
 from batch_predictions.models.training import Training, trainings
-from batch_predictions.models.training_inputs import changed_settings, code_version, settings_read
+from batch_predictions.models.training_inputs import TrainingInputs, changed_settings
 from batch_predictions.settings import Settings
 
 TRAIN = """
@@ -46,7 +46,8 @@ def package(
         importlib.invalidate_caches()
         module = importlib.import_module(f"my_shop.{next(iter(files)).removesuffix('.py')}")
         training = Training("mine", "A model.", module.train)
-        return code_version(training), settings_read(training, Settings())
+        inputs = TrainingInputs.of(training, Settings())
+        return inputs.code, dict(inputs.settings)
 
     yield write
     for name in [name for name in sys.modules if name.split(".")[0] == "my_shop"]:
@@ -99,7 +100,9 @@ def test_models_of_the_platform_read_their_own_settings() -> None:
     changed.recommender.factors = 32
     changed.inference.keep_days = 7
     differing = {
-        name: changed_settings(settings_read(t, settings), settings_read(t, changed))
+        name: changed_settings(
+            TrainingInputs.of(t, settings).settings, TrainingInputs.of(t, changed).settings
+        )
         for name, t in trainings().items()
     }
     expected = [f"recommender.factors is 32, was {settings.recommender.factors}"]
@@ -108,4 +111,5 @@ def test_models_of_the_platform_read_their_own_settings() -> None:
         "demographic",
     }
     assert differing["recommender"] == expected
-    assert len({code_version(training) for training in trainings().values()}) == len(trainings())
+    codes = {TrainingInputs.of(training, settings).code for training in trainings().values()}
+    assert len(codes) == len(trainings())

@@ -10,7 +10,7 @@ import pytest
 
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training import data_version, trainings
-from batch_predictions.models.training_inputs import code_version, settings_read
+from batch_predictions.models.training_inputs import TrainingInputs
 from batch_predictions.planning.run_plan import training_due
 from batch_predictions.planning.training_cadence import reason_to_train
 from batch_predictions.settings import Settings, SettingsError, TrainingSettings
@@ -145,7 +145,8 @@ def test_changed_code_and_settings_train(
     churn = trainings()["churn"]
     settings.training = TrainingSettings(every_weeks=every_weeks)
     rows = data_version(warehouse, TRAINED, churn.tables, churn.history_days(settings))
-    code, read = code_version(churn), settings_read(churn, settings)
+    inputs = TrainingInputs.of(churn, settings)
+    code, read = inputs.code, dict(inputs.settings)
     week = dt.date(2024, 2, 26) if every_weeks == 1 else WEEKS[0]
 
     def reason() -> str | None:

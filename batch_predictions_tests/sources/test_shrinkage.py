@@ -14,9 +14,8 @@ from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.sources.shrinkage import (
     UNDO_DAYS,
     accept_loss,
-    kept_rows,
-    lost_rows,
     previous_folder,
+    read_kept_rows,
     remove_old_previous,
     undo_ingest,
 )
@@ -70,16 +69,16 @@ def test_a_rolling_export_keeps_the_days_before_and_after_it(tmp_path: Path) -> 
     write(shop, {DAYS[2]: 40, DAYS[3]: 45})
     assert ingest_due(shop) == [*DAYS[:2], *DAYS[3:]]
     assert counts(shop) == [40, 40, 40, 45, 40, 40]
-    assert lost_rows(shop.settings.home) == {}
-    [line] = kept_rows(shop.settings.home)
+    assert read_kept_rows(shop.settings.home).lost == {}
+    [line] = read_kept_rows(shop.settings.home).notes
     assert f"no longer has 4 days of interactions ({DAYS[0]}..{DAYS[5]}): their 160 rows" in line
     # It is not read again as long as the source is as it was; then it follows the source.
     assert ingest_due(shop) == []
     write(shop, dict.fromkeys(DAYS, 40))
-    assert ingest_due(shop) == [DAYS[3]] and kept_rows(shop.settings.home) == []
+    assert ingest_due(shop) == [DAYS[3]] and read_kept_rows(shop.settings.home).notes == []
     write(shop, dict.fromkeys(DAYS, 41))
     assert ingest_due(shop) == DAYS and counts(shop) == [41] * 6
-    assert kept_rows(shop.settings.home) == []
+    assert read_kept_rows(shop.settings.home).notes == []
 
 
 @pytest.mark.parametrize(("found", "is_kept"), [(33, False), (29, True), (0, True)])
@@ -90,7 +89,7 @@ def test_a_shrunken_day_is_replaced_below_the_share_and_asked_about_above(
     write(shop, {**dict.fromkeys(DAYS, 40), DAYS[2]: found})
     assert ingest_due(shop) == [DAYS[2]]
     assert counts(shop)[2] == (40 if is_kept else found)
-    lost = lost_rows(shop.settings.home)
+    lost = read_kept_rows(shop.settings.home).lost
     assert bool(lost) == is_kept and ingest_due(shop) == []
     if not is_kept:
         return
@@ -103,7 +102,7 @@ def test_a_shrunken_day_is_replaced_below_the_share_and_asked_about_above(
     assert accept_loss(shop.settings.home, DAYS[0], DAYS[5]) == 1
     assert ingest_due(shop) == [DAYS[2]]
     assert counts(shop) == [n for n in (40, 40, found, 40, 40, 40) if n]
-    assert lost_rows(shop.settings.home) == {} and ingest_due(shop) == []
+    assert read_kept_rows(shop.settings.home).lost == {} and ingest_due(shop) == []
 
 
 def test_a_day_whose_rows_are_all_refused_is_a_loss_too(tmp_path: Path) -> None:
@@ -111,7 +110,7 @@ def test_a_day_whose_rows_are_all_refused_is_a_loss_too(tmp_path: Path) -> None:
     path = shop.folder / "interactions.csv"
     path.write_text(path.read_text().replace(f"{DAYS[5]},2.5", f"{DAYS[5]},free"))
     assert ingest_due(shop) == [DAYS[5]] and counts(shop) == [40] * 6
-    assert lost_rows(shop.settings.home) and shop.reasons() == []
+    assert read_kept_rows(shop.settings.home).lost and shop.reasons() == []
 
 
 def test_a_day_whose_file_is_gone_is_made_of_what_the_source_has(tmp_path: Path) -> None:
@@ -119,7 +118,7 @@ def test_a_day_whose_file_is_gone_is_made_of_what_the_source_has(tmp_path: Path)
     write(shop, {**dict.fromkeys(DAYS, 40), DAYS[2]: 15})
     shop.warehouse.remove_partition(INTERACTIONS, DAYS[2])
     assert ingest_due(shop) == [DAYS[2]] and counts(shop)[2] == 15
-    assert lost_rows(shop.settings.home) == {}
+    assert read_kept_rows(shop.settings.home).lost == {}
 
 
 def test_few_rows_and_other_settings_are_no_loss(tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_few_rows_and_other_settings_are_no_loss(tmp_path: Path) -> None:
     ingest_due(shop)
     shop.settings.source.where = {"interactions": "user_id = 'u1'"}
     assert ingest_due(shop) == DAYS and counts(shop) == [1] * 6
-    assert lost_rows(shop.settings.home) == {}
+    assert read_kept_rows(shop.settings.home).lost == {}
 
 
 def test_settings_decide(tmp_path: Path) -> None:
@@ -161,7 +160,9 @@ def test_a_snapshot_that_has_lost_rows_is_kept(tmp_path: Path) -> None:
     shop.write("users.csv", "user_id\n" + "\n".join(users[:20]))
     results = shop.ingest(USERS, due())
     assert total_counts(results) == (50, 50, 0) and due() == []
-    assert len(shop.rows("from raw.users")) == 50 and lost_rows(shop.settings.home)["users"]
+    assert (
+        len(shop.rows("from raw.users")) == 50 and read_kept_rows(shop.settings.home).lost["users"]
+    )
     accept_loss(shop.settings.home, DAYS[0], DAYS[-1])
     shop.ingest(USERS, due())
     assert len(shop.rows("from raw.users")) == 20 and due() == []
@@ -175,7 +176,7 @@ def test_an_ingest_is_undone_until_the_source_changes(tmp_path: Path) -> None:
     assert undo_ingest(shop.warehouse, INTERACTIONS, DAYS[0], DAYS[3]) == DAYS[:4]
     assert counts(shop) == [40] * 4 + [35] * 2 and ingest_due(shop) == []
     assert undo_ingest(shop.warehouse, INTERACTIONS, DAYS[0], DAYS[3]) == []
-    [line] = kept_rows(home)
+    [line] = read_kept_rows(home).notes
     assert "the ingest of 4 days of interactions" in line and "was undone: 160 rows are" in line
     undo_ingest(shop.warehouse, INTERACTIONS, DAYS[4], DAYS[5])
     assert shop.rows("from raw.interactions order by all") == first

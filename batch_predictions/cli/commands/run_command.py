@@ -212,16 +212,16 @@ def _show_plan(
         load_plugins(settings.plugins)
         from batch_predictions.definitions import defs
         from batch_predictions.orchestration.dry_run import plan_steps
-        from batch_predictions.sources.shrinkage import kept_rows, lost_rows
+        from batch_predictions.sources.shrinkage import read_kept_rows
 
         steps = plan_steps(settings, defs, first, last, only=only, force=force)
-        kept = [*lost_rows(settings.home).values(), *kept_rows(settings.home)]
+        kept = read_kept_rows(settings.home)
     if as_json:
         typer.echo(json.dumps([step.as_dict() for step in steps]))
         return
     for step in steps:
         typer.echo(step)
-    for line in kept:
+    for line in (*kept.lost.values(), *kept.notes):
         typer.echo(line)
     if not steps:
         typer.echo("Nothing is new: a run would do nothing.")

@@ -194,14 +194,13 @@ def _suggest_for_reports(
     """Formats and maps of values of tables with values that cannot be read."""
     for report in reports:
         is_dated = not {*EVENT_TIMES}.isdisjoint(report.columns)
-        if report.problem or not report.files:
-            continue
-        if not (report.reasons or report.values_not_read or is_dated):
+        has_unread = bool(report.reasons or report.values_not_read)
+        if report.problem or not report.files or not (has_unread or is_dated):
             continue
         with suppress(SourceError):
             preview = source.preview(report.files[0], PREVIEW_ROWS)
             ask_about_times(suggestions, source.settings, report.columns, preview)
-            if not (report.reasons or report.values_not_read):
+            if not has_unread:
                 continue
             unset = {
                 name: column

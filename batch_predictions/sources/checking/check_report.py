@@ -82,7 +82,7 @@ class TableReport:
         return [*lines, *(f"  {line}" for line in sums_lines(self.sums))]
 
     def count_lines(self) -> list[str]:
-        """What became of the rows, as lines of text."""
+        """Numbers of accepted, refused and left-out rows, as lines of text."""
         total = self.rows_seen + self.filtered + self.deduplicated
         left_out = {
             f"left out by source.where.{self.table}": self.filtered,
@@ -181,7 +181,7 @@ class SourceReport:
         return "\n".join(lines)
 
     def render_sums(self) -> str:
-        """What became of the rows of interactions and reviews, and their sums by month."""
+        """Sums of interactions and reviews by month, after their numbers of rows, as text."""
         lines = []
         for table in self.tables:
             if table.sums:

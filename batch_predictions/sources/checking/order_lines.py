@@ -121,7 +121,7 @@ def _fill_count(
 
 
 def _is_of_order(db: duckdb.DuckDBPyConnection, relation: str, by: str, gap: str) -> bool:
-    """Whether a column with gaps has one value for each order, or for each order that has one."""
+    """Returns whether a column with gaps has one value for each order that has any."""
     if _fill_count(db, relation, by, [gap])[0]:
         return True
     orders, once = db.execute(
@@ -133,7 +133,7 @@ def _is_of_order(db: duckdb.DuckDBPyConnection, relation: str, by: str, gap: str
 
 
 def _is_repeated(db: duckdb.DuckDBPyConnection, relation: str, by: str, column: str) -> bool:
-    """Whether orders of several lines have one value of a column that is not 0 on each line."""
+    """Returns whether a column repeats one value, not 0, on all lines of an order."""
     orders, constant = db.execute(
         "select count(*), count(*) filter (v = 1) from (select count(distinct value) as v from "
         f"(select {quote_identifier(by)} as id, {_text(column)} as value from {relation}) "
@@ -160,7 +160,7 @@ class LineQuery:
 
     @property
     def is_needed(self) -> bool:
-        """Whether a mapping of columns does not suffice."""
+        """Whether amounts or states need a query; else a mapping of columns does."""
         return bool(self.orders.gaps) or self._price is not None
 
     @property
@@ -255,7 +255,7 @@ class LineQuery:
         return f"select {', '.join(selected)} from {rows}{where}{used}"
 
     def questions(self) -> list[str]:
-        """What the query takes for granted."""
+        """Questions about what the query assumes of orders, prices and discounts."""
         asked = []
         if self._price is not None:
             asked.append(

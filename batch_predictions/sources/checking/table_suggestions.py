@@ -27,6 +27,7 @@ from batch_predictions.sources.checking.suggestions import (
     ask_about_times,
     suggest_values,
 )
+from batch_predictions.sources.files.patterns import format_of
 from batch_predictions.sources.rows.sandbox import as_source_errors, connect_memory
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
@@ -62,18 +63,14 @@ class Kind(NamedTuple):
     @property
     def scan(self) -> str:
         """The files as they stand after `from`; texts of CSV files stay as they are."""
-        pattern = quote_literal(self.pattern)
+        pattern, format_ = quote_literal(self.pattern), format_of(self.files[0].name)
         orders = {tuple(file.preview) for file in self.files}
-        options = (
-            ["all_varchar = true"] if ".parquet" not in pattern and ".js" not in pattern else []
-        )
+        options = ["all_varchar = true"] if format_ == "csv" else []
         options += ["union_by_name = true"] if len(orders) > 1 else []
         options += ["filename = true"] if self.query.several_files else []
         if not options:
             return pattern
-        reader = "read_csv" if "all_varchar = true" in options else "read_parquet"
-        reader = "read_json" if ".js" in pattern else reader
-        return f"{reader}({', '.join([pattern, *options])})"
+        return f"read_{format_}({', '.join([pattern, *options])})"
 
 
 def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]) -> Suggestions:

@@ -38,7 +38,7 @@ class FileSource(TabularSource):
     """
 
     unpacks_archives: ClassVar[bool] = False
-    """Whether files in zip archives are read."""
+    """True if the adapter reads files in zip archives."""
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)

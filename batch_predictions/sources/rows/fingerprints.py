@@ -39,6 +39,11 @@ def reading_settings(source: Source, table: Table) -> list[object]:
     return [*hashed, *([name, value] for name, value in further.items() if value)]
 
 
+def settings_hash(source: Source, table: Table) -> str:
+    """A hash of the settings that decide how a table is read."""
+    return hash_json(reading_settings(source, table))
+
+
 def hash_json(value: object) -> str:
     """A short hash of values of JSON; others count as their text."""
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:32]

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -55,15 +56,14 @@ class KeptPartition(BaseModel):
         fingerprint: of the source for which it is kept; with another one, it is read again.
         rows: its rows.
         found: valid rows of the source.
-        is_gone: whether the source no longer has its day.
-        is_undone: whether a person undid the ingest of the source's rows.
+        reason: lost: the source has fewer rows; gone: it no longer has the day; undone: a person
+            undid the ingest of the source's rows.
     """
 
     fingerprint: str
     rows: int
     found: int
-    is_gone: bool = False
-    is_undone: bool = False
+    reason: Literal["lost", "gone", "undone"] = "lost"
 
 
 class Comparison(BaseModel):
