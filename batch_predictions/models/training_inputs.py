@@ -1,7 +1,8 @@
 """What a training depends on besides its rows: its code, and the settings that the code reads.
 
 The code is that of the model's folder, or of the plugin that declares the training, and of the
-modules of `models/` and `features/` that it imports. It counts as the set of its top-level
+modules of `features/` and of the folders in `models/` that it imports; the files of `models/`
+itself store models and do not make them. It counts as the set of its top-level
 statements without imports, comments, docstrings and descriptions, so that a file that is moved or
 documented trains nothing. Settings are those sections of `MODEL_SECTIONS` that the code names, with
 the fields that it names.
@@ -202,7 +203,8 @@ def _hash(text: str) -> str:
 def _files_of(name: str) -> Iterable[Path]:
     """Files of a module of the package, with the queries beside it."""
     top, *parts = name.split(".")
-    if top != _NAME or not parts or parts[0] not in _PARTS:
+    is_frame = parts[:1] == ["models"] and len(parts) < 3
+    if top != _NAME or not parts or parts[0] not in _PARTS or is_frame:
         return ()
     path = PACKAGE.joinpath(*parts)
     if path.with_suffix(".py").is_file():

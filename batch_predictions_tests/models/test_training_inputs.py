@@ -113,3 +113,10 @@ def test_models_of_the_platform_read_their_own_settings() -> None:
     assert differing["recommender"] == expected
     codes = {TrainingInputs.of(training, settings).code for training in trainings().values()}
     assert len(codes) == len(trainings())
+
+
+def test_code_that_stores_models_does_not_count() -> None:
+    own = "batch_predictions.models.common.intervals", "batch_predictions.features.sql.queries"
+    assert all(training_inputs._files_of(name) for name in own)
+    for name in ("models.training", "models.model_store", "warehouse.warehouse", "cli"):
+        assert not training_inputs._files_of(f"batch_predictions.{name}")
