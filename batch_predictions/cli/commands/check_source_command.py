@@ -17,7 +17,10 @@ def check_source(
     home: Home = None,
     as_json: Json = False,
     rows: Annotated[
-        int | None, typer.Option(help="Rows to read of each table. Default: all.", min=1)
+        int | None,
+        typer.Option(
+            help="Rows to read of each table. [default: all; of weekly ones 100,000]", min=1
+        ),
     ] = None,
 ) -> None:
     """Read the source, say what it holds and allows, and propose settings.

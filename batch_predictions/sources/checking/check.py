@@ -48,6 +48,8 @@ USES: dict[str, str] = {
     "inventory": "order quantities (without it, there are only the levels to order at and up to)",
 }
 """What needs a raw table."""
+WEEKLY_ROWS = 100_000
+"""Rows of weekly tables that are read at most: a calendar has millions, and no sums to compare."""
 
 
 def check_source(
@@ -60,7 +62,8 @@ def check_source(
 
     Args:
         settings: the settings to check.
-        sample_rows: about how many rows of each table to read; None: all.
+        sample_rows: about how many rows of each table to read; None: all, but `WEEKLY_ROWS` of
+            weekly tables.
         today: the date; None: the current date.
         detect_languages: detects the language of reviews; None: only declared languages count.
 
@@ -123,7 +126,7 @@ def _check_tables(
         unreadable=suggestions.unreadable,
         suggested_settings=suggestions.settings,
         questions=suggestions.questions,
-        problems=_problems(settings, readable, findings, sample_rows),
+        problems=_problems(settings, readable, findings),
     )
 
 
@@ -169,7 +172,6 @@ def _problems(
     settings: Settings,
     readable: Mapping[str, TableReport],
     findings: Findings,
-    sample_rows: int | None,
 ) -> list[str]:
     """Why a run would fail on the settings."""
     problems = []
@@ -252,7 +254,8 @@ def _read_table(
     yesterday: dt.date,
 ) -> TableReport:
     day = source.state.default_date.isoformat()
-    validated = validate_rows(db, source, table, None, snapshot_day=day, limit=sample_rows)
+    limit = sample_rows or (WEEKLY_ROWS if table.partition == "week" else None)
+    validated = validate_rows(db, source, table, None, snapshot_day=day, limit=limit)
     refusals = _frequent_reasons(db, validated.refused)
     not_read = _frequent_reasons(db, validated.nulled)
     db.execute(f"create temp table accepted_{table.name} as {validated.accepted}")
@@ -277,7 +280,7 @@ def _read_table(
         first_day=day_range[0] if day_range else None,
         newest_day=day_range[1] if day_range else None,
         examples=examples.to_pylist(),
-        is_sample=sample_rows is not None and seen >= sample_rows,
+        is_sample=limit is not None and seen >= limit,
         rows_in_files=_rows_in_files(db, source, table, files),
         sums=_sum_months(db, table.name, source.event_types),
     )

@@ -205,7 +205,7 @@ class SourceReport:
 
 
 def _finding_lines(table: str, findings: Findings) -> Iterator[str]:
-    """Yields lines about the measurements of a table's sample."""
+    """Yields lines about the measurements of a table's rows."""
     if table == "interactions":
         for event in findings.event_types:
             weight = f", weight {event.weight:g}" if event.role in ("target", "weighted") else ""

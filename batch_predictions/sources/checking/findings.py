@@ -1,4 +1,4 @@
-"""Measures a sample of accepted rows: event types, known users and items, ranges, languages."""
+"""Measures accepted rows: event types, known users and items, ranges, languages."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class EventTypeFinding:
         share: of all interactions.
         role: what the platform does with them.
         weight: in a user's taste.
-        first_day: of the sample.
-        last_day: of the sample.
+        first_day: with such a row.
+        last_day: with such a row.
         by_day: rows by ISO date.
     """
 

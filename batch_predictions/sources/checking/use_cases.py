@@ -60,8 +60,8 @@ def describe_use_cases(
     Args:
         settings: what the use cases need.
         event_types: of the source.
-        accepted: by table that the source has, accepted rows of the sample.
-        findings: of the sample.
+        accepted: by table that the source has, its accepted rows.
+        findings: of these rows.
         days: of the interactions.
     """
     return [
