@@ -12,6 +12,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.sources.base import Source
 from batch_predictions.sources.ingest import IngestResult, ingest
 from batch_predictions.sources.posted_rows.feedback import FeedbackSource
+from batch_predictions.sources.shrinkage import describe_kept
 from batch_predictions.sources.source_registry import source_of
 from batch_predictions.tables import FEEDBACK, Table
 from batch_predictions.tables.partitions import Partitions
@@ -89,7 +90,10 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
 
 
 def _warnings(table: Table, results: dict[str, IngestResult]) -> Iterator[str]:
-    """Yields warnings about refused rows and unread values, summed over the days."""
+    """Yields warnings about rows that are kept or refused, and unread values, of all days."""
+    kept = {day: result.kept for day, result in results.items() if result.kept}
+    for reason in sorted({part.reason for part in kept.values()}):
+        yield describe_kept(table, {d: part for d, part in kept.items() if part.reason == reason})
     counts = {day: result.counts for day, result in results.items()}
     refused = {day: day_counts.quarantined for day, day_counts in counts.items()}
     days = [day for day, number in refused.items() if number]
@@ -111,7 +115,7 @@ def _warnings(table: Table, results: dict[str, IngestResult]) -> Iterator[str]:
 
 
 def _row_metadata(result: IngestResult) -> dict[str, object]:
-    """Counts of rows, shown in the UI; `values_not_read` by column."""
+    """Counts of rows, shown in the UI; `values_not_read` by column, `rows_kept` of before."""
     return {
         "rows_read": result.counts.read,
         "rows_accepted": result.counts.accepted,
@@ -120,6 +124,7 @@ def _row_metadata(result: IngestResult) -> dict[str, object]:
         "rows_deduplicated": result.counts.deduplicated,
         "rows_added_by_commands": result.manual_rows,
         "rows_posted": result.posted_rows,
+        "rows_kept": result.kept.rows if result.kept else 0,
         "values_not_read": dg.MetadataValue.json(result.counts.nulled),
     }
 

@@ -66,6 +66,23 @@ def test_a_range_of_days_is_materialized_in_one_run(tmp_path: Path) -> None:
     assert len(shop.rows("from raw.quarantine")) == 2
 
 
+def test_a_day_that_is_kept_says_so(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path)
+    rows = "".join(f"u{n},i,2024-01-0{day},1\n" for day in (2, 3) for n in range(30))
+    shop.write("interactions.csv", HEADER + rows)
+    materialize(shop, "2024-01-01", "2024-01-03")
+    shop.write("interactions.csv", HEADER + rows[: len(rows) // 2])
+    result = materialize(shop, "2024-01-01", "2024-01-03")
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+    kept = {
+        event.partition: event.materialization.metadata["rows_kept"].value
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(["raw", "interactions"])
+    }
+    assert kept == {"2024-01-01": 0, "2024-01-02": 0, "2024-01-03": 30}
+    assert len(shop.rows("from raw.interactions")) == 60
+
+
 def test_a_snapshot_of_an_older_day_is_not_written(tmp_path: Path) -> None:
     shop = (
         SourceFolder(tmp_path).write("interactions.csv", HEADER).write("users.csv", "user_id\na\n")
