@@ -71,6 +71,7 @@ def _rows(warehouse: Warehouse) -> Iterator[str]:
         refused = sum(entry.quarantined for entry in entries)
         filtered = sum(entry.filtered for entry in entries)
         repeats = sum(entry.deduplicated for entry in entries)
+        merged = sum(entry.merged for entry in entries)
         nulled: Counter[str] = Counter()
         for entry in entries:
             nulled.update(entry.nulled)
@@ -81,6 +82,8 @@ def _rows(warehouse: Warehouse) -> Iterator[str]:
             yield f"{filtered:,} rows of {table.name} do not meet source.where.{table.name}"
         if repeats:
             yield f"{repeats:,} rows of {table.name} repeat others (source.deduplicate)"
+        if merged:
+            yield f"{merged:,} rows of {table.name} are of merged users that have another row"
         for column, count in nulled.most_common():
             yield f"{count:,} values of {table.name}.{column} could not be read and are empty"
 

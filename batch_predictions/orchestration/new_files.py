@@ -23,7 +23,7 @@ from batch_predictions.orchestration.schedules import last_tick
 from batch_predictions.planning.run_plan import NoWeekEndedError
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW_TABLES
-from batch_predictions.sources.ingest import days_to_ingest
+from batch_predictions.sources.ingest import days_to_ingest, planned_aliases
 from batch_predictions.sources.source_registry import current_time
 from batch_predictions.tables import Table
 
@@ -103,7 +103,10 @@ def _daily_tables(planner: Planner) -> list[Table]:
 
 def _look(planner: Planner, day: dt.date, cursor: Cursor) -> dg.SensorResult:
     """Compares the source's days with those that were ingested."""
-    days_by_table = {table: _due_days(planner, table, day) for table in _daily_tables(planner)}
+    aliases = planned_aliases(planner.warehouse, planner.source, day)
+    days_by_table = {
+        table: _due_days(planner, table, day, aliases) for table in _daily_tables(planner)
+    }
     due = {table: days for table, days in days_by_table.items() if days}
     if not due:
         return _skip("nothing new", Cursor(count=cursor.count))
@@ -124,9 +127,11 @@ def _look(planner: Planner, day: dt.date, cursor: Cursor) -> dg.SensorResult:
     return dg.SensorResult(run_requests=requests, cursor=after.model_dump_json())
 
 
-def _due_days(planner: Planner, table: Table, day: dt.date) -> list[str]:
+def _due_days(
+    planner: Planner, table: Table, day: dt.date, aliases: Mapping[str, str]
+) -> list[str]:
     first = planner.state.first_day
-    return days_to_ingest(planner.warehouse, planner.source, table, first, day)
+    return days_to_ingest(planner.warehouse, planner.source, table, first, day, aliases)
 
 
 def describe_due(planner: Planner, due: Due) -> str:

@@ -34,6 +34,7 @@ from batch_predictions.tables import (
     EVENT_TABLES,
     RECOMMENDATIONS,
     TABLES,
+    USER_ALIASES,
 )
 from batch_predictions.tables.partitions import days_between
 from batch_predictions.warehouse import Warehouse, as_date
@@ -226,7 +227,10 @@ class Planner:
         }
 
     def _ingests(self, plan: RunPlan) -> Iterator[PlannedRun]:
-        return map(PlannedRun, near_partitions(plan.raw_days))
+        if merges := plan.days_by_table.get(USER_ALIASES.name):
+            # Rows of all days are ingested by the newest aliases.
+            yield PlannedRun(merges, [asset_key_of(USER_ALIASES)], "users were merged")
+        yield from map(PlannedRun, near_partitions(plan.raw_days))
 
     def _weeks_ahead(self, plan: RunPlan) -> Iterator[PlannedRun]:
         return map(PlannedRun, near_partitions(plan.weeks_ahead))

@@ -175,7 +175,7 @@ def _execute(this: Run) -> Mapping[str, dt.date]:
     before = partition_times(this.warehouse)
     for job in (jobs.INGEST, jobs.INGEST_WEEKLY):
         for run in this.planner.due(job, plan):
-            runner.execute(job, run.partitions, progress)
+            runner.execute(job, run.partitions, progress, only=run.assets)
     validate_exclusions(settings, this.warehouse)
     after = partition_times(this.warehouse)
     _begin_repair(this)

@@ -15,7 +15,7 @@ from batch_predictions.planning.repair import read_repair
 from batch_predictions.planning.training_cadence import reason_to_train
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW_TABLES, Source, SourceError
-from batch_predictions.sources.ingest import days_to_ingest
+from batch_predictions.sources.ingest import days_to_ingest, planned_aliases
 from batch_predictions.sources.posted_rows.feedback import (
     feedback_days_due,
     posted_users_fingerprint,
@@ -195,20 +195,21 @@ def raw_due(
     newest = min(last, state.last_day) if state.last_day else last
     days: dict[str, list[str]] = {}
     source_tables = source.tables()
+    aliases = planned_aliases(warehouse, source, newest)
     for table in RAW_TABLES:
         if table in source_tables and table.partition != "week":
-            due = days_to_ingest(warehouse, source, table, state.first_day, newest)
+            due = days_to_ingest(warehouse, source, table, state.first_day, newest, aliases)
         elif table.partition == "date":
             due = sorted(set(days_between(first, newest)) - set(warehouse.partitions(table)))
         elif table == USERS and posted_users_fingerprint(source):
-            due = days_to_ingest(warehouse, source, table, state.first_day, newest)
+            due = days_to_ingest(warehouse, source, table, state.first_day, newest, aliases)
         else:
             continue
         if due:
             days[table.name] = due
     # What applications have posted is ingested with the source's rows of its days.
     posted = {
-        *feedback_days_due(warehouse, source, state.first_day, newest),
+        *feedback_days_due(warehouse, source, state.first_day, newest, aliases),
         *(set(days_between(first, newest)) - set(warehouse.partitions(FEEDBACK))),
     }
     if posted:

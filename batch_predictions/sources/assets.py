@@ -14,7 +14,7 @@ from batch_predictions.sources.ingest import IngestResult, ingest
 from batch_predictions.sources.posted_rows.feedback import FeedbackSource
 from batch_predictions.sources.shrinkage import describe_kept
 from batch_predictions.sources.source_registry import source_of
-from batch_predictions.tables import FEEDBACK, Table
+from batch_predictions.tables import FEEDBACK, USER_ALIASES, Table, user_columns
 from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.reporting import (
@@ -32,6 +32,7 @@ CHECK = "all_rows_accounted_for"
 def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
     """The asset `raw/<table>`, which ingests partitions of the source."""
     is_weekly = table.partition == "week"
+    has_users = table != USER_ALIASES and bool(user_columns(table))
 
     @dg.asset(
         name=table.name,
@@ -39,6 +40,8 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
         description=table.description,
         partitions_def=partitions.weekly_ahead if table.ahead else partitions.daily,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        # Rows of users are written under the ids that the users have after merges.
+        deps=[dg.AssetKey(["raw", USER_ALIASES.name])] if has_users else None,
         group_name="sources",
         kinds={"duckdb", "parquet"},
         owners=OWNERS,
@@ -122,6 +125,7 @@ def _row_metadata(result: IngestResult) -> dict[str, object]:
         "rows_quarantined": result.counts.quarantined,
         "rows_filtered": result.counts.filtered,
         "rows_deduplicated": result.counts.deduplicated,
+        "rows_merged": result.counts.merged,
         "rows_added_by_commands": result.manual_rows,
         "rows_posted": result.posted_rows,
         "rows_kept": result.kept.rows if result.kept else 0,

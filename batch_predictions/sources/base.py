@@ -38,12 +38,14 @@ from batch_predictions.tables import (
     PROMOTION_CALENDAR,
     PROMOTIONS,
     REVIEWS,
+    USER_ALIASES,
     USERS,
     Table,
 )
 
 RAW_TABLES: tuple[Table, ...] = (
     INTERACTIONS,
+    USER_ALIASES,
     USERS,
     ITEMS,
     REVIEWS,

@@ -15,6 +15,7 @@ from batch_predictions.core.home import State
 from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source, SourceError
 from batch_predictions.sources.comparison import changed_partitions
 from batch_predictions.sources.manual_rows import with_manual_rows
+from batch_predictions.sources.merges import merged_days, record_aliases
 from batch_predictions.sources.posted_rows.feedback import (
     posted_users_fingerprint,
     validate_feedback,
@@ -30,8 +31,19 @@ from batch_predictions.sources.rows.ingest_log import (
 )
 from batch_predictions.sources.rows.sandbox import as_source_errors
 from batch_predictions.sources.shrinkage import find_losses, keep_replaced
+from batch_predictions.sources.validation.merged_users import (
+    read_aliases,
+    with_present_users,
+)
 from batch_predictions.sources.validation.row_checks import RowCounts, ValidatedRows, validate_rows
-from batch_predictions.tables import FEEDBACK, QUARANTINE, USERS, Table
+from batch_predictions.tables import (
+    FEEDBACK,
+    QUARANTINE,
+    USER_ALIASES,
+    USERS,
+    Table,
+    user_columns,
+)
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date, scratch_dir
 from batch_predictions.warehouse.path_sql import days_condition, quote_literal
 
@@ -97,25 +109,31 @@ def _ingest_days(
     """Ingests partitions of a daily or weekly table."""
     # Before the rows are read, so that rows that change meanwhile are ingested again.
     fingerprints = source.day_fingerprints(table, days)
+    aliases = read_aliases(Path(warehouse.home)) if user_columns(table) else {}
     results: dict[str, IngestResult] = {}
     if ABSENT_FINGERPRINT in fingerprints.values():
-        return _ingest_partitions(warehouse, source, table, days, fingerprints)
+        return _ingest_partitions(warehouse, source, table, days, fingerprints, aliases)
     with (
         scratch_dir(warehouse.folder) as folder,
         source.open_partitions(table, days, folder) as groups,
     ):
         for group in groups:
-            results |= _ingest_partitions(warehouse, source, table, group, fingerprints)
+            results |= _ingest_partitions(warehouse, source, table, group, fingerprints, aliases)
     return results
 
 
 def days_to_ingest(
-    warehouse: Warehouse, source: Source, table: Table, first: dt.date, last: dt.date
+    warehouse: Warehouse,
+    source: Source,
+    table: Table,
+    first: dt.date,
+    last: dt.date,
+    aliases: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Finds partitions that do not exist, or that were read before the source changed.
 
     Of a weekly table, the Mondays of the weeks with these days. Of a snapshot, the last day if it
-    must be read again, else none.
+    must be read again, else none. Users that were merged since are a change of their days.
 
     Args:
         warehouse: with the partitions that exist.
@@ -123,9 +141,13 @@ def days_to_ingest(
         table: a raw table.
         first: first day.
         last: last day.
+        aliases: of `planned_aliases`; None: they are found out.
     """
     home = Path(warehouse.home)
     log = read_ingest_log(home, table)
+    has_users = table != USER_ALIASES and bool(user_columns(table))
+    if aliases is None:
+        aliases = planned_aliases(warehouse, source, last) if has_users else {}
     if not table.partition:
         day = last.isoformat()
         if log.as_of and log.as_of > day:
@@ -134,7 +156,7 @@ def days_to_ingest(
         fingerprint = _snapshot_fingerprint(source, table, day)
         kept = log.kept.get(log.as_of or "")
         known = {part.fingerprint for part in (entry, kept) if part}
-        is_current = fingerprint in known
+        is_current = fingerprint in known and (not has_users or log.aliases == aliases)
         return [] if is_current and warehouse.path(table).exists() else [day]
     existing = set(warehouse.partitions(table))
     first = table.partition_of(first)
@@ -143,7 +165,37 @@ def days_to_ingest(
     days = [(first + dt.timedelta(days=offset)).isoformat() for offset in offsets]
     ingested = [day for day in days if day in existing and day in log.days]
     current = set(ingested) - changed_partitions(home, source, table, ingested, last)
+    if has_users:
+        current -= {*log.changed, *merged_days(warehouse, table, log, aliases)}
     return [day for day in days if day not in current]
+
+
+def planned_aliases(warehouse: Warehouse, source: Source, last: dt.date) -> dict[str, str]:
+    """The present ids of merged users by alias, after the next ingest of raw.user_aliases.
+
+    Args:
+        warehouse: with the aliases that were ingested.
+        source: of the home.
+        last: last day of the ingest.
+    """
+    home, day, table = Path(warehouse.home), last.isoformat(), USER_ALIASES
+    if source.fingerprint(table) == ABSENT_FINGERPRINT:
+        return read_aliases(home)
+    if not days_to_ingest(warehouse, source, table, last, last):
+        return read_aliases(home)
+    with (
+        as_source_errors(table.name),
+        scratch_dir(warehouse.folder) as folder,
+        warehouse.connect(private=True) as db,
+        source.open_partitions(table, [day], folder),
+    ):
+        validated = validate_rows(db, source, table, None, snapshot_day=day)
+        counts = {day: validated.counts.get(day, RowCounts())}
+        log, settings = read_ingest_log(home, table), settings_hash(source, table)
+        fingerprints = source.day_fingerprints(table, [day])
+        if find_losses(warehouse, source, table, log, counts, fingerprints, settings):
+            return read_aliases(home)
+        return dict(db.sql(validated.accepted).select("alias", "user_id").fetchall())
 
 
 def _snapshot_fingerprint(source: Source, table: Table, day: str) -> str:
@@ -184,6 +236,7 @@ def _ingest_partitions(
     table: Table,
     days: Sequence[str],
     fingerprints: Mapping[str, str],
+    aliases: Mapping[str, str],
 ) -> dict[str, IngestResult]:
     """Ingests days, or weeks, that are read together."""
     home = Path(warehouse.home)
@@ -196,12 +249,19 @@ def _ingest_partitions(
         # The lock keeps commands from adding rows between the reading and the writing.
         with update_ingest_log(home, table) as log:
             settings = settings_hash(source, table)
+            record_aliases(warehouse, table, log, aliases)
             kept = find_losses(warehouse, source, table, log, counts, fingerprints, settings)
             written = [day for day in days if day not in kept]
             if kept:
                 validated = _of_days(table, validated, written)
             _write_quarantine(warehouse, db, table, validated, written)
             rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, written)
+            if manual_counts:
+                rows = with_present_users(rows, validated.aliases)
+            if to_merge := sorted({*kept}.intersection(log.changed)):
+                present = f"from {table.qualified} where {days_condition('date', to_merge)}"
+                present = with_present_users(present, validated.aliases)
+                warehouse.replace_partitions(table, to_merge, present, db=db)
             with keep_replaced(warehouse, table, written, log) as write_results:
                 write_results |= warehouse.replace_partitions(table, written, rows, db=db)
             for day in written:
@@ -239,6 +299,7 @@ def _kept(
         entry.nulled,
         entry.filtered,
         entry.deduplicated,
+        entry.merged,
     )
     write_result = WriteResult(table, day if table.partition else None, rows, path, False)
     return IngestResult(counts, write_result, rows - entry.accepted, kept=loss)
@@ -258,6 +319,8 @@ def _ingest_snapshot(
             unchanged = WriteResult(table, None, rows_in_file, path, False)
             return {day: IngestResult(RowCounts(), unchanged, is_superseded=True)}
         fingerprint = _snapshot_fingerprint(source, table, day)
+        if table == USERS:
+            record_aliases(warehouse, table, log, read_aliases(home))
         with ExitStack() as stack:
             folder = stack.enter_context(scratch_dir(warehouse.folder))
             db = stack.enter_context(warehouse.connect(private=True))
@@ -320,5 +383,6 @@ def _log_entry(fingerprint: str, counts: RowCounts, settings: str) -> IngestLogE
         nulled=counts.nulled,
         filtered=counts.filtered,
         deduplicated=counts.deduplicated,
+        merged=counts.merged,
         settings=settings,
     )

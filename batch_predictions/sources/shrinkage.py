@@ -26,7 +26,7 @@ from batch_predictions.sources.rows.ingest_log import (
     update_ingest_log,
 )
 from batch_predictions.sources.validation.row_checks import RowCounts
-from batch_predictions.tables import INTERACTIONS, QUARANTINE, REVIEWS, Table
+from batch_predictions.tables import INTERACTIONS, QUARANTINE, REVIEWS, USER_ALIASES, Table
 from batch_predictions.warehouse import Warehouse, WriteResult
 
 UNDO_DAYS = 14
@@ -66,10 +66,15 @@ def find_losses(
         before = _entry_before(table, log, key)
         if before is None or before.settings not in ("", settings) or key in log.replaceable:
             continue
-        lost = before.accepted - now.accepted
+        # Rows of merged users are no loss.
+        lost = before.accepted + before.merged - now.accepted - now.merged
         if not warehouse.path(table, key if table.partition else None).exists():
             continue
-        if lost <= 0 or (now.accepted and lost < MIN_LOST_ROWS):
+        # A merge that is taken back leaves an empty table, if it was the only one.
+        is_empty = not now.accepted and (
+            table != USER_ALIASES or fingerprints[key].startswith(ABSENT_FINGERPRINT)
+        )
+        if lost <= 0 or (lost < MIN_LOST_ROWS and not is_empty):
             continue
         is_gone = not now.accepted and _is_outside(source, table, key, fingerprints[key])
         if is_gone or lost > source.settings.shrinkage_share * before.accepted:

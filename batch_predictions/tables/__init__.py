@@ -59,7 +59,9 @@ from batch_predictions.tables.raw_tables import (
     PROMOTIONS,
     QUARANTINE,
     REVIEWS,
+    USER_ALIASES,
     USERS,
+    user_columns,
 )
 from batch_predictions.tables.tile_tables import (
     DAILY_SALES,
@@ -115,6 +117,7 @@ __all__ = [
     "TRAITS",
     "USERS",
     "USER_ACTIVITY",
+    "USER_ALIASES",
     "USER_ITEMS",
     "USER_LOCATIONS",
     "USER_SEGMENTS",
@@ -125,5 +128,6 @@ __all__ = [
     "Table",
     "columns",
     "declare",
+    "user_columns",
     "week_of",
 ]

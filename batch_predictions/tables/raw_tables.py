@@ -41,6 +41,19 @@ USERS = declare(
         partition=None,
     )
 )
+USER_ALIASES = declare(
+    Table(
+        "raw",
+        "user_aliases",
+        "One row per id that a user had before a merge, with the present one: the newest snapshot.",
+        columns("""
+        alias VARCHAR: id that the user had; raw tables have no rows under it
+        user_id VARCHAR: id that the user has now, also after several merges
+    """),
+        key=("alias",),
+        partition=None,
+    )
+)
 ITEMS = declare(
     Table(
         "raw",
@@ -183,6 +196,13 @@ QUARANTINE = declare(
         parts=("table_name",),
     )
 )
+
+
+def user_columns(table: Table) -> tuple[str, ...]:
+    """The columns of a table whose values are ids of users."""
+    names = ("user_id", "alias") if table == USER_ALIASES else ("user_id",)
+    return tuple(column.name for column in table.columns if column.name in names)
+
 
 EVENT_TABLES = (INTERACTIONS, REVIEWS)
 """What happened, by day: a source has at least one of them, and use cases need one or the other."""

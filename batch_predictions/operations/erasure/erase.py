@@ -28,6 +28,7 @@ from batch_predictions.operations.erasure.renewal import examine_work, renew
 from batch_predictions.operations.erasure.warehouse_rows import (
     erase_derived_rows,
     erase_raw_rows,
+    ids_of_merged_users,
     reviews_of,
 )
 from batch_predictions.operations.records import RunRecords
@@ -77,6 +78,8 @@ def erase_user(
 ) -> ErasureSummary:
     """Erases a user, and finishes erasures that were killed. The caller holds the home's lock.
 
+    Ids that the user had before merges, and the present one, are erased too.
+
     Args:
         settings: of the home; plugins are loaded.
         records: Dagster's, of the home.
@@ -108,6 +111,7 @@ def finish_erasures(
     log = read_erasures(settings.home)
     if log is None or not log.pending:
         return ErasureSummary()
+    log = _request_other_ids(settings, log, now)
     if log.work is None:
         work = examine_work(settings)
         with update_erasures(settings.home) as updated:
@@ -121,6 +125,15 @@ def finish_erasures(
     renew(settings, log.work)
     _finish(settings, log, now)
     return summary
+
+
+def _request_other_ids(settings: Settings, log: ErasureLog, now: dt.datetime) -> ErasureLog:
+    """Requests the erasure of further ids of pending users; returns the record with them."""
+    users = ErasedUsers(log.salt, frozenset(erasure.hash for erasure in log.pending))
+    for user_id in ids_of_merged_users(Warehouse.of(settings), users):
+        if not users.matches(user_id):
+            request_erasure(settings.home, user_id, now)
+    return read_erasures(settings.home) or log
 
 
 def _erase_everywhere(

@@ -9,9 +9,19 @@ from pathlib import Path
 
 from batch_predictions.core.erasures import REASON, ErasedUsers
 from batch_predictions.inference.base import BatchPrediction
+from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.rows.ingest_log import read_ingest_log, update_ingest_log
 from batch_predictions.sources.validation.erased_rows import mentions
-from batch_predictions.tables import EXCLUSIONS, ITEM_SENTIMENTS, QUARANTINE, REVIEWS, TABLES, Table
+from batch_predictions.tables import (
+    EXCLUSIONS,
+    ITEM_SENTIMENTS,
+    QUARANTINE,
+    REVIEWS,
+    TABLES,
+    USER_ALIASES,
+    Table,
+    user_columns,
+)
 from batch_predictions.tables.discovery import instances
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
@@ -60,7 +70,20 @@ def erase_raw_rows(
         normalise: writes ids as raw tables have them.
     """
     changed = _erase_quarantine(warehouse, users, normalise)
+    _erase_aliases(Path(warehouse.home), users)
     return changed + _erase_tables(warehouse, users, [], is_raw=True)
+
+
+def ids_of_merged_users(warehouse: Warehouse, users: ErasedUsers) -> list[str]:
+    """All ids of users that were merged: the present ones, and those before merges."""
+    aliases = USER_ALIASES.qualified
+    rows = warehouse.query(
+        f"with present as (select distinct user_id from {aliases} where "
+        f"{users.condition('alias')} or {users.condition('user_id')}) select user_id from present "
+        f"union select alias from {aliases} semi join present using (user_id) order by 1"
+    )
+    ids: list[str] = rows["user_id"].to_pylist()
+    return ids
 
 
 def reviews_of(warehouse: Warehouse, users: ErasedUsers) -> list[str]:
@@ -92,8 +115,9 @@ def _erasure_of(table: Table, users: ErasedUsers, reviews: Sequence[str]) -> Tab
         return TableErasure(table, shown, {"example_review_ids": kept}, removes=False)
     if table == EXCLUSIONS:
         return TableErasure(table, _exclusions_condition(users, review_list), {})
-    if "user_id" in names:
-        return TableErasure(table, users.condition("user_id"), _ranks_again(table))
+    if columns := user_columns(table):
+        condition = " or ".join(map(users.condition, columns))
+        return TableErasure(table, condition, _ranks_again(table))
     if "review_id" in names and reviews:
         return TableErasure(table, f"list_contains({review_list}, review_id)", {})
     return None
@@ -169,6 +193,18 @@ def _affected(warehouse: Warehouse, erasure: TableErasure) -> Iterator[tuple[dic
         rows = row.pop("n_rows")
         if rows:
             yield row, rows
+
+
+def _erase_aliases(home: Path, users: ErasedUsers) -> None:
+    """Removes users from the aliases by which raw tables were ingested."""
+    for table in INGESTED_TABLES:
+        if read_ingest_log(home, table).aliases:
+            with update_ingest_log(home, table) as log:
+                log.aliases = {
+                    alias: user_id
+                    for alias, user_id in log.aliases.items()
+                    if not (users.matches(alias) or users.matches(user_id))
+                }
 
 
 def _count_as_refused(warehouse: Warehouse, table: Table, key: str | None, rows: int) -> None:

@@ -39,6 +39,7 @@ from batch_predictions.tables import Table
 
 USES: dict[str, str] = {
     "interactions": "recommendations, fallback, churn, forecasts",
+    "user_aliases": "users that were merged: their rows are one user's",
     "users": "the demographic segments of the fallback (without them, everyone gets popular items)",
     "items": "titles, categories and prices in the results",
     "reviews": "sentiments",
@@ -272,6 +273,7 @@ def _read_table(
         refused=sum(counts.quarantined for counts in validated.counts.values()),
         filtered=sum(counts.filtered for counts in validated.counts.values()),
         deduplicated=sum(counts.deduplicated for counts in validated.counts.values()),
+        merged=sum(counts.merged for counts in validated.counts.values()),
         later=later.rows if later else 0,
         reasons={reason: count for reason, count, _ in refusals},
         values_not_read={reason: count for reason, count, _ in not_read},

@@ -31,6 +31,8 @@ class TableReport:
     """Rows that `source.where` leaves out; they are not among the rows seen."""
     deduplicated: int = 0
     """Rows that `source.deduplicate` leaves out."""
+    merged: int = 0
+    """Rows of users that are left out, because their user has another row after a merge."""
     reasons: dict[str, int] = field(default_factory=dict)
     """The most frequent reasons of refusals, without values and line numbers."""
     values_not_read: dict[str, int] = field(default_factory=dict)
@@ -83,10 +85,11 @@ class TableReport:
 
     def count_lines(self) -> list[str]:
         """Numbers of accepted, refused and left-out rows, as lines of text."""
-        total = self.rows_seen + self.filtered + self.deduplicated
+        total = self.rows_seen + self.filtered + self.deduplicated + self.merged
         left_out = {
             f"left out by source.where.{self.table}": self.filtered,
             f"repeats by source.deduplicate.{self.table}": self.deduplicated,
+            "of users that were merged": self.merged,
         }
         terms = [f"{self.accepted:,} accepted", f"{self.refused:,} refused"]
         terms += [f"{rows:,} {text}" for text, rows in left_out.items() if rows]

@@ -13,6 +13,9 @@ NAME_HINTS: dict[str, tuple[str, ...]] = {
         *("bestell", "commande", "vente", "pedido", "venta", "ordini", "vendit", "encomenda"),
     ),
     "users": ("customer", "user", "member", "kunde", "client", "klant"),
+    "user_aliases": (
+        *("alias", "merge", "duplicate", "dublette", "zusammen", "fusion", "doublon", "duplicad"),
+    ),
     "items": ("product", "item", "article", "artikel", "catalog", "sku", "produit", "prodott"),
     "reviews": ("review", "feedback", "bewertung", "comment", "avis", "recensi", "resen"),
     "inventory": ("stock", "inventory", "bestand", "voorraad", "magazzino", "inventario"),
@@ -67,6 +70,16 @@ COLUMN_HINTS: dict[str, dict[str, str]] = {
         "signed_up_on": "signed_up_on signup_date registered_on created_at kunde_seit "
         "date_inscription fecha_alta data_registrazione",
     },
+    "user_aliases": {
+        "alias": "alias old_id old_user_id old_customer_id merged_from from_id previous_id "
+        "duplicate_id alte_kunden_nr alte_kundennr alte_kundennummer alte_kunden_id alte_id "
+        "ancien_id ancien_client id_antiguo cliente_antiguo vecchio_id vecchio_cliente oud_id "
+        "oude_klant_id oud_klantnummer",
+        "user_id": "new_id new_user_id new_customer_id merged_into merged_to into_id current_id "
+        "neue_kunden_nr neue_kundennr neue_kundennummer neue_kunden_id neue_id nouvel_id "
+        "nouveau_id nouveau_client id_nuevo cliente_nuevo nuovo_id nuovo_cliente nieuw_id "
+        f"nieuwe_klant_id nieuw_klantnummer {_USER}",
+    },
     "items": {
         "item_id": f"item_id product_id variant_sku sku id handle {_ITEM}",
         "title": "title name product_name bezeichnung titel artikelbezeichnung libelle "
@@ -104,6 +117,7 @@ OTHER_COLUMNS = ("unit_price", "status", "line_discount", "discount", "refund", 
 REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
     "interactions": (("user_id",), ("item_id",), ("occurred_at",)),
     "users": (("user_id",), ("birthday", "age_bracket", "gender", "location", "signed_up_on")),
+    "user_aliases": (("alias",), ("user_id",)),
     "items": (("item_id",), ("title", "price")),
     "reviews": (("text",), ("rating", "headline", "written_at"), ("item_id",)),
     "inventory": (("item_id",), ("on_hand",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,10 +14,16 @@ import duckdb
 
 from batch_predictions.core.erasures import erased_users
 from batch_predictions.sources.base import Source, SourceError
+from batch_predictions.sources.merges import merged_days
 from batch_predictions.sources.posted_rows.reader import PostedRows, day_bounds
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.sources.rows.spans import LaterRows, Span
 from batch_predictions.sources.validation.column_rules import column_rules
+from batch_predictions.sources.validation.merged_users import (
+    aliases_sql,
+    read_aliases,
+    with_present_users,
+)
 from batch_predictions.sources.validation.row_checks import ValidatedRows, validate_rows
 from batch_predictions.tables import FEEDBACK, USERS, Table
 from batch_predictions.tables.partitions import days_between
@@ -213,7 +219,11 @@ def validate_feedback(
 
 
 def feedback_days_due(
-    warehouse: Warehouse, source: Source, first: dt.date, last: dt.date
+    warehouse: Warehouse,
+    source: Source,
+    first: dt.date,
+    last: dt.date,
+    aliases: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Finds days with events that are not ingested, or have changed since their ingest.
 
@@ -222,10 +232,15 @@ def feedback_days_due(
         source: of the home, whose feedback is asked for.
         first: first day.
         last: last day.
+        aliases: present id by alias, of users that were merged; None: as they were ingested.
     """
+    if aliases is None:
+        aliases = read_aliases(Path(warehouse.home))
     feedback = FeedbackSource.of(source)
     occupied = feedback.day_range(FEEDBACK)
-    log = read_ingest_log(Path(warehouse.home), FEEDBACK).days
+    ingest_log = read_ingest_log(Path(warehouse.home), FEEDBACK)
+    merged = {*ingest_log.changed, *merged_days(warehouse, FEEDBACK, ingest_log, aliases)}
+    log = ingest_log.days
     existing = set(warehouse.partitions(FEEDBACK))
     candidates = set(log)
     if occupied is not None:
@@ -238,7 +253,8 @@ def feedback_days_due(
         entry = log.get(day)
         if entry is None:
             return fingerprints[day] == empty
-        return day in existing and entry.fingerprint == fingerprints[day]
+        is_same = entry.fingerprint == fingerprints[day] and day not in merged
+        return day in existing and is_same
 
     return [day for day in days if not is_current(day)]
 
@@ -278,11 +294,12 @@ def with_posted_users(db: duckdb.DuckDBPyConnection, source: Source, rows: str) 
     db.register(f"arrow_{suffix}", users)
     rules = column_rules(USERS, source.timezone, source.settings.ids)
     [user_id] = [rule.value_sql("user_id", "VARCHAR") for rule in rules if rule.name == "user_id"]
+    # Ids as those of the source are read, of which two may be equal; none is lost as empty.
+    posted = f"select * replace (coalesce({user_id}, user_id) as user_id) from arrow_{suffix}"
+    if source.home is not None and (aliases := aliases_sql(source.home)):
+        posted = with_present_users(posted, f"({aliases})")
     db.execute(
-        f"create temp table {added} as with posted as ("
-        # Ids as those of the source are read, of which two may be equal; none is lost as empty.
-        f"select * replace (coalesce({user_id}, user_id) as user_id) from arrow_{suffix}) "
-        "select user_id, "
+        f"create temp table {added} as with posted as ({posted}) select user_id, "
         "coalesce(signed_up_on, timezone($timezone, timezone('UTC', first_posted_at))::DATE) "
         "as signed_up_on, age_bracket, gender, location, "
         f"null::{USERS.type_of('attributes')} as attributes from posted "

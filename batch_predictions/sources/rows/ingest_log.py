@@ -46,6 +46,7 @@ class IngestLogEntry(BaseModel):
     nulled: dict[str, int] = {}
     filtered: int = 0
     deduplicated: int = 0
+    merged: int = 0
     settings: str = ""
 
 
@@ -87,10 +88,12 @@ class IngestLog(BaseModel):
         days: entries by partition; of a snapshot, by the day as of which it was read.
         as_of: the newest day of a snapshot.
         comparison: the last comparison, if the source does not compare all partitions each time.
-        changed: partitions that a comparison found changed and that are not ingested again yet.
+        changed: partitions that a comparison, or a merge of users, found changed and that are not
+            ingested again yet.
         kept: partitions whose rows in the source are not taken.
         replaceable: partitions that a person lets go.
         previous: by partition, the ingest before the newest one, which can be undone.
+        aliases: of merged users, by which all partitions but the changed ones were ingested.
     """
 
     days: dict[str, IngestLogEntry] = {}
@@ -100,6 +103,7 @@ class IngestLog(BaseModel):
     kept: dict[str, KeptPartition] = {}
     replaceable: list[str] = []
     previous: dict[str, IngestLogEntry] = {}
+    aliases: dict[str, str] = {}
 
     def record(self, written: Sequence[str], kept: Mapping[str, KeptPartition]) -> None:
         """Records which partitions an ingest has written, and which it has kept."""

@@ -9,6 +9,7 @@ from batch_predictions.tables import Table
 
 REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
     "interactions": ("user_id", "item_id"),
+    "user_aliases": ("alias", "user_id"),
     "users": ("user_id",),
     "items": ("item_id",),
     "reviews": ("item_id", "text"),
@@ -69,6 +70,16 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "on_order": ("ordered", "incoming", "quantity_on_order"),
 }
 """Names of a column in files; used if the column is not mapped and only one of them exists."""
+_NAMES_IN_TABLES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("user_aliases", "alias"): (
+        *("old_id", "old_user_id", "old_customer_id", "merged_from", "from_id", "previous_id"),
+    ),
+    ("user_aliases", "user_id"): (
+        *SYNONYMS["user_id"],
+        *("new_id", "new_user_id", "new_customer_id", "merged_into", "merged_to", "into_id"),
+    ),
+}
+"""Names that mean the column in files of one table only."""
 
 TIME_COLUMNS = {"interactions": "occurred_at", "reviews": "written_at"}
 """The timestamp of a daily table; it gives the business day of rows without a column `date`."""
@@ -134,7 +145,8 @@ def match_columns(
         has_day = bool({"date", timestamp} & set(matches))
         if column in matches or (column in ("date", timestamp) and has_day):
             continue
-        candidates = unused_columns(*SYNONYMS.get(column, ()))
+        names = _NAMES_IN_TABLES.get((table.name, column), SYNONYMS.get(column, ()))
+        candidates = unused_columns(*names)
         if len(candidates) > 1 and column in (*REQUIRED_COLUMNS[table.name], timestamp):
             raise SourceError(
                 f"{file_name}: {' and '.join(candidates)} could each be {column}: set "

@@ -34,6 +34,7 @@ ColumnKind = Literal[
 _KIND_OF_COLUMN: dict[str, ColumnKind] = {
     "event_id": "id",
     "user_id": "id",
+    "alias": "id",
     "item_id": "id",
     "review_id": "id",
     "campaign_id": "id",
@@ -48,6 +49,8 @@ _KIND_OF_COLUMN: dict[str, ColumnKind] = {
     "display": "placement",
     "mailer": "placement",
 }
+_IDS_ALIKE = {"alias": "user_id"}
+"""Columns of ids that are written by the rule of another column."""
 _KIND_OF_TYPE: dict[str, ColumnKind] = {"DOUBLE": "number", "BOOLEAN": "boolean"}
 _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("campaign_events", "event_type"): ("targeted", "redeemed", "listed"),
@@ -248,7 +251,7 @@ def column_rules(
                 timezone,
                 table.name,
                 naive_zone,
-                (ids or {}).get(column.name),
+                (ids or {}).get(_IDS_ALIKE.get(column.name, column.name)),
             )
         )
     return rules
@@ -278,7 +281,7 @@ def validate_ids(ids: Mapping[str, IdRule]) -> None:
         rule.name
         for table in RAW_TABLES
         for rule in column_rules(table, "UTC")
-        if rule.kind == "id"
+        if rule.kind == "id" and rule.name not in _IDS_ALIKE
     )
     for name in ids:
         if name not in known:

@@ -10,7 +10,7 @@ import duckdb
 
 from batch_predictions.core.erasures import REASON, ErasedUsers, erased_users
 from batch_predictions.sources.base import Source
-from batch_predictions.tables import Table
+from batch_predictions.tables import Table, user_columns
 from batch_predictions.warehouse.path_sql import quote_literal
 
 _NO_ROW = "'{}'"
@@ -30,10 +30,11 @@ def refuse_erased_users(
     users = erased_users(source.home)
     if not users:
         return
-    if any(column.name == "user_id" for column in table.columns):
+    if columns := user_columns(table):
+        nulls = ", ".join(f"{column} = null" for column in columns)
         db.execute(
-            f"update {checked} set reason = {quote_literal(REASON)}, row = {_NO_ROW}, "
-            f"user_id = null where {users.condition('user_id')}"
+            f"update {checked} set reason = {quote_literal(REASON)}, row = {_NO_ROW}, {nulls} "
+            f"where {' or '.join(map(users.condition, columns))}"
         )
     normalise = id_writer(source)
     refused = db.execute(

@@ -29,8 +29,14 @@ from batch_predictions.sources.validation.left_out_rows import (
     validate_deduplication,
     without_left_out_rows,
 )
+from batch_predictions.sources.validation.merged_users import (
+    aliases_sql,
+    leave_out_merged_users,
+    resolve_aliases,
+    with_present_users,
+)
 from batch_predictions.sources.validation.review_text import clean_text_sql
-from batch_predictions.tables import Table
+from batch_predictions.tables import USER_ALIASES, USERS, Table, user_columns
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 _EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
@@ -52,6 +58,7 @@ class RowCounts:
         nulled: by column, values of accepted rows that could not be read and became null.
         filtered: rows that a condition of the settings leaves out.
         deduplicated: rows that are left out as repeats of others.
+        merged: rows of users that are left out, because their user has another row after a merge.
     """
 
     read: int = 0
@@ -60,6 +67,7 @@ class RowCounts:
     nulled: dict[str, int] = field(default_factory=dict)
     filtered: int = 0
     deduplicated: int = 0
+    merged: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,15 @@ class ValidatedRows:
         refused: query with date, source, row_number, reason and row, as raw.quarantine has them.
         nulled: query with date, column and reason, of values of accepted rows that became null.
         counts: counts of rows by partition.
+        aliases: table of the aliases of merged users by which the rows were read; None: nobody was
+            merged.
     """
 
     accepted: str
     refused: str
     nulled: str
     counts: dict[str, RowCounts]
+    aliases: str | None = None
 
 
 def validate_rows(
@@ -110,17 +121,47 @@ def validate_rows(
     rows, left_out = without_left_out_rows(db, source, table, rows, suffix)
     checked = create_checked_rows(db, source, table, rows, suffix)
     refuse_erased_users(db, source, table, checked.name)
+    aliases = _create_aliases(db, source, table, suffix)
+    merged = 0
+    if table == USER_ALIASES:
+        resolve_aliases(db, checked.name, rows)
+    elif table == USERS and aliases:
+        rule = source.settings.deduplicate.get(table.name)
+        keeps_first = rule is not None and rule.keep == "first"
+        merged = leave_out_merged_users(db, checked.name, aliases, keeps_first=keeps_first)
     repeats = _create_repeats(db, table, checked.name, suffix)
     accepted = _accepted_sql(db, source, table, checked.name, repeats, suffix)
+    accepted = with_present_users(accepted, aliases)
     refused = _create_refused(db, checked.name, repeats, rows, suffix)
     nulled = _nulled_sql(checked, repeats)
     counts = _count_rows(db, table, checked.name, accepted, refused, nulled)
     for day, (filtered, deduplicated) in left_out.items():
         day_counts = counts.get(day, RowCounts())
         counts[day] = replace(day_counts, filtered=filtered, deduplicated=deduplicated)
+    if merged and snapshot_day:
+        counts[snapshot_day] = replace(counts.get(snapshot_day, RowCounts()), merged=merged)
     if table.partition is None:
         accepted = f"select * exclude (date) from ({accepted})"
-    return ValidatedRows(accepted, f"select * from {refused}", nulled, counts)
+    return ValidatedRows(accepted, f"select * from {refused}", nulled, counts, aliases)
+
+
+def _create_aliases(
+    db: duckdb.DuckDBPyConnection, source: Source, table: Table, suffix: str
+) -> str | None:
+    """Creates a table of the aliases by which a table is read; None: it is read without any."""
+    if table == USER_ALIASES or not user_columns(table):
+        return None
+    if source.home is not None:
+        query = aliases_sql(source.home)
+    elif USER_ALIASES in source.tables():
+        day = source.state.default_date.isoformat()
+        query = validate_rows(db, source, USER_ALIASES, None, snapshot_day=day).accepted
+    else:
+        query = None
+    if query is None:
+        return None
+    db.execute(f"create temp table aliases_{suffix} as {query}")
+    return f"temp.aliases_{suffix}"
 
 
 def _nulled_sql(checked: CheckedRows, repeats: str | None) -> str:
