@@ -31,7 +31,6 @@ CHECK = "all_rows_accounted_for"
 
 def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
     """The asset `raw/<table>`, which ingests partitions of the source."""
-    is_weekly = table.partition == "week"
     has_users = table != USER_ALIASES and bool(user_columns(table))
 
     @dg.asset(
@@ -40,12 +39,11 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
         description=table.description,
         partitions_def=partitions.weekly_ahead if table.ahead else partitions.daily,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        # Rows of users are written under the ids that the users have after merges.
         deps=[dg.AssetKey(["raw", USER_ALIASES.name])] if has_users else None,
         group_name="sources",
         kinds={"duckdb", "parquet"},
         owners=OWNERS,
-        tags={CADENCE: "weekly"} if is_weekly else None,
+        tags={CADENCE: "weekly"} if table.partition == "week" else None,
         metadata=table_metadata(table),
         check_specs=[
             dg.AssetCheckSpec(

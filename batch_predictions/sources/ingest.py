@@ -15,7 +15,6 @@ from batch_predictions.core.home import State
 from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source, SourceError
 from batch_predictions.sources.comparison import changed_partitions
 from batch_predictions.sources.manual_rows import with_manual_rows
-from batch_predictions.sources.merges import merged_days, record_aliases
 from batch_predictions.sources.posted_rows.feedback import (
     posted_users_fingerprint,
     validate_feedback,
@@ -29,9 +28,11 @@ from batch_predictions.sources.rows.ingest_log import (
     read_ingest_log,
     update_ingest_log,
 )
+from batch_predictions.sources.rows.merges import merged_days, record_aliases
 from batch_predictions.sources.rows.sandbox import as_source_errors
 from batch_predictions.sources.shrinkage import find_losses, keep_replaced
 from batch_predictions.sources.validation.merged_users import (
+    aliases_sql,
     read_aliases,
     with_present_users,
 )
@@ -166,7 +167,7 @@ def days_to_ingest(
     ingested = [day for day in days if day in existing and day in log.days]
     current = set(ingested) - changed_partitions(home, source, table, ingested, last)
     if has_users:
-        current -= {*log.changed, *merged_days(warehouse, table, log, aliases)}
+        current -= merged_days(warehouse, table, log, aliases)
     return [day for day in days if day not in current]
 
 
@@ -242,7 +243,7 @@ def _ingest_partitions(
     home = Path(warehouse.home)
     with warehouse.connect(private=True) as db:
         if ABSENT_FINGERPRINT in fingerprints.values():
-            validated = _no_rows(table)
+            validated = _no_rows(table, home)
         else:
             validated = _validate(db, source, table, days)
         counts = {day: validated.counts.get(day, RowCounts()) for day in days}
@@ -258,7 +259,7 @@ def _ingest_partitions(
             rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, written)
             if manual_counts:
                 rows = with_present_users(rows, validated.aliases)
-            if to_merge := sorted({*kept}.intersection(log.changed)):
+            if to_merge := sorted({*kept}.intersection(log.merged)):
                 present = f"from {table.qualified} where {days_condition('date', to_merge)}"
                 present = with_present_users(present, validated.aliases)
                 warehouse.replace_partitions(table, to_merge, present, db=db)
@@ -325,7 +326,7 @@ def _ingest_snapshot(
             folder = stack.enter_context(scratch_dir(warehouse.folder))
             db = stack.enter_context(warehouse.connect(private=True))
             if fingerprint.startswith(ABSENT_FINGERPRINT):
-                validated = _no_rows(table)
+                validated = _no_rows(table, home)
             else:
                 stack.enter_context(source.open_partitions(table, [day], folder))
                 validated = validate_rows(db, source, table, None, snapshot_day=day)
@@ -368,10 +369,11 @@ def _write_quarantine(
         warehouse.remove_partition(QUARANTINE, day, part)
 
 
-def _no_rows(table: Table) -> ValidatedRows:
+def _no_rows(table: Table, home: Path) -> ValidatedRows:
     """The rows of a table that the source does not have."""
     nulls = ", ".join(f'null::{column.type} as "{column.name}"' for column in table.columns)
-    return ValidatedRows(f"select {nulls} where false", "", "", {})
+    aliases = aliases_sql(home)
+    return ValidatedRows(f"select {nulls} where false", "", "", {}, aliases and f"({aliases})")
 
 
 def _log_entry(fingerprint: str, counts: RowCounts, settings: str) -> IngestLogEntry:

@@ -53,6 +53,8 @@ COLUMN_HINTS: dict[str, dict[str, str]] = {
         "refund": "refunded_amount refund_amount total_refunded refunded erstattet "
         "erstattungsbetrag rembourse reembolsado rimborsato",
         "currency": "currency currency_code wahrung waehrung devise moneda valuta moeda",
+        "exchange_rate": "exchange_rate fx_rate conversion_rate wechselkurs umrechnungskurs "
+        "taux_de_change tipo_de_cambio tasso_di_cambio taxa_de_cambio wisselkoers",
         "occurred_at": f"occurred_at created_at ts timestamp event_time paid_at order_date "
         f"ordered_at datetime time {_DATE} bestelldatum bestellt_am date_commande fecha_pedido "
         "data_ordine data_pedido besteldatum",
@@ -113,7 +115,9 @@ COLUMN_HINTS: dict[str, dict[str, str]] = {
 
 `OTHER_COLUMNS` are no columns of raw.interactions: they ask for a query or a condition.
 """
-OTHER_COLUMNS = ("unit_price", "status", "line_discount", "discount", "refund", "currency")
+OTHER_COLUMNS = (
+    *("unit_price", "status", "line_discount", "discount", "refund", "currency", "exchange_rate"),
+)
 REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
     "interactions": (("user_id",), ("item_id",), ("occurred_at",)),
     "users": (("user_id",), ("birthday", "age_bracket", "gender", "location", "signed_up_on")),
@@ -180,11 +184,12 @@ def normalise_name(column: str) -> str:
 
 def pattern_of(names: Collection[str]) -> str:
     """A pattern for the files of one kind: digits and values of folders become `*`."""
-    patterns = {_generalise(name) for name in names} if len(names) > 1 else {*names}
+    patterns = {general_name(name) for name in names} if len(names) > 1 else {*names}
     return sorted(patterns, key=lambda pattern: (len(pattern), pattern))[0]
 
 
-def _generalise(name: str) -> str:
+def general_name(name: str) -> str:
+    """A pattern for files that are named like a file, such as those of later months."""
     parts = [re.sub(r"=.*", "=*", part) if "=" in part else part for part in name.split("/")]
     parts[-1] = re.sub(r"\d+(?:[-_:T.]\d+)*(?=.*\.)", "*", parts[-1])
     return re.sub(r"\*+", "*", "/".join(parts))

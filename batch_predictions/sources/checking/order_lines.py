@@ -161,7 +161,8 @@ class LineQuery:
     @property
     def is_needed(self) -> bool:
         """Whether amounts or states need a query; else a mapping of columns does."""
-        return bool(self.orders.gaps) or self._price is not None
+        has_rate = "exchange_rate" in self.columns and self._line_sql() is not None
+        return bool(self.orders.gaps) or self._price is not None or has_rate
 
     @property
     def _price(self) -> str | None:
@@ -200,6 +201,11 @@ class LineQuery:
         return " - ".join(parts)
 
     def _amount_sql(self) -> str:
+        """SQL of what was paid for a line, in one currency."""
+        amount, rate = self._paid_sql(), self.columns.get("exchange_rate")
+        return f"({amount}) * {self._number(rate)}" if rate else amount
+
+    def _paid_sql(self) -> str:
         """SQL of what was paid for a line, over the line's own amount `line_value`."""
         if self._line_amount is not None:
             if self._line_amount in self.orders.gaps and "quantity" in self.columns:
@@ -271,6 +277,11 @@ class LineQuery:
         for name in (*ORDER_AMOUNTS, "line_discount"):
             if column := self.columns.get(name):
                 asked.append(self._amount_question(name, column))
+        if column := self.columns.get("exchange_rate"):
+            asked.append(
+                f"is {column!r} what a unit of the line's currency is worth in yours? Amounts are "
+                "multiplied by it: divide instead, if it is how many units yours is worth"
+            )
         return asked
 
     def _amount_question(self, name: str, column: str) -> str:

@@ -11,6 +11,7 @@ from batch_predictions.sources.base import Source, SourceError
 from batch_predictions.sources.checking.file_guesses import (
     OTHER_COLUMNS,
     FileGuess,
+    general_name,
     guess_table,
     pattern_of,
 )
@@ -27,7 +28,7 @@ from batch_predictions.sources.checking.suggestions import (
     ask_about_times,
     suggest_values,
 )
-from batch_predictions.sources.files.patterns import format_of
+from batch_predictions.sources.files.patterns import fits, format_of
 from batch_predictions.sources.rows.sandbox import as_source_errors, connect_memory
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
@@ -82,7 +83,7 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
         unread: names of the files.
     """
     suggestions = Suggestions()
-    _suggest_encodings(source, suggestions)
+    _suggest_encodings(source, suggestions, unread)
     guesses: dict[str, list[GuessedFile]] = {}
     for name in unread:
         preview = _preview(source, name, suggestions)
@@ -104,12 +105,23 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
     return suggestions
 
 
-def _suggest_encodings(source: Source, suggestions: Suggestions) -> None:
-    """Suggests encodings of files that are not UTF-8, and asks for those that are guessed."""
-    for name, (encoding, words) in source.guess_encodings().items():
-        suggestions.settings.setdefault("encoding", {})[name] = encoding
+def _suggest_encodings(source: Source, suggestions: Suggestions, unread: Sequence[str]) -> None:
+    """Suggests encodings of files that are not UTF-8, and asks for those that are guessed.
+
+    Files of one kind have a pattern, so that it is the encoding of later ones, too.
+    """
+    guesses = source.guess_encodings()
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for name, (encoding, _) in guesses.items():
+        pattern = general_name(name) if name in unread else name
+        is_shared = any(fits(other, pattern) for other in unread if other not in guesses)
+        kinds.setdefault((name if is_shared else pattern, encoding), []).append(name)
+    for (pattern, encoding), names in kinds.items():
+        key = pattern if len(names) > 1 else names[0]
+        suggestions.settings.setdefault("encoding", {})[key] = encoding
         suggestions.questions.append(
-            f"is {name} written in {encoding}? It is not UTF-8, and would read {words!r}"
+            f"is {key} written in {encoding}? It is not UTF-8, and would read "
+            f"{guesses[names[0]][1]!r}"
         )
 
 
@@ -182,8 +194,8 @@ def _ask_currency(
     columns: Mapping[str, str],
     suggestions: Suggestions,
 ) -> None:
-    """Asks what to do where amounts are in several currencies."""
-    if column := columns.get("currency"):
+    """Asks what to do where amounts are in several currencies, and no column has their rates."""
+    if (column := columns.get("currency")) and "exchange_rate" not in columns:
         counts = db.execute(
             f"select {quote_identifier(column)}::VARCHAR, count(*) from {relation} "
             f"where {quote_identifier(column)} is not null group by 1 order by 2 desc, 1"

@@ -22,7 +22,7 @@ TIME_FORMATS = (
 )
 """Formats that are not read without `source.formats`; day first before month first."""
 NUMBER_FORMATS = (
-    ("1.234,56", re.compile(r"-?\d{1,3}(\.\d{3})*,\d{1,2}|-?\d+,\d{1,2}")),
+    ("1.234,56", re.compile(r"-?\d{1,3}(\.\d{3})*,\d{1,2}|-?\d+,(\d{1,2}|\d{4,})")),
     ("1 234,56", re.compile(r"-?\d{1,3}([ \u00a0\u202f]\d{3})+(,\d{1,2})?")),
     ("1'234.56", re.compile(r"-?\d{1,3}(['\u2019]\d{3})+(\.\d{1,2})?")),
     ("1,234.56", re.compile(r"-?\d{1,3}(,\d{3})+(\.\d{1,2})?")),

@@ -14,9 +14,9 @@ import duckdb
 
 from batch_predictions.core.erasures import erased_users
 from batch_predictions.sources.base import Source, SourceError
-from batch_predictions.sources.merges import merged_days
 from batch_predictions.sources.posted_rows.reader import PostedRows, day_bounds
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
+from batch_predictions.sources.rows.merges import merged_days
 from batch_predictions.sources.rows.spans import LaterRows, Span
 from batch_predictions.sources.validation.column_rules import column_rules
 from batch_predictions.sources.validation.merged_users import (
@@ -239,7 +239,7 @@ def feedback_days_due(
     feedback = FeedbackSource.of(source)
     occupied = feedback.day_range(FEEDBACK)
     ingest_log = read_ingest_log(Path(warehouse.home), FEEDBACK)
-    merged = {*ingest_log.changed, *merged_days(warehouse, FEEDBACK, ingest_log, aliases)}
+    merged = merged_days(warehouse, FEEDBACK, ingest_log, aliases)
     log = ingest_log.days
     existing = set(warehouse.partitions(FEEDBACK))
     candidates = set(log)

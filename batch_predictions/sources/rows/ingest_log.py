@@ -88,12 +88,12 @@ class IngestLog(BaseModel):
         days: entries by partition; of a snapshot, by the day as of which it was read.
         as_of: the newest day of a snapshot.
         comparison: the last comparison, if the source does not compare all partitions each time.
-        changed: partitions that a comparison, or a merge of users, found changed and that are not
-            ingested again yet.
+        changed: partitions that a comparison found changed and that are not ingested again yet.
         kept: partitions whose rows in the source are not taken.
         replaceable: partitions that a person lets go.
         previous: by partition, the ingest before the newest one, which can be undone.
-        aliases: of merged users, by which all partitions but the changed ones were ingested.
+        aliases: present id by alias of merged users, by which partitions were ingested.
+        merged: partitions with rows of users whose aliases have changed since.
     """
 
     days: dict[str, IngestLogEntry] = {}
@@ -104,6 +104,7 @@ class IngestLog(BaseModel):
     replaceable: list[str] = []
     previous: dict[str, IngestLogEntry] = {}
     aliases: dict[str, str] = {}
+    merged: list[str] = []
 
     def record(self, written: Sequence[str], kept: Mapping[str, KeptPartition]) -> None:
         """Records which partitions an ingest has written, and which it has kept."""
@@ -111,6 +112,7 @@ class IngestLog(BaseModel):
         self.kept = {k: v for k, v in self.kept.items() if k not in done} | dict(kept)
         self.replaceable = [key for key in self.replaceable if key not in written]
         self.changed = [key for key in self.changed if key not in done]
+        self.merged = [key for key in self.merged if key not in done]
 
 
 def read_ingest_log(home: Path, table: Table) -> IngestLog:

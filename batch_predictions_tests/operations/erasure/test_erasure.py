@@ -41,6 +41,7 @@ from batch_predictions.tables import (
     REVIEW_SENTIMENTS,
     REVIEWS,
     TABLES,
+    USER_ALIASES,
     USERS,
     Table,
 )
@@ -284,6 +285,7 @@ def row_with(table: Table, user: str, review: str) -> str:
     """SQL of a row that has the ids in the columns that can have them."""
     ids = {
         "user_id": f"'{user}'",
+        "alias": f"'{user}'",
         "review_id": f"'{review}'",
         "example_review_ids": f"['{review}']",
         "key": f"'{user}'",
@@ -316,6 +318,26 @@ def test_every_declared_table_is_erased_from(tmp_path: Path) -> None:
     erase_user(world.settings, DagsterRecords(world.settings), USER, NOW)
     assert files_with(home, USER) == []
     assert files_with(home, REVIEW) == []
+    world.store.close()
+
+
+@pytest.mark.parametrize("given", [USER, "former-77fae1", "first-77fae1"])
+def test_all_ids_of_a_merged_user_are_erased(template: Path, tmp_path: Path, given: str) -> None:
+    home = tmp_path / "home"
+    world = copy_of(template, home)
+    merges = {"former-77fae1": USER, "first-77fae1": USER, "u7": OTHER}
+    rows = [{"alias": alias, "user_id": user} for alias, user in merges.items()]
+    write_rows(world.warehouse, USER_ALIASES, rows)
+    with update_ingest_log(home, INTERACTIONS) as log:
+        log.aliases = merges
+    erase_user(world.settings, DagsterRecords(world.settings), given, NOW)
+    assert_erased(world)
+    assert files_with(home, "77fae1") == []
+    assert read_ingest_log(home, INTERACTIONS).aliases == {"u7": OTHER}
+    assert rows_of(world, USER_ALIASES) == [{"alias": "u7", "user_id": OTHER}]
+    record = read_erasures(home)
+    assert record is not None and record.pending == []
+    assert all(record.users.matches(user_id) for user_id in (USER, "former-77fae1", "first-77fae1"))
     world.store.close()
 
 

@@ -39,6 +39,7 @@ def test_every_table_is_reported(tmp_path: Path) -> None:
         dt.date(2024, 1, 15),
     )
     assert set(report.lacking) == {
+        "user_aliases",
         "items",
         "reviews",
         "promotions",

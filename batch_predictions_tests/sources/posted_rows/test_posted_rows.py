@@ -21,7 +21,7 @@ from batch_predictions.sources.posted_rows.posted_schema import (
     posted_url,
 )
 from batch_predictions.sources.posted_rows.reader import PostedRows, PostedRowsError
-from batch_predictions.tables import FEEDBACK, USERS
+from batch_predictions.tables import FEEDBACK, USER_ALIASES, USERS
 from batch_predictions_tests.worlds.postgres import require_psycopg
 from batch_predictions_tests.worlds.source_folders import (
     FIRST_DAY,
@@ -223,6 +223,27 @@ def test_ids_of_sign_ups_are_written_as_those_of_the_source(world: PostedWorld) 
         {"user_id": "2", "gender": "F"},
         {"user_id": "null", "gender": None},
     ]
+
+
+def test_posted_rows_of_merged_users_have_the_present_ids(world: PostedWorld) -> None:
+    world.post_events(first="2024-01-03T12:00", second="2024-01-05T12:00")
+    world.sign_up("u", "2024-01-03T12:00", gender="f")
+    world.sign_up("v", "2024-01-04T12:00", gender="m")
+    world.write("users.csv", "user_id,gender\nw,f\n")
+    world.ingest_feedback()
+    world.ingest(USERS)
+    world.write("user_aliases.csv", "old_id,new_id\nu,w\nv,x\n").ingest(USER_ALIASES)
+    assert world.due() == ["2024-01-03", "2024-01-05"]
+    due = raw_due(world.warehouse, world.source, world.state, LAST, LAST)
+    assert due["users"] == [LAST.isoformat()] and "2024-01-05" in due["feedback"]
+    world.ingest_feedback(["2024-01-03"])
+    assert world.due() == ["2024-01-05"]
+    world.ingest_feedback(["2024-01-05"])
+    [result] = world.ingest(USERS).values()
+    assert world.due() == [] and result.posted_rows == 1
+    assert {row["user_id"] for row in world.rows("from raw.feedback")} == {"w"}
+    users = world.rows("select user_id, gender from raw.users order by 1")
+    assert users == [{"user_id": "w", "gender": "f"}, {"user_id": "x", "gender": "m"}]
 
 
 def test_a_source_without_users_has_those_that_were_posted(world: PostedWorld) -> None:

@@ -16,7 +16,7 @@ from batch_predictions.warehouse import Warehouse
 def merged_days(
     warehouse: Warehouse, table: Table, log: IngestLog, aliases: Mapping[str, str]
 ) -> set[str]:
-    """Finds days of a daily table with rows of users whose aliases have changed.
+    """Finds days of a daily table that must be ingested again because of changed aliases.
 
     Rows of a new alias stand under the alias itself, those of an earlier one under its user.
 
@@ -29,13 +29,13 @@ def merged_days(
     before = log.aliases
     changed = {a for a in before.keys() | aliases.keys() if before.get(a) != aliases.get(a)}
     if not changed:
-        return set()
+        return set(log.merged)
     rows = warehouse.query(
         f"select distinct date::VARCHAR as day from {table.qualified} "
         "semi join (select unnest($ids::VARCHAR[]) as user_id) using (user_id)",
         {"ids": sorted({before.get(alias, alias) for alias in changed})},
     )
-    return set(rows["day"].to_pylist())
+    return {*log.merged, *rows["day"].to_pylist()}
 
 
 def record_aliases(
@@ -45,5 +45,5 @@ def record_aliases(
     if log.aliases == aliases:
         return
     if table.partition:
-        log.changed = sorted({*log.changed, *merged_days(warehouse, table, log, aliases)})
+        log.merged = sorted(merged_days(warehouse, table, log, aliases))
     log.aliases = dict(sorted(aliases.items()))
