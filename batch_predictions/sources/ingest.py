@@ -12,7 +12,12 @@ import duckdb
 import pyarrow.parquet as pq
 
 from batch_predictions.core.home import State
-from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source, SourceError
+from batch_predictions.sources.base import (
+    ABSENT_FINGERPRINT,
+    INGESTED_TABLES,
+    Source,
+    SourceError,
+)
 from batch_predictions.sources.comparison import changed_partitions
 from batch_predictions.sources.manual_rows import with_manual_rows
 from batch_predictions.sources.posted_rows.feedback import (
@@ -350,7 +355,19 @@ def _ingest_snapshot(
         log.record([*log.kept, day], {})
         log.as_of = day
         log.days[day] = _log_entry(fingerprint, counts, settings)
+    if table == USER_ALIASES:
+        _record_merges(warehouse, home)
     return {day: IngestResult(counts, write_result, sum(manual_counts.values()), posted)}
+
+
+def _record_merges(warehouse: Warehouse, home: Path) -> None:
+    """Records in the logs of daily tables which days must be ingested by other aliases."""
+    aliases = read_aliases(home)
+    for table in INGESTED_TABLES:
+        is_daily = table.partition and user_columns(table)
+        if is_daily and read_ingest_log(home, table).aliases != aliases:
+            with update_ingest_log(home, table) as log:
+                record_aliases(warehouse, table, log, aliases)
 
 
 def _write_quarantine(

@@ -23,6 +23,7 @@ from batch_predictions.tables import (
     PROMOTION_CALENDAR,
     PROMOTIONS,
     REVIEWS,
+    USER_ALIASES,
     USERS,
     Table,
 )
@@ -45,6 +46,7 @@ class BadInput:
         table: its table.
         name: its name; empty: that of the table with .csv.
         options: settings of the source.
+        refused: number of rows that are refused.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class BadInput:
     table: Table = INTERACTIONS
     name: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    refused: int = 1
 
 
 def event(kind: str, row: str | bytes, message: str, **options: Any) -> BadInput:
@@ -194,6 +197,24 @@ KINDS = [
         "line 2 is not a JSON object",
         '{"user_id": "u", "item_id": "i"}\n[1]\n',
         name="interactions.jsonl",
+    ),
+    row_of("alias without a user", USER_ALIASES, "old_id,new_id\na,\n", "user_id is empty"),
+    row_of("alias of itself", USER_ALIASES, "old_id,new_id\na,a\n", "'a' is the user_id itself"),
+    BadInput(
+        "alias with two users",
+        REFUSED,
+        "'a' has several user_ids",
+        "old_id,new_id\na,b\na,c\n",
+        USER_ALIASES,
+        refused=2,
+    ),
+    BadInput(
+        "aliases in a circle",
+        REFUSED,
+        "'a' leads back to itself",
+        "old_id,new_id\na,b\nb,a\n",
+        USER_ALIASES,
+        refused=2,
     ),
     value_of("price that is not a number", ITEMS, "item_id,price\ni,free\n", "price"),
     value_of("negative price", ITEMS, "item_id,price\ni,-1\n", "price"),
@@ -436,7 +457,7 @@ def test_bad_input(tmp_path: Path, bad: BadInput) -> None:
     counts = [result.counts for result in shop.ingest(bad.table, days).values()]
     accepted, refused = sum(c.accepted for c in counts), sum(c.quarantined for c in counts)
     if bad.outcome == REFUSED:
-        assert refused == 1
+        assert refused == bad.refused
         assert bad.message in shop.reasons()[0]
         assert all(not day.nulled for day in counts)
     else:

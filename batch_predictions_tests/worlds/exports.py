@@ -280,7 +280,7 @@ def _market_order(rng: random.Random, number: int, day: dt.date) -> list[list[st
     customer = rng.randrange(MARKET_CUSTOMERS)
     currency = rng.choice(("EUR", "EUR", "EUR", "CHF", "PLN"))
     time = dt.datetime.combine(day, dt.time(7)) + dt.timedelta(minutes=rng.randrange(900))
-    state, discount = rng.choice(_MARKET_STATES), rng.choice(("", "", "5,00", "2,50"))
+    state, discount = rng.choice(_MARKET_STATES), rng.choice(("", "", "4,00", "2,50"))
     articles = [
         2 * rng.randrange(MARKET_ARTICLES // 2) + customer % 2 for _ in range(rng.randrange(1, 4))
     ]
