@@ -33,7 +33,7 @@ from batch_predictions.sources.rows.ingest_log import (
     read_ingest_log,
     update_ingest_log,
 )
-from batch_predictions.sources.rows.merges import merged_days, record_aliases
+from batch_predictions.sources.rows.merges import merged_days, record_aliases, record_merges
 from batch_predictions.sources.rows.sandbox import as_source_errors
 from batch_predictions.sources.shrinkage import find_losses, keep_replaced
 from batch_predictions.sources.validation.merged_users import (
@@ -356,18 +356,10 @@ def _ingest_snapshot(
         log.as_of = day
         log.days[day] = _log_entry(fingerprint, counts, settings)
     if table == USER_ALIASES:
-        _record_merges(warehouse, home)
+        for other in INGESTED_TABLES:
+            if other.partition and user_columns(other):
+                record_merges(warehouse, other, read_aliases(home))
     return {day: IngestResult(counts, write_result, sum(manual_counts.values()), posted)}
-
-
-def _record_merges(warehouse: Warehouse, home: Path) -> None:
-    """Records in the logs of daily tables which days must be ingested by other aliases."""
-    aliases = read_aliases(home)
-    for table in INGESTED_TABLES:
-        is_daily = table.partition and user_columns(table)
-        if is_daily and read_ingest_log(home, table).aliases != aliases:
-            with update_ingest_log(home, table) as log:
-                record_aliases(warehouse, table, log, aliases)
 
 
 def _write_quarantine(

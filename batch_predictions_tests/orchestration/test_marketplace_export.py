@@ -197,7 +197,7 @@ def test_later_merges_correct_the_days_of_their_customers_and_nothing_is_due_aft
         f"written = '{NEW}' or customer = '{merged_customers()[TAKEN_BACK]}' order by 1",
     )
     changed = market.sales(
-        {},
+        LATER,
         "select distinct day::varchar from sales where "
         f"written in ('{NEW}', '{TAKEN_BACK}') order by 1",
     )
@@ -220,6 +220,7 @@ def test_later_merges_correct_the_days_of_their_customers_and_nothing_is_due_aft
 
 
 def test_all_numbers_of_an_erased_customer_are_erased(market: Market) -> None:
+    run_json("run", env=market.env, cwd=market.folder)
     run_json("erase-user", market_customer(8), env=market.env, cwd=market.folder)
     for number in (7, 8, 9):
         user = market_customer(number)

@@ -7,8 +7,9 @@ force, the days with rows of the users concerned are ingested again, and no othe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from batch_predictions.sources.rows.ingest_log import IngestLog
+from batch_predictions.sources.rows.ingest_log import IngestLog, read_ingest_log, update_ingest_log
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
@@ -47,3 +48,11 @@ def record_aliases(
     if table.partition:
         log.merged = sorted(merged_days(warehouse, table, log, aliases))
     log.aliases = dict(sorted(aliases.items()))
+
+
+def record_merges(warehouse: Warehouse, table: Table, aliases: Mapping[str, str]) -> None:
+    """Records aliases in the log of a table, as `record_aliases` does; writes nothing if equal."""
+    home = Path(warehouse.home)
+    if read_ingest_log(home, table).aliases != aliases:
+        with update_ingest_log(home, table) as log:
+            record_aliases(warehouse, table, log, aliases)
