@@ -32,7 +32,7 @@ COLUMNS = {
 """Columns of an item that rules may name, besides its attributes."""
 MAX_ATTRIBUTES = 6
 """Attributes of one rule: all assignments of types to them are tried."""
-_NUMBER, _TEXT, _NEITHER = "DOUBLE", "VARCHAR", "INTEGER[]"
+_NUMBER, _TEXT = "DOUBLE", "VARCHAR"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _attribute_types(conditions: tuple[str, ...], groups: tuple[str, ...]) -> di
                     f"in another rule ({error}): write it as attributes['name'] here"
                 )
         for rule in conditions:
-            row = _row_without_values(types)
+            row = _row(types)
             [(type_,)] = db.execute(f"select typeof(({rule}\n)) from {row}").fetchall()
             if type_ != "BOOLEAN":
                 raise _rule_error(rule, f"it is no condition but {type_}")
@@ -132,8 +132,8 @@ def _attribute_types(conditions: tuple[str, ...], groups: tuple[str, ...]) -> di
 def _types_in(db: duckdb.DuckDBPyConnection, rule: str) -> dict[str, str]:
     """The type of every attribute of one rule.
 
-    A number if the rule can be evaluated with a number, and not with a type that is neither number
-    nor text.
+    A number if the rule can be evaluated with a number, and not with any text, or not with a type
+    that is neither number nor text.
     """
     try:
         validate_condition(rule, ())
@@ -146,13 +146,22 @@ def _types_in(db: duckdb.DuckDBPyConnection, rule: str) -> dict[str, str]:
     for types in sorted(choices, key=lambda types: types.count(_TEXT)):
         chosen = dict(zip(names, types, strict=True))
         if _binding_error(db, rule, chosen) is None:
-            needs_number = {
-                name: _binding_error(db, rule, {**chosen, name: _NEITHER}) is not None
-                for name in names
+            return {
+                name: type_ if _needs_number(db, rule, chosen, name) else _TEXT
+                for name, type_ in chosen.items()
             }
-            return {name: type_ if needs_number[name] else _TEXT for name, type_ in chosen.items()}
     reason = _binding_error(db, rule, dict.fromkeys(names, _TEXT))
     raise _rule_error(rule, reason or "its types differ")
+
+
+def _needs_number(
+    db: duckdb.DuckDBPyConnection, rule: str, types: Mapping[str, str], name: str
+) -> bool:
+    """Returns whether a rule fails where an attribute is a list, or a text that is no number."""
+    return any(
+        _binding_error(db, rule, types, {name: value}) is not None
+        for value in ("null::INTEGER[]", "'text'")
+    )
 
 
 def _rule_error(rule: str, reason: str) -> SettingsError:
@@ -163,10 +172,20 @@ def _rule_error(rule: str, reason: str) -> SettingsError:
 
 
 def _binding_error(
-    db: duckdb.DuckDBPyConnection, rule: str, attributes: Mapping[str, str]
+    db: duckdb.DuckDBPyConnection,
+    rule: str,
+    types: Mapping[str, str],
+    values: Mapping[str, str] | None = None,
 ) -> str | None:
-    """Why a rule cannot be evaluated with attributes of some types; None: it can."""
-    row = _row_without_values(attributes)
+    """Why a rule cannot be evaluated with attributes of some types; None: it can.
+
+    Args:
+        db: any connection.
+        rule: the rule.
+        types: DuckDB type of the attributes, all null but for `values`.
+        values: SQL of the values of attributes.
+    """
+    row = _row(types, values)
     try:
         # After `where`, aggregates and windows are refused.
         db.execute(f"select 1 from {row} where ({rule}\n) is not null").fetchall()
@@ -175,13 +194,11 @@ def _binding_error(
     return None
 
 
-def _row_without_values(attributes: Mapping[str, str]) -> str:
-    """A relation with the columns of an item, and attributes of some types."""
-    columns = ", ".join(
-        f"null::{type_} as {quote_identifier(name)}"
-        for name, type_ in {**COLUMNS, **attributes}.items()
-    )
-    return f"(select {columns})"
+def _row(types: Mapping[str, str], values: Mapping[str, str] | None = None) -> str:
+    """A relation with one item, all of whose columns are null but for `values`."""
+    nulls = {name: f"null::{type_}" for name, type_ in {**COLUMNS, **types}.items()}
+    columns = (f"{sql} as {quote_identifier(n)}" for n, sql in {**nulls, **(values or {})}.items())
+    return f"(select {', '.join(columns)})"
 
 
 def unknown_attributes_message(rules: ItemRules, attributes: Collection[str]) -> str | None:
