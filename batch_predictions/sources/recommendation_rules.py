@@ -145,7 +145,8 @@ def _types_in(db: duckdb.DuckDBPyConnection, rule: str) -> dict[str, str]:
     choices = itertools.product((_NUMBER, _TEXT), repeat=len(names))
     for types in sorted(choices, key=lambda types: types.count(_TEXT)):
         chosen = dict(zip(names, types, strict=True))
-        if _binding_error(db, rule, chosen) is None:
+        numbers = {name: "1.5::DOUBLE" for name, type_ in chosen.items() if type_ == _NUMBER}
+        if _binding_error(db, rule, chosen, numbers) is None:
             return {
                 name: type_ if _needs_number(db, rule, chosen, name) else _TEXT
                 for name, type_ in chosen.items()
