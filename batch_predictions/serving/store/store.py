@@ -2,8 +2,8 @@
 
 A store table has the declared table's name and columns, with `release_id` instead of the partition
 column and lists as JSON text. The view `current_<table>` has its rows of the release that is
-served, for readers in any language. The store is SQLite by default, PostgreSQL by URL. Applications import
-this module: it needs only SQLAlchemy, settings and table declarations.
+served, for readers in any language. The store is SQLite by default, PostgreSQL by URL.
+Applications import this module: it needs only SQLAlchemy, settings and table declarations.
 """
 
 from __future__ import annotations
