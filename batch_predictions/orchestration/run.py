@@ -40,6 +40,7 @@ from batch_predictions.planning.unchanged import (
 )
 from batch_predictions.settings import Settings
 from batch_predictions.sources.item_exclusions import validate_exclusions
+from batch_predictions.sources.recommendation_rules import validate_rules
 from batch_predictions.sources.shrinkage import read_kept_rows
 from batch_predictions.tables.partitions import days_between, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
@@ -177,6 +178,8 @@ def _execute(this: Run) -> Mapping[str, dt.date]:
         for run in this.planner.due(job, plan):
             runner.execute(job, run.partitions, progress, only=run.assets)
     validate_exclusions(settings, this.warehouse)
+    for warning in validate_rules(settings, this.warehouse):
+        progress.log(warning)
     after = partition_times(this.warehouse)
     _begin_repair(this)
     _train(this)
