@@ -294,8 +294,10 @@ class LineQuery:
 
     def _number(self, column: str) -> str:
         """SQL of a number in a column, whose decimals may be written with a comma."""
-        name = quote_identifier(column)
-        example = guess_number_format(list(self.preview.get(column, ())))
+        name, values = quote_identifier(column), list(self.preview.get(column, ()))
+        example = guess_number_format(values)
+        if column == self.columns.get("exchange_rate") and not any("." in v for v in values):
+            example = "1.234,56"  # a rate such as 1,065 has no mark of thousands
         if example in ("1.234,56", "1 234,56"):
             text = f"regexp_replace(replace({name}::VARCHAR, ',', '#'), '[^0-9#-]', '', 'g')"
             return f"replace({text}, '#', '.')::DOUBLE"

@@ -16,6 +16,8 @@ from batch_predictions.sources.checking.file_guesses import guess_table, pattern
         ("Kunden.csv", ["Email", "Anrede", "Geburtsdatum"], "users"),
         ("appstore.csv", ["app", "author", "date", "stars", "review"], "reviews"),
         ("stock.csv", ["sku", "stock", "warehouse"], "inventory"),
+        ("merges.csv", ["old_id", "new_id"], "user_aliases"),
+        ("x.csv", ["Alte Kunden-Nr.", "Neue Kunden-Nr.", "am"], "user_aliases"),
         ("notes.csv", ["when", "what"], None),
     ],
 )
@@ -34,6 +36,12 @@ def test_columns_are_used_once_the_likeliest_first() -> None:
         "written_at": "date",
         "review_id": "id",
     }
+
+
+def test_the_former_id_of_a_merge_is_the_alias() -> None:
+    guess = guess_table("merges.csv", ["customer_id", "old_customer_id"])
+    assert guess is not None
+    assert guess.columns == {"alias": "old_customer_id", "user_id": "customer_id"}
 
 
 @pytest.mark.parametrize(

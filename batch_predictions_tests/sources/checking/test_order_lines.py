@@ -196,3 +196,40 @@ def test_two_marketplaces_with_columns_of_their_own(tmp_path: Path) -> None:
     assert "left out are storniert (20 rows, 410.00)" in asked
     # Ids keep their zeros: 0012 of both files is one item.
     assert second.tables[0].sums[-1].items == 2
+
+
+@pytest.mark.parametrize(
+    ("has_price", "written"), [(True, "1.065"), (False, "1.065"), (True, "1,065")]
+)
+def test_amounts_are_multiplied_by_the_rate_of_their_currency(
+    tmp_path: Path, has_price: bool, written: str
+) -> None:
+    header = f"order,user,sku,qty,{'price' if has_price else 'amount'},currency,exchange_rate,ts"
+    rates = {"EUR": "1", "CHF": written}
+    rows = [
+        [number, f"u{number % 5}", "i", 2, 10.0 + number, currency, rate, "2026-01-05 10:00"]
+        for number in range(ORDERS)
+        for currency, rate in rates.items()
+    ]
+    write(tmp_path / "source" / "orders.csv", header, rows)
+    first, second = check(tmp_path / "source")
+    units = 2 if has_price else 1
+    expected = sum(units * (10.0 + number) for number in range(ORDERS)) * 2.065
+    assert totals(second) == (len(rows), 2.0 * len(rows), round(expected, 2))
+    [question] = [text for text in first.questions if "exchange_rate" in text]
+    assert "Amounts are multiplied by it" in question
+    assert not any("several currencies" in text for text in first.questions)
+
+
+def test_files_of_one_kind_have_one_encoding_which_later_ones_have_too(tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    line = "u1;i1;2026-01-05;Köln\n"
+    for name in ("sales_2026-01.csv", "sales_2026-02.csv", "towns.csv", "list_1.csv", "list_2.csv"):
+        text = f"user;sku;ts;Ort\n{line}"
+        (folder / name).write_bytes(text.encode("utf-8" if name == "list_1.csv" else "cp1252"))
+    first, _ = check(folder)
+    # A pattern would read a file that is UTF-8 by another encoding.
+    names = ["list_2.csv", "sales_*.csv", "towns.csv"]
+    assert first.suggested_settings["encoding"] == dict.fromkeys(names, "cp1252")
+    assert sum("written in cp1252" in text for text in first.questions) == len(names)
