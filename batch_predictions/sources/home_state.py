@@ -193,6 +193,7 @@ def _remove_partitions_before(settings: Settings, day: dt.date) -> dict[str, int
             with update_ingest_log(settings.home, table) as log:
                 log.days = {key: entry for key, entry in log.days.items() if key >= first}
                 log.changed = [key for key in log.changed if key >= first]
+                log.merged = [key for key in log.merged if key >= first]
     return dict(removed)
 
 

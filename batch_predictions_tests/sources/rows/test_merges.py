@@ -15,6 +15,7 @@ from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.sources.new_users import new_sign_ups
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.sources.shrinkage import read_kept_rows
+from batch_predictions.sources.validation.row_checks import validate_rows
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
@@ -241,6 +242,11 @@ def test_a_home_without_merges_keeps_nothing_about_them(tmp_path: Path) -> None:
         assert read_ingest_log(shop.settings.home, table).aliases == {}
         shop.ingest(table)
     assert days_due(shop) == {}
+    with shop.warehouse.connect(private=True) as db:
+        validated = validate_rows(db, shop.source, INTERACTIONS, ["2024-01-02"])
+        tables = {name for (name,) in db.execute("show tables").fetchall()}
+    assert validated.aliases is None and " m on m.alias" not in validated.accepted
+    assert not [name for name in tables if name.startswith(("aliases_", "chain_", "merged_"))]
 
 
 def test_merges_of_a_database(tmp_path: Path) -> None:
