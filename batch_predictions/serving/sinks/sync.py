@@ -14,7 +14,7 @@ from batch_predictions.core.object_store import SCHEMES, without_credentials
 from batch_predictions.serving.release_files.folder import ReleaseFileError
 from batch_predictions.serving.sinks.delta_sink import DeltaSink
 from batch_predictions.serving.sinks.postgres_sink import PostgresSink
-from batch_predictions.serving.sinks.release_tables import SinkError, SinkTable, release_tables
+from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable, release_tables
 from batch_predictions.serving.store.pointer import NoReleaseError
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
 from batch_predictions.serving.store.store import store_url
@@ -130,6 +130,14 @@ def outdated_sinks(settings: Settings, release_id: str) -> dict[str, str]:
         elif written != release_id:
             problems[sink.location] = f"the sink {sink.location} does not have {release_id} yet"
     return problems
+
+
+def failed_sinks(settings: Settings, release_id: str | None) -> dict[str, str]:
+    """Describes the sinks that lack the release that is served, for a run's summary."""
+    if release_id is None:
+        return {}
+    problems = outdated_sinks(settings, release_id)
+    return {f"sink {location}": message for location, message in problems.items()}
 
 
 def erase_from_sinks(settings: Settings, is_erased: Callable[[str], bool]) -> int:
