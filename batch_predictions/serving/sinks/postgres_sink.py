@@ -54,8 +54,8 @@ class PostgresSink:
 
     @property
     def location(self) -> str:
-        """The database, without user and password."""
-        return location_of(self.url)
+        """The database and schema, without user and password."""
+        return f"{location_of(self.url)} ({self.settings.database_schema})"
 
     def write(self, served: ServedRelease, tables: Sequence[SinkTable], *, force: bool) -> bool:
         """Writes a release, unless the database has it; in one transaction.

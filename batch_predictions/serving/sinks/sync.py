@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -54,14 +54,13 @@ class SinkResult:
     error: str | None = None
 
 
-def open_sinks(settings: Settings) -> Iterator[Sink]:
-    """The sinks of the settings.
+def open_sinks(settings: Settings) -> list[Sink]:
+    """Returns the sinks of the settings; connects to none.
 
     Raises:
         SettingsError: a URL is of no kind that a sink can be of.
     """
-    for sink in settings.sinks:
-        yield _open_sink(sink)
+    return [_open_sink(sink) for sink in settings.sinks]
 
 
 def _open_sink(sink: SinkSettings) -> Sink:
