@@ -121,6 +121,7 @@ def staging_spec(
         partition=partition,
         rows=prediction.rows,
         key=prediction.key,
+        eligible=prediction.eligible,
         scorer=prediction.scorer,
         model=prediction.model,
         model_version=model.version,
