@@ -18,6 +18,7 @@ from batch_predictions.evaluation.assets import (
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.features.assets import feature_asset, tile_asset
 from batch_predictions.features.base import FeatureTable
+from batch_predictions.features.item_rules import item_rules
 from batch_predictions.features.tiles.base import TILES
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.assets import prediction_asset
@@ -57,7 +58,7 @@ def platform(settings: Settings) -> dg.Definitions:
     """Every asset, job, schedule, sensor and resource of a home folder.
 
     Raises:
-        SettingsError: a plugin cannot be imported.
+        SettingsError: a plugin cannot be imported, or a rule of recommendations is no SQL.
         SourceError: the source cannot be read; the message says what to set.
         HomeError: the home was initialised with another source.
     """
@@ -70,7 +71,10 @@ def platform(settings: Settings) -> dg.Definitions:
         *(tile_asset(tile, partitions) for tile in TILES.values()),
         *(
             feature_asset(feature, partitions)
-            for feature in instances(FeatureTable, "features/declared_features.py")
+            for feature in (
+                *instances(FeatureTable, "features/declared_features.py"),
+                item_rules(settings),
+            )
         ),
         *(training_asset(training, partitions) for training in trainings().values()),
         *(prediction_asset(prediction, partitions, settings) for prediction in predictions),

@@ -43,13 +43,20 @@ def open_object_store(url: str, endpoint: str | None = None) -> ObjectStore:
         "retry_config": {"max_retries": 5, "retry_timeout": dt.timedelta(seconds=60)},
         "client_options": {"connect_timeout": "10s", "timeout": "300s"},
     }
-    endpoint = endpoint or next(filter(None, map(os.environ.get, _ENDPOINT_NAMES)), None)
+    endpoint = endpoint or endpoint_of(url)
     if url.startswith("http://") or (endpoint or "").startswith("http://"):
         options["client_options"]["allow_http"] = True
     if endpoint and urlsplit(url).scheme == "s3":
         options["config"] = {"endpoint": endpoint}
     store: ObjectStore = from_url(url, **options)
     return store
+
+
+def endpoint_of(url: str) -> str | None:
+    """The S3-compatible server of the environment; None for other URLs, or where it names none."""
+    if urlsplit(url).scheme != "s3":
+        return None
+    return next(filter(None, map(os.environ.get, _ENDPOINT_NAMES)), None)
 
 
 def without_credentials(text: str) -> str:

@@ -21,6 +21,7 @@ from batch_predictions.operations.records import (
 )
 from batch_predictions.operations.refused_models import refused_models
 from batch_predictions.planning.unchanged import read_failures
+from batch_predictions.serving.sinks.sync import outdated_sinks
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
@@ -180,6 +181,10 @@ def _add_release(status: Status, settings: Settings, today: dt.date, max_age_day
             "release_age",
             f"applications see predictions as of {release.as_of}, {status.age_days} days ago (at "
             f"most {max_age_days}: alerts.max_age_days): see the runs, or `batch-predictions run`",
+        )
+    for location, message in outdated_sinks(settings, release.release_id).items():
+        status.add_problem(
+            f"sink:{location}", f"{message}: `batch-predictions releases sync` writes it again"
         )
     for name, day in status.earlier_days.items():
         status.add_problem(

@@ -38,8 +38,10 @@ from batch_predictions.planning.unchanged import (
     record_weeks,
     served_release,
 )
+from batch_predictions.serving.sinks.sync import outdated_sinks
 from batch_predictions.settings import Settings
 from batch_predictions.sources.item_exclusions import validate_exclusions
+from batch_predictions.sources.recommendation_rules import validate_rules
 from batch_predictions.sources.shrinkage import read_kept_rows
 from batch_predictions.tables.partitions import days_between, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
@@ -166,6 +168,10 @@ def run(
     if not (summary.failed or only):
         # The plan without its days to ingest, which have been ingested.
         record_run(settings, digest_of_run(settings, plan, planner.warehouse), summary.as_dict())
+    if summary.release_id:
+        # Afterwards: a sink that cannot be written makes no night undone.
+        for location, message in outdated_sinks(settings, summary.release_id).items():
+            summary.failed[f"sink {location}"] = message
     return summary
 
 
@@ -177,6 +183,8 @@ def _execute(this: Run) -> Mapping[str, dt.date]:
         for run in this.planner.due(job, plan):
             runner.execute(job, run.partitions, progress)
     validate_exclusions(settings, this.warehouse)
+    for warning in validate_rules(settings, this.warehouse):
+        progress.log(warning)
     after = partition_times(this.warehouse)
     _begin_repair(this)
     _train(this)

@@ -13,6 +13,7 @@ every day and every machine. Each list (`retention`, or a campaign) has a differ
 
 from __future__ import annotations
 
+from batch_predictions.features.item_rules import RECOMMENDABLE_ITEMS
 from batch_predictions.features.sql.queries import PURCHASES
 
 WEIGHTS = {
@@ -46,10 +47,9 @@ CAMPAIGN_ITEMS = f"""
     select promotions.campaign_id, promotions.item_id, state.category
     from raw.promotions as promotions
     semi join ({CAMPAIGNS}) as campaigns using (campaign_id)
-    join features.item_state as state
-        on state.item_id = promotions.item_id and state.date = $date and state.available
+    join {RECOMMENDABLE_ITEMS} as state on state.item_id = promotions.item_id
 """
-"""SQL: their available items, with the category as known on the day."""
+"""SQL: their items that may be recommended, with the category as known on the day."""
 
 _ITEM_VISITS = f"""
     select events.user_id, events.item_id, count(distinct events.date) as visits

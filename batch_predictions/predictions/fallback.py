@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import pyarrow as pa
 
+from batch_predictions.features.item_rules import RECOMMENDABLE_ITEMS, RULES_OF_ITEMS
 from batch_predictions.features.sql.queries import sql
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.demographic.demographic_model import DemographicModel
+from batch_predictions.models.recommender.business_rules import Rules
 from batch_predictions.settings import Settings
+from batch_predictions.sources.recommendation_rules import ItemRules
 from batch_predictions.sources.source_registry import event_types
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
@@ -37,10 +40,11 @@ class DemographicScorer:
 
     Args:
         model: the trained model.
-        context: with lookup tables `weights`, `users` and `promotion_changes`, and the parameter k.
+        context: with lookup tables `weights`, `users`, `promotion_changes` and `rules`, and the
+            parameters k and limits.
     """
 
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
     uses_gpu: ClassVar[bool] = False
 
     def __init__(self, model: DemographicModel, context: ScorerContext) -> None:
@@ -49,6 +53,11 @@ class DemographicScorer:
             context.lookup_table("weights"),
             context.lookup_table("users"),
             context.lookup_table("promotion_changes") if model.uplift else None,
+        )
+        self.rules = Rules.from_table(
+            context.lookup_table("rules"),
+            self.ranker.counts.items,
+            context.parameters["limits"],
         )
 
     @classmethod
@@ -60,7 +69,7 @@ class DemographicScorer:
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Lists of at most k items for segments (segment_level, age_bracket, gender, location)."""
         segments = pa.Table.from_batches([rows]).select(KEY)
-        lists = self.ranker.top_k(segments, self.k)
+        lists = self.ranker.top_k(segments, self.k, self.rules)
         lists = lists.append_column(EXCLUDED, pa.nulls(lists.num_rows, pa.string()))
         with_list = set(zip(*(lists[name].to_pylist() for name in KEY), strict=True))
         excluded = [
@@ -76,10 +85,11 @@ class DemographicScorer:
 
 
 def parameters(settings: Settings) -> Mapping[str, object]:
-    """Returns k, the users that a segment needs, and the days of which popularity is counted."""
+    """Returns k, the rules, the users that a segment needs, and the days that are counted."""
     return {
         **event_types(settings).parameters(),
         "k": settings.fallback.k,
+        "limits": [limit for _, limit in ItemRules.of(settings).limits],
         "min_users": settings.fallback.min_users,
         "window_days": settings.fallback.window_days,
     }
@@ -154,8 +164,9 @@ demographic_recommendations = BatchPrediction(
         "users": """select age_bracket, gender, location, count(*) as users
             from features.user_segments where date = $date group by all order by all""",
         "promotion_changes": sql("promotion_changes"),
+        "rules": RULES_OF_ITEMS,
         # The half-life is that of the model that serves.
-        "weights": """select segments.age_bracket, segments.gender, segments.location,
+        "weights": f"""select segments.age_bracket, segments.gender, segments.location,
                 events.item_id,
                 fsum(types.weight
                     * pow(0.5, ($date - events.date) / $model_half_life_days::DOUBLE)) as weight
@@ -166,8 +177,7 @@ demographic_recommendations = BatchPrediction(
             ) as types on types.event_type = events.event_type
             join features.user_segments as segments
             on segments.user_id = events.user_id and segments.date = $date
-            join features.item_state as state
-            on state.item_id = events.item_id and state.date = $date and state.available
+            join {RECOMMENDABLE_ITEMS} as state on state.item_id = events.item_id
             where events.date <= $date and events.date > $date - $window_days::INTEGER
             and coalesce(events.quantity, 0) >= 0
             group by all order by all""",

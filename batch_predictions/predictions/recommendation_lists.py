@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from batch_predictions.core.arrays import Positions
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.models.recommender.base import Ranking
+from batch_predictions.models.recommender.business_rules import Rules
 from batch_predictions.models.recommender.data.staged_histories import StagedItems
 from batch_predictions.models.recommender.explanations import BOUGHT_BEFORE, TRENDING
 
@@ -41,6 +42,7 @@ class RecommendationLists:
         kept_scores: candidates of each user that are kept with their scores.
         exclude_seen: whether lists hold only new items.
         trending: items that fill up short lists, best first.
+        rules: that the lists follow.
     """
 
     items: pa.StringArray
@@ -48,6 +50,7 @@ class RecommendationLists:
     kept_scores: int
     exclude_seen: bool
     trending: Sequence[str]
+    rules: Rules
 
     def build(
         self,
@@ -117,14 +120,13 @@ class RecommendationLists:
 
     def _fill_up(self, ranked_items: list[str], seen: set[str]) -> list[str]:
         """Trending items for a list that has fewer than k, without seen items if so set."""
-        missing = self.k - len(ranked_items)
-        items: list[str] = []
-        for item in self.trending:
-            if len(items) >= missing:
-                break
-            if item not in ranked_items and not (self.exclude_seen and item in seen):
-                items.append(item)
-        return items
+        ranked = set(ranked_items)
+        candidates = (
+            item
+            for item in self.trending
+            if item not in ranked and not (self.exclude_seen and item in seen)
+        )
+        return self.rules.fill_up(ranked_items, candidates, self.k - len(ranked_items))
 
     def _candidate_lists(
         self, ranking: Ranking, first_rows: npt.NDArray[np.int64], rows: int

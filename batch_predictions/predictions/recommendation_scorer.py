@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,7 +14,6 @@ from batch_predictions.inference.topk import Index
 from batch_predictions.models.recommender.base import LinearRecommender, Ranking, Recommender
 from batch_predictions.models.recommender.business_rules import Rules
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.interactions import encode_ids, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.data.staged_histories import IdLookup, read_histories
@@ -32,8 +30,6 @@ BATCH_USERS = 256
 """Users whose candidates are held at a time."""
 PROCESS_USERS = 20_000
 """Users from which two processes are sooner ready than two threads (`docs/performance.md`)."""
-MIN_DEPTH_WITH_RULES = 500
-"""Ranked items under rules: what is new, or of a rare category, may rank far down."""
 
 
 class RecommendationScorer:
@@ -44,7 +40,7 @@ class RecommendationScorer:
     best candidates are kept with their scores.
     """
 
-    version: ClassVar[str] = "14"
+    version: ClassVar[str] = "15"
     dictionary_columns: ClassVar[tuple[str, ...]] = ("item_ids.list.element",)
 
     def __init__(self, model: Recommender, context: ScorerContext) -> None:
@@ -53,15 +49,11 @@ class RecommendationScorer:
         self.k = int(parameters["k"])
         self.kept_scores = int(parameters["kept_scores"])
         self.exclude_seen = bool(parameters["exclude_seen"])
-        self.rules = Rules(
-            int(parameters["per_category"]),
-            float(parameters["new_share"]),
-            int(parameters["boost_places"]),
-        )
-        self.depth = max(self.k, self.kept_scores)
-        if self.rules.per_category or self.rules.new_share:
-            self.depth = max(self.depth, 20 * self.k, MIN_DEPTH_WITH_RULES)
         items = model.items
+        self.rules = Rules.from_table(
+            context.lookup_table("rules"), items, parameters["limits"], parameters["new_share"]
+        )
+        self.depth = max(self.rules.depth(self.k), self.kept_scores)
         self.lookup = IdLookup.of(items)
         metadata = model.metadata if isinstance(model, TwoStageRecommender) else None
         self.item_features = ItemFeatures.from_tables(
@@ -73,14 +65,11 @@ class RecommendationScorer:
         promotions = self.item_features.promotions
         self.known_weeks = len(promotions.weeks) if promotions else 0
         self.planned_weeks = int(parameters["planned_weeks"])
-        unavailable = context.lookup_table("unavailable")["item_id"].combine_chunks()
-        excluded = pa.concat_arrays(
-            [
-                pc.cast(unavailable, pa.string()),
-                pa.array(parameters["blocked_items"], pa.string()),
-            ]
+        unavailable = pc.cast(
+            context.lookup_table("unavailable")["item_id"].combine_chunks(), pa.string()
         )
-        self.blocked = _is_in(items, excluded)
+        is_blocked = pc.is_in(items, value_set=unavailable).to_numpy(zero_copy_only=False)
+        self.blocked = np.asarray(is_blocked, dtype=bool)
         self.index: Index | None = None
         if isinstance(model, LinearRecommender):
             self.index = Index(
@@ -89,17 +78,9 @@ class RecommendationScorer:
                 device=context.device,
                 block_mb=context.block_mb,
             )
-        boosted = context.lookup_table("boosted")["item_id"].combine_chunks()
-        self.boosted = _is_in(items, boosted)
-        self.categories = _category_codes(context.lookup_table("categories"), items)
-        excluded_ids = set(excluded.to_pylist())
         trending = context.lookup_table("trending")["item_id"].to_pylist()
         self.lists = RecommendationLists(
-            items,
-            self.k,
-            self.kept_scores,
-            self.exclude_seen,
-            [item for item in trending if item not in excluded_ids],
+            items, self.k, self.kept_scores, self.exclude_seen, trending, self.rules
         )
 
     @classmethod
@@ -149,13 +130,7 @@ class RecommendationScorer:
         was_taken = in_history.copy()
         if len(histories.entry_is_target):
             was_taken &= histories.entry_is_target[np.maximum(entries, 0)]
-        columns = self.rules.apply(
-            ranking.positions,
-            self.k,
-            in_history=was_taken,
-            categories=self.categories,
-            boosted=self.boosted,
-        )
+        columns = self.rules.apply(ranking.positions, self.k, was_taken)
         reasons = explain_lists(
             self.model,
             ranking,
@@ -181,20 +156,3 @@ class RecommendationScorer:
         seen = histories.seen_matrix() if self.exclude_seen else None
         queries = self.model.queries(matrix)
         return Ranking(*self.index.search(queries, self.depth, seen=seen))
-
-
-def _is_in(items: pa.StringArray, ids: pa.Array) -> npt.NDArray[np.bool_]:
-    """Returns whether each item is among some ids, (m,)."""
-    is_in = pc.is_in(items, value_set=pc.cast(ids, pa.string()))
-    return np.asarray(is_in.to_numpy(zero_copy_only=False), dtype=bool)
-
-
-def _category_codes(table: pa.Table, items: pa.StringArray) -> npt.NDArray[np.int64]:
-    """Numbers the category of every item, -1 where it is unknown, (m,)."""
-    _, codes = encode_ids(table["category"])
-    rows = positions_in(items, pc.cast(table["item_id"].combine_chunks(), pa.string()))
-    is_unknown = pc.equal(table["category"].combine_chunks(), "unknown")
-    codes = np.where(is_unknown.to_numpy(zero_copy_only=False), -1, codes).astype(np.int64)
-    if not len(codes):
-        return np.full(len(items), -1, dtype=np.int64)
-    return np.where(rows >= 0, codes[np.maximum(rows, 0)], -1)

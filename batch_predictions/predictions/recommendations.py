@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from batch_predictions.features.item_rules import RECOMMENDABLE_ITEMS, RULES_OF_ITEMS
 from batch_predictions.features.sql.queries import sql, user_item_history
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.validation import Check
@@ -12,6 +13,7 @@ from batch_predictions.models.recommender.data.item_features import ITEM_STATS_S
 from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
 from batch_predictions.settings import Settings
 from batch_predictions.sources import source_registry
+from batch_predictions.sources.recommendation_rules import ItemRules
 from batch_predictions.tables import ITEM_SCORES, PROMOTIONS, RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.reporting import new_axes
@@ -37,11 +39,8 @@ def parameters(settings: Settings) -> Mapping[str, object]:
         **event_types.parameters(),
         "k": config.k,
         "exclude_seen": bool(event_types.seen),
-        "per_category": config.per_category,
+        "limits": [limit for _, limit in ItemRules.of(settings).limits],
         "new_share": config.new_share,
-        "boost_places": config.boost_places,
-        "blocked_items": config.blocked_items,
-        "boosted_campaigns": config.boosted_campaigns,
         "kept_scores": kept_scores,
         "history_days": settings.recommender.history_days,
         "planned_weeks": settings.recommender.planned_weeks,
@@ -115,23 +114,18 @@ recommendations = BatchPrediction(
         where users.date = $date
     """,
     lookup_tables={
-        "unavailable": """select item_id from features.item_state
-            where date = $date and not available order by item_id""",
-        "categories": """select item_id, category from features.item_state
-            where date = $date and available order by item_id""",
+        "unavailable": f"""select item_id from features.item_state where date = $date
+            except select item_id from {RECOMMENDABLE_ITEMS} order by item_id""",
+        "rules": RULES_OF_ITEMS,
         # Enough to fill any list: twice k and the longest history are fewer.
-        "trending": """select activity.item_id from features.item_activity as activity
-            join features.item_state as state
-            on state.item_id = activity.item_id and state.date = $date
-            where activity.date = $date and state.available
+        "trending": f"""select activity.item_id from features.item_activity as activity
+            join {RECOMMENDABLE_ITEMS} as state on state.item_id = activity.item_id
+            where activity.date = $date
             order by activity.buyers_28d desc, activity.buyers_84d desc, activity.users_28d desc,
                 activity.item_id
             limit 1000""",
         "item_stats": ITEM_STATS_SQL.format(interactions=_HISTORY),
         "promoted": sql("promoted_items"),
-        "boosted": """select distinct item_id from raw.promotions
-            where list_contains($boosted_campaigns::VARCHAR[], campaign_id)
-            and starts_on <= $date::DATE + 1 and ends_on > $date::DATE order by item_id""",
     },
     scorer=RecommendationScorer,
     model="recommender",
@@ -142,9 +136,9 @@ recommendations = BatchPrediction(
         Check(
             "only_available_items",
             "No recommended item is unavailable on the day, or blocked.",
-            """select count(*) from new_rows where item_id in
-                (select item_id from features.item_state where date = $date and not available)
-                or list_contains($blocked_items::VARCHAR[], item_id)""",
+            f"""select count(*) from new_rows where item_id in
+                (select item_id from features.item_state where date = $date
+                except select item_id from {RECOMMENDABLE_ITEMS})""",
         ),
         Check(
             "ranks_are_complete",

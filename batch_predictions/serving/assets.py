@@ -10,6 +10,7 @@ from batch_predictions.inference.base import BatchPrediction, asset_key_of
 from batch_predictions.serving.release.context_tables import ContextChoice
 from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.release_files.destinations import export_current
+from batch_predictions.serving.sinks.sync import sync_sinks
 from batch_predictions.serving.store.pointer import Release
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
@@ -97,6 +98,14 @@ def _publish_days(
             f"release {export.manifest.release_id} is "
             f"{'exported to' if export.is_new else 'there already:'} {export.path}"
         )
+    for result in sync_sinks(settings):
+        if result.error:
+            context.log.warning(result.error)
+        else:
+            context.log.info(
+                f"{result.release_id} is {'written to' if result.is_new else 'there already:'} "
+                f"{result.location}"
+            )
 
 
 def _run_created_at(context: dg.AssetExecutionContext) -> dt.datetime:

@@ -32,6 +32,7 @@ from batch_predictions.settings.recommendations_settings import (
 )
 from batch_predictions.settings.section import SettingsError
 from batch_predictions.settings.sentiment_settings import SentimentSettings
+from batch_predictions.settings.sinks_settings import SinkSettings
 from batch_predictions.settings.source_settings import (
     DeduplicateRule,
     EventTypeSettings,
@@ -68,6 +69,7 @@ __all__ = [
     "ServingSettings",
     "Settings",
     "SettingsError",
+    "SinkSettings",
     "SourceSettings",
     "TrainingSettings",
     "as_yaml",

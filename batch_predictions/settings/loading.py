@@ -40,6 +40,7 @@ from batch_predictions.settings.recommendations_settings import (
 )
 from batch_predictions.settings.section import SettingsError
 from batch_predictions.settings.sentiment_settings import SentimentSettings
+from batch_predictions.settings.sinks_settings import SinkSettings
 from batch_predictions.settings.source_settings import SourceSettings
 from batch_predictions.settings.yaml_file import StrictYamlSource
 
@@ -88,6 +89,11 @@ class Settings(BaseSettings):
     execution: ExecutionSettings = ExecutionSettings()
     retention: RetentionSettings = RetentionSettings()
     serving: ServingSettings = ServingSettings()
+    sinks: list[SinkSettings] = Field(
+        [],
+        description="Databases and buckets that get the release that is served, such as "
+        "[{url: 'postgresql://warehouse/shop', tables: [recommendations], keep: days}].",
+    )
     http: HttpSettings = HttpSettings()
     schedules: ScheduleSettings = ScheduleSettings()
     alerts: AlertsSettings = AlertsSettings()

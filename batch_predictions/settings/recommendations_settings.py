@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from batch_predictions.settings.section import Section, Share
 
@@ -96,6 +98,38 @@ class RecommenderSettings(Section):
     seed: int = Field(7, description="Seed of the random numbers of training.")
 
 
+class RuleSettings(Section):
+    """A rule of lists: one of `exclude`, `boost`, `at_most` and `distinct`, in SQL over items."""
+
+    exclude: str | None = Field(
+        None, description="Condition: items for which it is true are not recommended."
+    )
+    boost: str | None = Field(
+        None, description="Condition: items for which it is true move by `by` places."
+    )
+    by: int | None = Field(
+        None, ge=-1000, le=1000, description="Places that items move up; negative: down."
+    )
+    at_most: int | None = Field(None, ge=1, description="Items of a list with an equal `per`.")
+    per: str | None = Field(None, description="Expression, such as brand; null is not limited.")
+    distinct: str | None = Field(
+        None, description="Expression, such as title: one item of a list with an equal value."
+    )
+
+    @model_validator(mode="after")
+    def _is_one_rule(self) -> Self:
+        kinds = [self.exclude, self.boost, self.distinct, self.at_most]
+        is_whole = (self.boost is None) == (self.by is None) and (self.at_most is None) == (
+            self.per is None
+        )
+        if sum(kind is not None for kind in kinds) != 1 or not is_whole:
+            raise ValueError(
+                'a rule is one of {exclude: "price < 5"}, {boost: "brand = \'Own\'", by: 3}, '
+                "{at_most: 3, per: brand} and {distinct: title}"
+            )
+        return self
+
+
 class RecommendationsSettings(Section):
     """The daily list of every user."""
 
@@ -119,6 +153,13 @@ class RecommendationsSettings(Section):
         description="Campaigns of raw.promotions whose items move up while they run.",
     )
     boost_places: int = Field(5, ge=0, description="Places that a boosted item moves up.")
+    rules: list[RuleSettings] = Field(
+        default_factory=list,
+        description="Rules by condition, for the lists of users and of the fallback: SQL over "
+        "item_id, title, category, subcategory, brand, price and attributes of items, such as "
+        '[{exclude: "price < 5 or margin < 0"}, {boost: "brand = \'Own\'", by: 3}, '
+        "{at_most: 3, per: brand}, {distinct: title}].",
+    )
     attribution_days: int = Field(
         1,
         ge=0,

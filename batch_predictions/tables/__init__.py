@@ -30,6 +30,7 @@ from batch_predictions.tables.evaluation_tables import (
 from batch_predictions.tables.feature_tables import (
     DEMAND,
     ITEM_ACTIVITY,
+    ITEM_RULES,
     ITEM_SCORES,
     ITEM_STATE,
     USER_ACTIVITY,
@@ -92,6 +93,7 @@ __all__ = [
     "ITEMS",
     "ITEM_ACTIVITY",
     "ITEM_QUANTITIES",
+    "ITEM_RULES",
     "ITEM_SCORES",
     "ITEM_SENTIMENTS",
     "ITEM_STATE",

@@ -85,6 +85,21 @@ ITEM_STATE = declare(
         key=("item_id",),
     )
 )
+ITEM_RULES = declare(
+    Table(
+        "features",
+        "item_rules",
+        "One row per day and item that recommendations.rules, or its lists of items, concern.",
+        columns("""
+        date DATE: as of the end of this day
+        item_id VARCHAR: the item
+        is_blocked BOOLEAN: whether it is not recommended
+        boost INTEGER: places by which it moves up in lists, down if negative
+        groups VARCHAR[]: its group under each limit of items per list; null: not limited
+    """),
+        key=("item_id",),
+    )
+)
 ITEM_SCORES = declare(
     Table(
         "features",

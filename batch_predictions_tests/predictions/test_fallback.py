@@ -91,10 +91,13 @@ def test_the_stored_model_serves(
             "weight": [12.0, 10.0, 1.0],
         }
     )
-    for name, table in (("users", USERS), ("weights", weights)):
+    rules = {"item_id": ["bread"], "boost": [0], "groups": pa.array([[]], pa.list_(pa.string()))}
+    tables = {"users": USERS, "weights": weights, "rules": pa.table(rules)}
+    for name, table in tables.items():
         pq.write_table(table, tmp_path / f"{name}.parquet")
-    files = {name: tmp_path / f"{name}.parquet" for name in ("users", "weights")}
-    scorer = DemographicScorer.open(ScorerContext(tmp_path / "model", files, {"k": 2}))
+    files = {name: tmp_path / f"{name}.parquet" for name in tables}
+    parameters = {"k": 2, "limits": []}
+    scorer = DemographicScorer.open(ScorerContext(tmp_path / "model", files, parameters))
     rows = pa.RecordBatch.from_pydict(
         {
             "segment_level": ["age", "everyone"],

@@ -87,7 +87,6 @@ def open_scorer(
             ITEM_STATS_SQL.format(interactions="(select *, events as targets from events_)"),
             params={"date": AS_OF},
         ).to_arrow_table()
-    no_items = pa.table({"item_id": pa.array([], pa.string())})
     flags = pa.array([], pa.bool_())
     tables = {
         "item_stats": stats,
@@ -102,11 +101,8 @@ def open_scorer(
             }
         ),
         "unavailable": pa.table({"item_id": pa.array(unavailable or [], pa.string())}),
-        "boosted": changed.pop("boosted", no_items),
-        "trending": pa.table({"item_id": items}),
-        "categories": pa.table(
-            {"item_id": items, "category": [f"c{int(item[1:]) % 3}" for item in items]}
-        ),
+        "rules": changed.pop("rules", rules_of(items)),
+        "trending": pa.table({"item_id": [i for i in items if i not in (unavailable or [])]}),
     }
     files = {}
     for name, table in tables.items():
@@ -115,15 +111,24 @@ def open_scorer(
     parameters = {
         "k": 8,
         "exclude_seen": False,
-        "per_category": 0,
+        "limits": [],
         "new_share": 0.0,
-        "boost_places": 5,
-        "blocked_items": [],
         "kept_scores": 12,
         "planned_weeks": 1,
         **changed,
     }
     return RecommendationScorer.open(ScorerContext(folder / "model", files, parameters))
+
+
+def rules_of(items: list[str], boost: int = 0, groups: list[list[str]] | None = None) -> pa.Table:
+    """Rows of features.item_rules."""
+    return pa.table(
+        {
+            "item_id": items,
+            "boost": pa.array([boost] * len(items), pa.int32()),
+            "groups": pa.array(groups or [[]] * len(items), pa.list_(pa.string())),
+        }
+    )
 
 
 def lists_of(scored: pa.RecordBatch) -> dict[str, list[str]]:
@@ -160,8 +165,6 @@ def test_an_unavailable_item_is_not_recommended(folder: Path) -> None:
     item = next(iter(lists_before.values()))[0]
     lists_after = lists_of(open_scorer(folder, unavailable=[item]).score(make_batch()))
     assert all(item not in items and len(items) == 8 for items in lists_after.values())
-    blocked = lists_of(open_scorer(folder, blocked_items=[item]).score(make_batch()))
-    assert blocked == lists_after
 
 
 def test_only_users_without_any_history_are_excluded(
@@ -201,7 +204,9 @@ def test_users_are_excluded_where_no_item_is_available(folder: Path) -> None:
 
 
 def test_rules_reach_the_lists(folder: Path) -> None:
-    capped = lists_of(open_scorer(folder, per_category=3).score(make_batch()))
+    items = sorted(set(make_rows()["item_id"].to_pylist()))
+    rules = rules_of(items, groups=[[f"c{int(item[1:]) % 3}"] for item in items])
+    capped = lists_of(open_scorer(folder, rules=rules, limits=[3]).score(make_batch()))
     for items in capped.values():
         categories = [int(item[1:]) % 3 for item in items]
         assert max(categories.count(category) for category in range(3)) == 3
@@ -215,8 +220,8 @@ def test_rules_reach_the_lists(folder: Path) -> None:
 def test_a_boosted_item_moves_up_by_its_places(folder: Path) -> None:
     plain = lists_of(open_scorer(folder).score(make_batch()))
     user, items = next(iter(plain.items()))
-    boosted = pa.table({"item_id": [items[6]]})
-    moved = lists_of(open_scorer(folder, boosted=boosted, boost_places=4).score(make_batch()))[user]
+    rules = rules_of([items[6]], boost=4)
+    moved = lists_of(open_scorer(folder, rules=rules).score(make_batch()))[user]
     assert moved.index(items[6]) == 2
 
 

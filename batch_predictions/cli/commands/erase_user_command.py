@@ -66,7 +66,8 @@ def erase_user(
     typer.echo(
         f"Erased {summary.users} user{'' if summary.users == 1 else 's'}: {summary.partitions} "
         f"partitions, {summary.store_rows} rows of the serving store, {summary.release_files} "
-        f"release files, {summary.other_files} other files and records. Home: {settings.home}"
+        f"release files, {summary.sinks} sinks, {summary.other_files} other files and records. "
+        f"Home: {settings.home}"
     )
     for note in summary.notes:
         typer.echo(f"  {note}", file=sys.stderr)

@@ -56,6 +56,39 @@ def releases_rollback(
         typer.echo(rollback(store, to).note)
     if settings.serving.release_dir:
         _export(settings, settings.serving.release_dir)
+    _sync(settings)
+
+
+@command("releases sync", order=40)
+def releases_sync(
+    context: typer.Context,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write sinks that have the release, too.")
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Write the current release into the sinks that lack it.
+
+    Every run and roll-back does so. A sink that could not be written is named by `status` and is
+    tried again by the next run; this command tries at once. Exit code 1: a sink lacks the release.
+    """
+    _sync(load_settings(home, context), force=force, as_json=as_json)
+
+
+def _sync(settings: Settings, *, force: bool = False, as_json: bool = False) -> None:
+    from batch_predictions.serving.sinks.sync import sync_sinks
+    from batch_predictions.tables.discovery import load_plugins
+
+    load_plugins(settings.plugins)
+    results = sync_sinks(settings, force=force)
+    if as_json:
+        typer.echo(json.dumps([vars(result) for result in results]))
+    for result in () if as_json else results:
+        state = "is written to" if result.is_new else "is there already:"
+        typer.echo(result.error or f"{result.release_id} {state} {result.location}")
+    if any(result.error for result in results):
+        raise typer.Exit(1)
 
 
 @command("releases export", order=30)

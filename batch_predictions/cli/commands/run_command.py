@@ -136,8 +136,9 @@ def _run(
         is_asked_for = bool(demo_days or only or force or end_stuck_runs or accept_loss)
         unchanged = _find_unchanged(settings, first, last, is_asked_for=is_asked_for)
         if unchanged is not None:
+            unchanged["failed"] = _retry_sinks(settings, unchanged["release_id"])
             _print_unchanged(unchanged, as_json)
-            raise typer.Exit(int(bool(unchanged.get("lost"))))
+            raise typer.Exit(_exit_code(unchanged["failed"], unchanged.get("lost")))
         from batch_predictions.definitions import defs
         from batch_predictions.operations.alerts import watch_after_run
         from batch_predictions.operations.run_summary import simulate_sign_up
@@ -160,8 +161,23 @@ def _run(
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)
     _print_summary(settings, summary, as_json, is_demo=demo_days is not None)
-    if code := INCOMPLETE if summary.failed else int(bool(summary.lost)):
+    if code := _exit_code(summary.failed, summary.lost):
         raise typer.Exit(code)
+
+
+def _exit_code(failed: object, lost: object) -> int:
+    return INCOMPLETE if failed else int(bool(lost))
+
+
+def _retry_sinks(settings: Settings, release_id: str) -> dict[str, str]:
+    """Writes the release into sinks that lack it; returns why that failed, by sink."""
+    if not settings.sinks:
+        return {}
+    from batch_predictions.serving.sinks.sync import outdated_sinks, sync_sinks
+
+    if outdated_sinks(settings, release_id):
+        sync_sinks(settings)
+    return {f"sink {name}": text for name, text in outdated_sinks(settings, release_id).items()}
 
 
 def _find_unchanged(
@@ -238,6 +254,8 @@ def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:
         f"Nothing is new: {days} is predicted, and release {summary['release_id']} is served. "
         f"Home: {summary['home']}"
     )
+    for name, message in summary["failed"].items():
+        typer.echo(f"  {name}: {message}", err=True)
     for line in summary.get("lost", ()):
         typer.echo(f"  decide       {line}")
     for line in summary["left_out"]:

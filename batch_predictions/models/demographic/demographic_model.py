@@ -20,7 +20,6 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.common.ranking_metrics import top_k
@@ -36,6 +35,7 @@ from batch_predictions.models.demographic.demographic_segments import (
 )
 from batch_predictions.models.demographic.promotion_uplift import PromotionUplift
 from batch_predictions.models.demographic.ridge import RidgeAdjustment
+from batch_predictions.models.recommender.business_rules import Rules
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 from batch_predictions.tables import TRAITS
 
@@ -202,13 +202,13 @@ class SegmentRanker:
         self.counts, self.users, self.factors = counts, users, factors
         self.shares = adjustment.apply(counts, users)
 
-    def top_k(self, segments: pa.Table, k: int, blocked: pa.Array | None = None) -> pa.Table:
+    def top_k(self, segments: pa.Table, k: int, rules: Rules | None = None) -> pa.Table:
         """The k best items of segments.
 
         Args:
             segments: segment_level, age_bracket, gender, location.
             k: items of each list at most; fewer where fewer items have weights.
-            blocked: item ids that are never recommended.
+            rules: that lists follow, for `counts.items`; None: the best k.
 
         Returns:
             The columns of `segments`, rank (from 1), item_id, score (share) and support (users of
@@ -221,20 +221,18 @@ class SegmentRanker:
             name: [] for name in ("row", "rank", "item", "score")
         }
         supports = np.zeros(segments.num_rows, dtype=np.int64)
-        is_blocked = np.zeros(len(self.counts.items), dtype=bool)
-        if blocked is not None and len(blocked):
-            blocked_ids = pc.cast(blocked, pa.string())
-            is_in = pc.is_in(self.counts.items, value_set=blocked_ids)
-            is_blocked = is_in.to_numpy(zero_copy_only=False)
         for row, (level, segment) in enumerate(_iterate_segments(segments)):
             supports[row] = self.users.count(level, segment)
             shares = self.shares(level, segment)
             if self.factors is not None:
                 shares = shares * self.factors
                 shares = shares / max(shares.sum(), 1e-300)
-            scores = np.where((shares > 0) & ~is_blocked, shares, -np.inf)
-            best = top_k(scores[np.newaxis], k)[0]
-            best = best[best >= 0]
+            scores = np.where(shares > 0, shares, -np.inf)
+            ranked = top_k(scores[np.newaxis], rules.depth(k) if rules is not None else k)
+            best = ranked[0][ranked[0] >= 0]
+            if rules is not None:
+                columns = rules.apply(ranked, k)[0]
+                best = ranked[0][columns[columns >= 0]]
             chunks["row"].append(np.full(len(best), row))
             chunks["rank"].append(np.arange(1, len(best) + 1))
             chunks["item"].append(best)

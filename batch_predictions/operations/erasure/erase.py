@@ -38,6 +38,7 @@ from batch_predictions.serving.erasure.store_erasure import (
     erase_users,
     purge_free_pages,
 )
+from batch_predictions.serving.sinks.sync import erase_from_sinks
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
@@ -52,6 +53,7 @@ class ErasureSummary:
         partitions: files of the warehouse that were written without them.
         store_rows: rows that were removed from the serving store and from posted rows.
         release_files: release files that were replaced.
+        sinks: sinks from which they were deleted.
         other_files: shards, results, added rows, copies and records of Dagster.
         notes: what the caller should know, in words.
     """
@@ -60,6 +62,7 @@ class ErasureSummary:
     partitions: int = 0
     store_rows: int = 0
     release_files: int = 0
+    sinks: int = 0
     other_files: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -138,6 +141,7 @@ def _erase_everywhere(
     summary.store_rows += erase_posted_rows(settings, keys, purge=True)
     for folder in release_folders(settings, folders):
         summary.release_files += erase_from_location(settings, folder, keys)
+    summary.sinks += erase_from_sinks(settings, users.matches)
     summary.other_files += erase_from_shards(engine_folder(settings), users, reviews)
     summary.partitions += erase_derived_rows(warehouse, users, reviews)
     summary.other_files += erase_from_added_rows(settings.home, users)

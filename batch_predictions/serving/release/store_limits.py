@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from batch_predictions.serving.store.copy_rows import item_columns, store_expression
 from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.serving.store.release_contents import ReleaseContents, ReleasePartition
-from batch_predictions.serving.store.store import columns_of, declared_table, is_json, key_of
+from batch_predictions.serving.store.store import (
+    columns_of,
+    declared_table,
+    is_json,
+    key_of,
+    view_name,
+)
 from batch_predictions.tables import ITEM_STATE, USER_SEGMENTS, Table
 from batch_predictions.tables.identifiers import MAX_ID_BYTES
 from batch_predictions.warehouse import Warehouse
@@ -248,7 +254,8 @@ def _item_limits(table: Table) -> Iterator[StoreLimit]:
 
 def _long_names(table: Table) -> Iterator[str]:
     declared = declared_table(table)
-    names = [declared.name, *(column.name for column in declared.columns)]
+    names = [declared.name, view_name(declared.name)]
+    names += [column.name for column in declared.columns]
     names += [str(index.name) for index in declared.indexes]
     for name in names:
         if len(name.encode()) > MAX_NAME_BYTES:

@@ -149,10 +149,10 @@ def _write(db: sa.Connection, served: ServedRelease, folder: Path) -> ParquetMan
     tables: dict[str, ParquetTable] = {}
     for table in tables_of(served):
         path = folder / f"{table.name}.parquet"
-        schema = pa.schema([(c.name, _arrow_type(c.type)) for c in _columns(table)])
+        schema = arrow_schema(table)
         rows = 0
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            for batch in _batches(db, served, table, schema):
+            for batch in arrow_tables(db, served, table, schema):
                 writer.write_table(batch)
                 rows += batch.num_rows
         entry = served.tables.get(table.name, {})
@@ -171,12 +171,13 @@ def _write(db: sa.Connection, served: ServedRelease, folder: Path) -> ParquetMan
     return manifest
 
 
-def _columns(table: sa.Table) -> list[sa.Column[Any]]:
-    """Columns of a table without the release's id, which the folder's name has."""
-    return [column for column in table.columns if column.name != "release_id"]
+def arrow_schema(table: sa.Table) -> pa.Schema:
+    """Arrow types of a store table's columns, without the release's id; lists are JSON texts."""
+    columns = [column for column in table.columns if column.name != "release_id"]
+    return pa.schema([(column.name, _arrow_type(column.type)) for column in columns])
 
 
-def _batches(
+def arrow_tables(
     db: sa.Connection, served: ServedRelease, table: sa.Table, schema: pa.Schema
 ) -> Iterator[pa.Table]:
     """The rows in groups of GROUP_ROWS, with SQLite's values cast to the columns' types."""

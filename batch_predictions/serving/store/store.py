@@ -1,8 +1,9 @@
 """The serving store's schema: one table per published table, keyed by release, and one pointer row.
 
 A store table has the declared table's name and columns, with `release_id` instead of the partition
-column and lists as JSON text. The store is SQLite by default, PostgreSQL by URL. Applications
-import this module: it needs only SQLAlchemy, settings and table declarations.
+column and lists as JSON text. The view `current_<table>` has its rows of the release that is
+served, for readers in any language. The store is SQLite by default, PostgreSQL by URL.
+Applications import this module: it needs only SQLAlchemy, settings and table declarations.
 """
 
 from __future__ import annotations
@@ -117,9 +118,10 @@ def store_table(
     Raises:
         StoreError: the store uses the name itself, there is no key, or a type is not supported.
     """
-    if name in _METADATA.tables:
+    if not {name, view_name(name)}.isdisjoint(_METADATA.tables):
         raise StoreError(
-            f"a published table cannot be named {name}: the store has a table of that name itself"
+            f"a published table cannot be named {name}: the store has {name} or {view_name(name)} "
+            "itself"
         )
     if not key:
         raise StoreError(f"{name} has no key: declare one in tables/, or do not publish it")
@@ -143,6 +145,38 @@ def declared_table(table: Table) -> sa.Table:
     """The store's table for a declared table."""
     indexed = table.order[0] if table.order and table.order[0] != table.partition else None
     return store_table(table.name, columns_of(table), key_of(table), indexed)
+
+
+def view_name(table: str) -> str:
+    """Returns the name of the view of a store table's rows of the current release."""
+    return f"current_{table}"
+
+
+def _ensure_views(db: sa.Connection, tables: Sequence[sa.Table]) -> None:
+    """Creates the views of the current release that are missing, or lack a column of their table.
+
+    A view has the release's day `as_of` besides the table's columns. A query of it reads the
+    pointer and the rows in one snapshot, so that it sees one release, whole.
+    """
+    inspector = sa.inspect(db)
+    stored = set(inspector.get_view_names())
+    quote = db.dialect.identifier_preparer.quote
+    for table in tables:
+        view = view_name(table.name)
+        columns = [column["name"] for column in inspector.get_columns(table.name)]
+        day = [] if "as_of" in columns else ["as_of"]
+        if view in stored:
+            shown = [column["name"] for column in inspector.get_columns(view)]
+            if shown == [*day, *columns]:
+                continue
+            db.exec_driver_sql(f"drop view {quote(view)}")
+        names = [f"pointer.{name}" for name in day]
+        names += [f"rows_of.{quote(column)}" for column in columns]
+        db.exec_driver_sql(
+            f"create view {quote(view)} as select {', '.join(names)} "
+            f"from {CURRENT.name} as pointer join {quote(table.name)} as rows_of "
+            "on rows_of.release_id = pointer.release_id"
+        )
 
 
 def store_url(settings: Settings) -> str:
@@ -185,7 +219,7 @@ class Store:
             yield db
 
     def ensure(self, tables: Sequence[Table]) -> dict[str, sa.Table]:
-        """Creates missing tables and adds missing columns; changes nothing else.
+        """Creates missing tables and views and adds missing columns; changes nothing else.
 
         Returns:
             The store's tables by name.
@@ -217,6 +251,7 @@ class Store:
                     spec = sa.schema.CreateColumn(column).compile(dialect=db.dialect)
                     quoted_name = db.dialect.identifier_preparer.format_table(table)
                     db.exec_driver_sql(f"alter table {quoted_name} add column {spec}")
+            _ensure_views(db, [ITEMS, USERS, *declared.values()])
         return declared
 
     def close(self) -> None:

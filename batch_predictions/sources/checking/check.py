@@ -9,7 +9,7 @@ from contextlib import suppress
 import duckdb
 
 from batch_predictions.core.home import State, read_state
-from batch_predictions.settings import Settings
+from batch_predictions.settings import Settings, SettingsError
 from batch_predictions.sources.base import RAW_TABLES, Source, SourceError
 from batch_predictions.sources.checking.check_report import SourceReport, TableReport
 from batch_predictions.sources.checking.findings import DetectLanguages, Findings, measure
@@ -26,6 +26,11 @@ from batch_predictions.sources.checking.table_suggestions import suggest_tables
 from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
 from batch_predictions.sources.home_state import initial_state
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
+from batch_predictions.sources.recommendation_rules import (
+    ItemRules,
+    find_rule_problem,
+    unread_numbers,
+)
 from batch_predictions.sources.rows.sandbox import as_source_errors, connect_memory
 from batch_predictions.sources.rows.spans import Span, last_sunday_before
 from batch_predictions.sources.source_registry import build_source, current_date
@@ -100,9 +105,11 @@ def _check_tables(
         reports = [_check_table(db, source, table, sample_rows, yesterday) for table in tables]
         readable = {report.table: report for report in reports if not report.problem}
         findings = measure(db, readable, source.event_types, detect_languages)
+        rule_problems, rule_warnings = _check_rules(db, settings, readable, findings)
     suggestions = suggest_tables(source, [table.name for table in tables], unread)
     _suggest_for_reports(suggestions, source, reports)
     suggest_for_findings(suggestions, settings.source, findings)
+    suggestions.questions += rule_warnings
     interactions = readable.get("interactions")
     days = Days(
         interactions.first_day if interactions else None,
@@ -126,7 +133,7 @@ def _check_tables(
         unreadable=suggestions.unreadable,
         suggested_settings=suggestions.settings,
         questions=suggestions.questions,
-        problems=_problems(settings, readable, findings),
+        problems=[*_problems(settings, readable, findings), *rule_problems],
     )
 
 
@@ -188,6 +195,26 @@ def _problems(
             "source.events, such as {play: {target: true}}"
         )
     return problems
+
+
+def _check_rules(
+    db: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    readable: Mapping[str, TableReport],
+    findings: Findings,
+) -> tuple[list[str], list[str]]:
+    """Why `recommendations.rules` cannot serve, and what they cannot read of the items."""
+    if not settings.recommendations.rules:
+        return [], []
+    try:
+        rules = ItemRules.of(settings)
+    except SettingsError as error:
+        return [str(error)], []
+    if "items" not in readable:
+        return [], []
+    items = "accepted_items"
+    problem = find_rule_problem(db, rules, items, findings.item_attributes)
+    return ([problem], []) if problem else ([], unread_numbers(db, rules, items))
 
 
 def _suggest_for_reports(

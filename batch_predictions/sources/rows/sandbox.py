@@ -145,6 +145,20 @@ def validate_condition(condition: str, columns: Collection[str] | None = None) -
     _validate_functions(tree, columns)
 
 
+def column_names(expression: str) -> list[str]:
+    """The names of the columns of a valid expression, in lower case, without parameters of lambdas.
+
+    Args:
+        expression: SQL over the columns of a row.
+    """
+    nodes = list(_nodes(_parse(f"select 1 from r where ({expression}\n)")))
+    lambdas = [node for node in nodes if node.get("class") == "LAMBDA"]
+    parameters = {id(part) for node in lambdas for part in _nodes(node["lhs"])}
+    bound = {n["column_names"][0] for n in nodes if id(n) in parameters and "column_names" in n}
+    names = [n["column_names"][0] for n in nodes if n.get("class") == "COLUMN_REF"]
+    return list(dict.fromkeys(name.lower() for name in names if name not in bound))
+
+
 def _validate_functions(tree: Tree, columns: Collection[str] | None = ()) -> None:
     known = {name.lower() for name in columns or ()}
     for node in _nodes(tree):

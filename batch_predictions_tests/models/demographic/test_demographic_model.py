@@ -17,6 +17,7 @@ from batch_predictions.models.demographic.demographic_model import (
 from batch_predictions.models.demographic.demographic_segments import SegmentUsers
 from batch_predictions.models.demographic.ridge import DemographicDesign, RidgeAdjustment
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
+from batch_predictions.models.recommender.business_rules import Rules
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 
 TRAITS = ("age_bracket", "gender", "location")
@@ -85,12 +86,10 @@ def test_infinite_kappa_is_one_list_for_all() -> None:
     assert lists["item_id"].to_pylist() == ["cake", "tea", "bread"] * 2
 
 
-def test_lists_have_ranks_shares_and_support_and_no_blocked_items() -> None:
+def test_lists_have_ranks_shares_and_support() -> None:
     ranker = DemographicModel(30, CountAdjustment(1.0)).ranker(COUNTS, USERS)
     segment = ("age_gender", "19-24", "f", None)
-    lists = ranker.top_k(
-        make_segments(segment, EVERYONE), 5, blocked=pa.array(["bread", "nothing"])
-    )
+    lists = ranker.top_k(make_segments(segment, EVERYONE), 2)
     assert lists.column_names == [
         "segment_level",
         *TRAITS,
@@ -104,6 +103,18 @@ def test_lists_have_ranks_shares_and_support_and_no_blocked_items() -> None:
     assert lists["support"].to_pylist() == [30, 30, 95, 95]
     assert lists["gender"].to_pylist() == ["f", "f", None, None]
     assert lists["score"].to_pylist()[2:] == [0.5, 0.4]
+
+
+def test_lists_follow_the_rules() -> None:
+    ranker = DemographicModel(30).ranker(COUNTS, USERS)
+    rows = {"item_id": ["bread", "cake", "tea"], "boost": [9, 0, 0]}
+    rules = pa.table(rows | {"groups": [["baked"], ["baked"], [None]]})
+    items = ranker.counts.items
+    lists = ranker.top_k(make_segments(EVERYONE), 2, Rules.from_table(rules, items, [1]))
+    assert lists["item_id"].to_pylist() == ["bread", "tea"]
+    # Limits never shorten a list.
+    lists = ranker.top_k(make_segments(EVERYONE), 5, Rules.from_table(rules, items, [1]))
+    assert lists["item_id"].to_pylist() == ["bread", "tea", "cake"]
 
 
 def test_without_users_and_counts_there_is_only_everyone() -> None:

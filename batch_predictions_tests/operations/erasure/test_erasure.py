@@ -60,7 +60,7 @@ USER, OTHER = "customer-77fae1", "u2"
 REVIEW = "review-of-77fae1"
 NOT_OF_USERS = {
     *("item_id", "item_ids", "offer_item_ids", "campaign_id", "event_id", "recommendation_id"),
-    *("release_id", "run_id", "title", "term", "text", "attributes", "reason"),
+    *("release_id", "run_id", "title", "term", "text", "attributes", "groups", "reason"),
 }
 """Identifying columns that no user or review is identified by; texts of users are in their rows."""
 KILLS_APART = 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 
 import pytest
 import sqlalchemy as sa
@@ -255,5 +256,60 @@ def test_a_new_column_is_added(world: ServingWorld) -> None:
     table = world.store.ensure([extended])["recommendations"]
     with world.store.read() as db:
         assert db.execute(sa.select(table.c.why_text)).scalars().all() == [None] * 12
+        assert db.execute(sa.text("select why_text from current_recommendations")).first() == (
+            None,
+        )
     assert world.release(NEXT).moved
     assert count_rows(world, table, first.release_id) == 12
+
+
+def test_the_views_have_the_rows_of_the_current_release(world: ServingWorld) -> None:
+    def read(sql: str) -> list[tuple[object, ...]]:
+        with world.store.read() as db:
+            return [tuple(row) for row in db.execute(sa.text(sql))]
+
+    lists = "select user_id, count(*) from current_recommendations group by 1 order by 1"
+    first = world.release(DAY)
+    assert read(lists) == [("u0", 4), ("u1", 4), ("u2", 4)]
+    world.predict(NEXT, "b")
+    second = world.publish(NEXT)
+    for release, tag in ((second, "b"), (first, "a")):
+        if release is first:
+            rollback(world.store)
+        models = "select distinct release_id, model_version from"
+        assert read(f"{models} current_recommendations") == [(release.release_id, f"als-{tag}")]
+        [(item, day)] = read("select min(item_id), max(cast(as_of as char(10))) from current_items")
+        assert str(item).startswith(tag) and day == str(release.as_of)
+    assert len(read("select user_id from current_users")) == 5
+
+
+def test_a_table_whose_view_would_have_the_pointer_s_name_is_refused(world: ServingWorld) -> None:
+    table = Table("predictions", "release", "", RECOMMENDATIONS.columns, key=RECOMMENDATIONS.key)
+    with pytest.raises(StoreError, match="cannot be named release"):
+        world.store.ensure([table])
+
+
+@pytest.mark.slow
+def test_a_reader_of_a_view_sees_one_release_while_others_are_published(
+    world: ServingWorld,
+) -> None:
+    world.release(tag="a")
+    query = sa.text("select distinct release_id, model_version from current_recommendations")
+    seen: list[list[object]] = []
+    is_over = threading.Event()
+
+    def read() -> None:
+        while not is_over.is_set():
+            with world.store.read() as db:
+                seen.append([tuple(row) for row in db.execute(query)])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number in range(20):
+            world.release(DAY + dt.timedelta(days=number + 1), tag="ab"[number % 2])
+    finally:
+        is_over.set()
+        reader.join()
+    assert {len(rows) for rows in seen} == {1}
+    assert len({rows[0] for rows in seen}) > 1

@@ -115,11 +115,10 @@ def standardise_lists(
 def apply_rules(
     ranked: Int64s,
     in_history: Flags,
-    boosted: Flags,
-    category: Int64s,
-    per_category: int,
+    boost: Int64s,
+    groups: Int64s,
+    limits: Int64s,
     min_new: int,
-    boost_places: int,
     k: int,
     out: Int64s,
 ) -> None:
@@ -128,16 +127,15 @@ def apply_rules(
     Args:
         ranked: item positions of each user, best first, -1 at the end, (n, m).
         in_history: whether the item in each place is in the user's history, (n, m).
-        boosted: whether each item is boosted, (items,).
-        category: number of each item's category, -1 if unknown, (items,).
-        per_category: items of one category at most.
+        boost: ranks by which each item moves up, down if negative, (items,).
+        groups: number of each item's group under each limit, -1 if it has none, (items, limits).
+        limits: items of a group at most, (limits,).
         min_new: items that are not in the history, at least.
-        boost_places: ranks by which boosted items move up.
         k: length of the lists.
         out: receives columns of `ranked`, (n, k).
     """
     users, m = ranked.shape
-    category_counts = np.zeros(category.max() + 2 if len(category) else 1, dtype=np.int64)
+    group_counts = np.zeros((len(limits), groups.max() + 2 if groups.size else 1), dtype=np.int64)
     key = np.empty(m, dtype=np.int64)
     is_used = np.empty(m, dtype=np.bool_)
     for user in range(users):
@@ -145,16 +143,15 @@ def apply_rules(
         while n < m and ranked[user, n] >= 0:
             n += 1
         for column in range(n):
-            boost = boost_places if boosted[ranked[user, column]] else 0
-            # Doubled, so that a boosted item sorts before the one whose place it reaches.
-            key[column] = 2 * (column - boost) - (1 if boost > 0 else 0)
+            places = boost[ranked[user, column]]
+            # Doubled, so that an item sorts before the one whose place it reaches from below.
+            key[column] = 2 * (column - places) - np.sign(places)
         order = np.argsort(key[:n], kind="mergesort")
         new_items = 0
         for column in range(n):
             is_used[column] = False
             if not in_history[user, column]:
                 new_items += 1
-        category_counts[:] = 0
         size = 0
         new_needed = min(min_new, new_items)
         # The first pass keeps to all rules; the second fills up with the next best.
@@ -165,22 +162,26 @@ def apply_rules(
                 column = order[index]
                 if is_used[column]:
                     continue
-                item_category = category[ranked[user, column]] + 1
+                item = ranked[user, column]
                 if is_strict:
-                    is_capped = (
-                        per_category > 0
-                        and item_category > 0
-                        and category_counts[item_category] >= per_category
-                    )
-                    if is_capped:
-                        continue
                     if in_history[user, column] and k - size <= new_needed:
+                        continue
+                    is_full = False
+                    for rule in range(len(limits)):
+                        group = groups[item, rule]
+                        if group >= 0 and group_counts[rule, group] >= limits[rule]:
+                            is_full = True
+                    if is_full:
                         continue
                 is_used[column] = True
                 if not in_history[user, column]:
                     new_needed -= 1
-                category_counts[item_category] += 1
+                for rule in range(len(limits)):
+                    group_counts[rule, groups[item, rule]] += 1
                 out[user, size] = column
                 size += 1
+        for rank in range(size):
+            for rule in range(len(limits)):
+                group_counts[rule, groups[ranked[user, out[user, rank]], rule]] = 0
         for rank in range(size, k):
             out[user, rank] = -1

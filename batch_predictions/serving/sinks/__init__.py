@@ -1,0 +1,1 @@
+"""Sinks: databases and buckets of other teams that get the release that is served."""

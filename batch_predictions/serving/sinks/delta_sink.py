@@ -1,0 +1,211 @@
+"""A sink of Delta Lake tables, in a folder or a bucket, that any engine reads.
+
+`<url>/<table>` has the rows of a table, one commit for each release. Tables commit one after the
+other; `<url>/releases` then names, in one commit, the version of each that belongs to the release,
+so that a reader of these versions sees one release, whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from batch_predictions.core.object_store import endpoint_of, without_credentials
+from batch_predictions.serving.sinks.release_tables import SinkError, SinkTable
+from batch_predictions.serving.store.snapshot import ServedRelease
+from batch_predictions.settings.sinks_settings import SinkSettings
+from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+RELEASES = "releases"
+_RELEASE_ID = "batch_predictions.release_id"
+_RECORD = pa.schema(
+    [
+        pa.field("number", pa.int64(), nullable=False),
+        pa.field("release_id", pa.string(), nullable=False),
+        pa.field("as_of", pa.date32(), nullable=False),
+        pa.field("table_name", pa.string(), nullable=False),
+        pa.field("version", pa.int64(), nullable=False),
+    ]
+)
+"""Rows of `releases`: the highest `number` is the release that is served."""
+
+
+@dataclass(frozen=True)
+class DeltaSink:
+    """Writes releases as Delta Lake tables.
+
+    Attributes:
+        settings: the URL, and whether rows of earlier days stay.
+    """
+
+    settings: SinkSettings
+
+    @property
+    def location(self) -> str:
+        """The URL, without credentials."""
+        return without_credentials(self.settings.url)
+
+    def write(self, served: ServedRelease, tables: Sequence[SinkTable], *, force: bool) -> bool:
+        """Writes a release, unless the tables have it.
+
+        A write that was stopped goes on with the tables that lack the release.
+
+        Args:
+            served: the release.
+            tables: its tables that the sink gets.
+            force: whether it is written even if the tables have it.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            SinkError: the folder or bucket cannot be written.
+        """
+        with _SinkErrors(self.location):
+            recorded = self._recorded()
+            names = {table.name for table in tables}
+            is_recorded = recorded["release_id"] == served.release_id
+            if is_recorded and names <= set(recorded["versions"]) and not force:
+                return False
+            versions = {table.name: self._write_table(table, force=force) for table in tables}
+            self._record(served, versions, recorded["number"] + 1)
+            for name in versions:
+                # Files of versions that were replaced more than a week ago.
+                if (written := self._open(name)) is not None:
+                    written.vacuum(dry_run=False)
+        return True
+
+    def erase(self, is_erased: Callable[[str], bool]) -> int:
+        """Deletes the rows of users in all tables, and every older version that has some.
+
+        Args:
+            is_erased: whether a user is erased.
+
+        Returns:
+            The number of ids of users of which rows were deleted.
+
+        Raises:
+            SinkError: the folder or bucket cannot be written.
+        """
+        with _SinkErrors(self.location):
+            erased: set[str] = set()
+            for name in self._recorded()["versions"]:
+                table = self._open(name)
+                if table is None or "user_id" not in table.schema().to_arrow().names:
+                    continue
+                ids = pa.table(table.to_pyarrow_table(columns=["user_id"]))["user_id"].unique()
+                users = [user for user in ids.to_pylist() if is_erased(user)]
+                if users:
+                    condition = ", ".join(map(quote_literal, users))
+                    table.delete(f"user_id in ({condition})")
+                table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+                erased.update(users)
+        return len(erased)
+
+    def _write_table(self, table: SinkTable, *, force: bool) -> int:
+        """Replaces the rows of a table. Returns its version."""
+        from deltalake import CommitProperties, write_deltalake
+
+        stored = self._open(table.name)
+        release_id = table.served.release_id
+        if stored is not None and not force:
+            [newest] = stored.history(1)
+            if newest.get(_RELEASE_ID) == release_id:
+                return stored.version()
+        options: dict[str, Any] = {}
+        if self.settings.keep == "days" and table.partition and stored is not None:
+            options["predicate"] = f"{quote_identifier(table.partition)} = '{table.day}'"
+        write_deltalake(
+            self._uri(table.name),
+            table.reader(),
+            partition_by=[table.partition] if table.partition else None,
+            mode="overwrite",
+            schema_mode="merge",
+            storage_options=self._options(),
+            commit_properties=CommitProperties(custom_metadata={_RELEASE_ID: release_id}),
+            **options,
+        )
+        written = self._open(table.name)
+        assert written is not None
+        return written.version()
+
+    def _record(self, served: ServedRelease, versions: dict[str, int], number: int) -> None:
+        from deltalake import write_deltalake
+
+        rows = [
+            {
+                "number": number,
+                "release_id": served.release_id,
+                "as_of": served.as_of,
+                "table_name": name,
+                "version": version,
+            }
+            for name, version in versions.items()
+        ]
+        write_deltalake(
+            self._uri(RELEASES),
+            pa.Table.from_pylist(rows, _RECORD),
+            mode="append",
+            storage_options=self._options(),
+        )
+
+    def _recorded(self) -> dict[str, Any]:
+        """The number, id and versions of the newest recorded release."""
+        table = self._open(RELEASES)
+        rows = [] if table is None else table.to_pyarrow_table().to_pylist()
+        number = max((row["number"] for row in rows), default=0)
+        newest = [row for row in rows if row["number"] == number]
+        return {
+            "number": number,
+            "release_id": newest[0]["release_id"] if newest else None,
+            "versions": {row["table_name"]: row["version"] for row in newest},
+        }
+
+    def _open(self, name: str) -> DeltaTable | None:
+        from deltalake import DeltaTable
+
+        if not DeltaTable.is_deltatable(self._uri(name), self._options()):
+            return None
+        return DeltaTable(self._uri(name), storage_options=self._options())
+
+    def _uri(self, name: str) -> str:
+        return f"{self.settings.url.rstrip('/')}/{name}"
+
+    def _options(self) -> dict[str, str] | None:
+        """What the environment says of an S3-compatible server, in the names of the library."""
+        endpoint = endpoint_of(self.settings.url)
+        if endpoint is None:
+            return None
+        return {"AWS_ENDPOINT_URL": endpoint} | (
+            {"AWS_ALLOW_HTTP": "true"} if urlsplit(endpoint).scheme == "http" else {}
+        )
+
+
+class _SinkErrors:
+    """Raises errors of the library as SinkError, without credentials."""
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+
+    def __enter__(self) -> None:
+        try:
+            import deltalake  # noqa: F401
+        except ImportError as error:
+            raise SinkError(
+                f"the sink {self.location} needs Delta Lake: install batch_predictions with the "
+                "extra lakehouse"
+            ) from error
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        from deltalake.exceptions import DeltaError
+
+        if isinstance(error, DeltaError | OSError):
+            text = without_credentials(str(error).splitlines()[0])
+            raise SinkError(f"the sink {self.location} cannot be written: {text}") from None

@@ -1,0 +1,154 @@
+"""Brings every sink to the release that is served, and remembers which could not be written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from batch_predictions.core.database_url import DatabaseUrlError, parse_database_url
+from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.object_store import SCHEMES, without_credentials
+from batch_predictions.serving.release_files.folder import ReleaseFileError
+from batch_predictions.serving.sinks.delta_sink import DeltaSink
+from batch_predictions.serving.sinks.postgres_sink import PostgresSink
+from batch_predictions.serving.sinks.release_tables import SinkError, SinkTable, release_tables
+from batch_predictions.serving.store.pointer import NoReleaseError
+from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
+from batch_predictions.serving.store.store import store_url
+from batch_predictions.settings import Settings, SettingsError, SinkSettings
+
+FILE_NAME = "sinks.json"
+
+
+class Sink(Protocol):
+    """A database or bucket that holds releases."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, without credentials."""
+
+    def write(self, served: ServedRelease, tables: list[SinkTable], *, force: bool) -> bool:
+        """Writes a release, unless it is there. Returns whether it was written."""
+
+    def erase(self, is_erased: Callable[[str], bool]) -> int:
+        """Deletes the rows of users. Returns the number of users that had some."""
+
+
+@dataclass(frozen=True)
+class SinkResult:
+    """What became of one sink.
+
+    Attributes:
+        location: of the sink, without credentials.
+        release_id: the release that is served.
+        is_new: whether it was written; else the sink has it already, or `error` says why not.
+        error: why it could not be written; None: it has the release.
+    """
+
+    location: str
+    release_id: str
+    is_new: bool
+    error: str | None = None
+
+
+def open_sinks(settings: Settings) -> Iterator[Sink]:
+    """The sinks of the settings.
+
+    Raises:
+        SettingsError: a URL is of no kind that a sink can be of.
+    """
+    for sink in settings.sinks:
+        yield _open_sink(sink)
+
+
+def _open_sink(sink: SinkSettings) -> Sink:
+    scheme = urlsplit(sink.url).scheme
+    if scheme in ("", "file", *SCHEMES):
+        return DeltaSink(sink)
+    try:
+        url = parse_database_url(sink.url, "sinks.url")
+    except DatabaseUrlError as error:
+        raise SettingsError(str(error)) from None
+    if url.get_backend_name() != "postgresql":
+        raise SettingsError(
+            f"sinks.url {without_credentials(sink.url)}: a sink is postgresql://host/database, or "
+            f"a folder or URL of {', '.join(f'{name}://' for name in SCHEMES)} for Delta tables"
+        )
+    return PostgresSink(url, sink)
+
+
+def sync_sinks(settings: Settings, *, force: bool = False) -> list[SinkResult]:
+    """Writes the release that is served into every sink that lacks it.
+
+    A sink that cannot be written stops no other; `status` names it until it is written.
+
+    Args:
+        settings: of the home.
+        force: whether sinks that have the release are written, too, such as after an erasure.
+
+    Raises:
+        SettingsError: a URL is of no kind that a sink can be of.
+    """
+    results = []
+    with ReadStore(store_url(settings)) as store:
+        for sink, config in zip(open_sinks(settings), settings.sinks, strict=True):
+            try:
+                with store.snapshot() as (db, served):
+                    release_id = served.release_id
+                    tables = release_tables(db, served, config.tables)
+                    is_new = sink.write(served, tables, force=force)
+                    results.append(SinkResult(sink.location, release_id, is_new))
+            except NoReleaseError:
+                return []
+            except (SinkError, ReleaseFileError) as error:
+                results.append(SinkResult(sink.location, release_id, False, str(error)))
+    if settings.sinks or (settings.home / FILE_NAME).exists():
+        state = {result.location: [result.release_id, result.error] for result in results}
+        atomic_write(settings.home / FILE_NAME, json.dumps(state, indent=1))
+    return results
+
+
+def outdated_sinks(settings: Settings, release_id: str) -> dict[str, str]:
+    """Describes the sinks that do not have a release, by their location.
+
+    Args:
+        settings: of the home.
+        release_id: the release that is served.
+    """
+    try:
+        state = json.loads((settings.home / FILE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        state = {}
+    problems = {}
+    for sink in open_sinks(settings):
+        written, error = state.get(sink.location, (None, None))
+        if error:
+            problems[sink.location] = error
+        elif written != release_id:
+            problems[sink.location] = f"the sink {sink.location} does not have {release_id} yet"
+    return problems
+
+
+def erase_from_sinks(settings: Settings, is_erased: Callable[[str], bool]) -> int:
+    """Deletes users from all sinks, and writes the release again, from which they were erased.
+
+    Args:
+        settings: of the home, whose serving store has no row of the users any more.
+        is_erased: whether a user is erased.
+
+    Returns:
+        The number of sinks.
+
+    Raises:
+        SinkError: a sink cannot be written: the erasure stays pending.
+    """
+    for sink in open_sinks(settings):
+        sink.erase(is_erased)
+    # Deleted rows have left new versions of tables, which the release's record must name.
+    failed = [result.error for result in sync_sinks(settings, force=True) if result.error]
+    if failed:
+        raise SinkError("; ".join(failed))
+    return len(settings.sinks)

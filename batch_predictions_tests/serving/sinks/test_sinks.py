@@ -1,0 +1,319 @@
+"""Sinks get the release that is served: every row, once, whole, and again after a failure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_users
+from batch_predictions.serving.release.release_records import rollback
+from batch_predictions.serving.sinks.release_tables import SinkError, SinkTable
+from batch_predictions.serving.sinks.sync import erase_from_sinks, outdated_sinks, sync_sinks
+from batch_predictions.settings import Settings, SettingsError, SinkSettings
+from batch_predictions.tables import TABLES, Table, columns
+from batch_predictions_tests.worlds.postgres import empty_postgres
+from batch_predictions_tests.worlds.serving import DAY, open_world
+
+NEXT = DAY + dt.timedelta(days=1)
+OFFERS = Table(
+    "predictions",
+    "offers",
+    "Offers.",
+    columns("""
+        date DATE: as of the end of this day
+        user_id VARCHAR: user
+        offer_item_ids VARCHAR[]: offers
+        model_version VARCHAR: model
+    """),
+    key=("user_id",),
+)
+
+
+class SinkWorld:
+    """A home with releases and one sink, which is read as another team reads it."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        self.url = url
+        self.shop = open_world(home)
+        self.use()
+
+    def use(self, **options: Any) -> None:
+        """Sets the options of the sink."""
+        sink = SinkSettings.model_validate({"url": self.url, **options})
+        self.settings = self.shop.settings.model_copy(update={"sinks": [sink]})
+
+    def release(self, day: dt.date = DAY, tag: str = "a") -> str:
+        """Releases a day with offers, and writes it into the sink."""
+        self.shop.predict(day, tag)
+        self.shop.warehouse.replace_partition(
+            OFFERS,
+            day.isoformat(),
+            "select 'u0' as user_id, ['x', $tag] as offer_item_ids, 'm' as model_version "
+            "union all select 'u1', null, 'm' union all select 'u2', [], 'm'",
+            {"tag": tag},
+        )
+        release_id = self.shop.publish(day, OFFERS).release_id
+        [result] = sync_sinks(self.settings)
+        assert (result.release_id, result.is_new, result.error) == (release_id, True, None)
+        return release_id
+
+    def current(self, name: str, select: str) -> list[tuple[Any, ...]]:
+        """Rows of a table of the release that is served."""
+        raise NotImplementedError
+
+    def stored(self, name: str, select: str) -> list[tuple[Any, ...]]:
+        """Rows of a table of all releases."""
+        raise NotImplementedError
+
+
+class PostgresWorld(SinkWorld):
+    def current(self, name: str, select: str) -> list[tuple[Any, ...]]:
+        return self.query(f"select {select} from batch_predictions.current_{name}")
+
+    def stored(self, name: str, select: str) -> list[tuple[Any, ...]]:
+        return self.query(f"select {select} from batch_predictions.{name}")
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        engine = sa.create_engine(self.url)
+        with engine.connect() as db:
+            found = [tuple(row) for row in db.execute(sa.text(sql))]
+        engine.dispose()
+        return sorted(found, key=repr)
+
+
+class DeltaWorld(SinkWorld):
+    def current(self, name: str, select: str) -> list[tuple[Any, ...]]:
+        releases = self.read("releases")
+        newest = "number = (select max(number) from rows)"
+        versions = duckdb.execute(
+            f"with rows as (from releases) select table_name, version from rows where {newest}"
+        ).fetchall()
+        assert releases.num_rows
+        return self.select(self.read(name, dict(versions)[name]), select)
+
+    def stored(self, name: str, select: str) -> list[tuple[Any, ...]]:
+        return self.select(self.read(name), select)
+
+    def read(self, name: str, version: int | None = None) -> pa.Table:
+        from deltalake import DeltaTable
+
+        return DeltaTable(f"{self.url}/{name}", version=version).to_pyarrow_table()
+
+    def select(self, rows: pa.Table, select: str) -> list[tuple[Any, ...]]:
+        assert rows.num_columns
+        return sorted(duckdb.execute(f"select {select} from rows").fetchall(), key=repr)
+
+
+@pytest.fixture(params=["delta", pytest.param("postgres", marks=pytest.mark.slow)])
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SinkWorld]:
+    """A home whose sink is of either kind."""
+    monkeypatch.setitem(TABLES, OFFERS.qualified, OFFERS)
+    opened: SinkWorld
+    if request.param == "delta":
+        pytest.importorskip("deltalake", reason="pip install -e '.[lakehouse]'")
+        opened = DeltaWorld(tmp_path / "home", str(tmp_path / "lake"))
+    else:
+        pytest.importorskip("adbc_driver_postgresql", reason="pip install -e '.[sql]'")
+        opened = PostgresWorld(tmp_path / "home", empty_postgres())
+    yield opened
+    opened.shop.store.close()
+
+
+def test_a_sink_has_the_rows_of_the_release_with_their_types(world: SinkWorld) -> None:
+    release_id = world.release()
+    key = "release_id, date, user_id, rank, item_id"
+    listed = world.current("recommendations", key)
+    assert len(listed) == 12 and listed[0] == (release_id, DAY, "u0", 1, "a1")
+    assert world.current("offers", "user_id, offer_item_ids") == [
+        ("u0", ["x", "a"]),
+        ("u1", None),
+        ("u2", []),
+    ]
+    assert len(world.current("users", "user_id")) == 5
+    assert ("a1", "Title a1") in world.current("items", "item_id, title")
+    assert not sync_sinks(world.settings)[0].is_new
+    assert sync_sinks(world.settings, force=True)[0].is_new
+    assert world.current("recommendations", key) == listed
+
+
+def test_a_sink_follows_the_release_that_is_served(world: SinkWorld) -> None:
+    world.use(tables=["recommendations", "items"])
+    first = world.release(DAY, "a")
+    world.shop.predict(NEXT, "b")
+    second = world.shop.publish(NEXT).release_id
+    assert list(outdated_sinks(world.settings, second)) != []
+    sync_sinks(world.settings)
+    assert outdated_sinks(world.settings, second) == {}
+    models = "distinct release_id, model_version"
+    assert world.current("recommendations", models) == [(second, "als-b")]
+    rollback(world.shop.store)
+    sync_sinks(world.settings)
+    assert world.current("recommendations", models) == [(first, "als-a")]
+    titles = {title for (title,) in world.current("items", "title")}
+    assert "Title a1" in titles and "Title b1" not in titles
+
+
+def test_days_are_kept_each_with_its_newest_rows(world: SinkWorld) -> None:
+    world.use(tables=["recommendations"], keep="days")
+    for day, tag in ((DAY, "a"), (NEXT, "b"), (NEXT, "c")):
+        world.release(day, tag)
+    rows = world.stored("recommendations", "date, model_version")
+    assert rows == [(DAY, "als-a")] * 12 + [(NEXT, "als-c")] * 12
+
+
+def test_a_new_column_of_a_table_is_added(
+    world: SinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.release()
+    more = (*OFFERS.columns, *columns("why VARCHAR: in words"))
+    extended = Table("predictions", "offers", "Offers.", more, key=("user_id",))
+    monkeypatch.setitem(TABLES, OFFERS.qualified, extended)
+    world.shop.predict(NEXT)
+    world.shop.warehouse.replace_partition(
+        extended,
+        NEXT.isoformat(),
+        "select 'u0' as user_id, ['y'] as offer_item_ids, 'm' as model_version, 'since' as why",
+    )
+    world.shop.publish(NEXT, extended)
+    assert sync_sinks(world.settings)[0].error is None
+    assert world.current("offers", "user_id, offer_item_ids, why") == [("u0", ["y"], "since")]
+
+
+def test_erased_users_leave_every_day_and_version(world: SinkWorld) -> None:
+    world.use(keep="days")
+    for day in (DAY, NEXT):
+        world.release(day)
+    keys = ErasedKeys(lambda user: user == "u1")
+    erase_users(world.shop.store.engine, keys)
+    assert erase_from_sinks(world.settings, keys.matches) == 1
+    for name in ("recommendations", "offers", "users"):
+        assert "u1" not in {user for (user,) in world.stored(name, "user_id")}
+    assert len(world.stored("recommendations", "rank")) == 16
+    assert len(world.current("users", "user_id")) == 4
+    if isinstance(world, DeltaWorld):
+        # Values of Parquet files are compressed: each file that is left is read.
+        for file in Path(world.url).rglob("*.parquet"):
+            table = pq.read_table(file)
+            assert "user_id" not in table.column_names or "u1" not in table["user_id"].to_pylist()
+
+
+def test_one_sink_that_fails_stops_no_other(world: SinkWorld, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    broken = SinkSettings(url=str(tmp_path / "file"))
+    unreachable = SinkSettings(url="postgresql://someone:hunter2@127.0.0.1:1/none")
+    release_id = world.release()
+    settings = world.settings.model_copy(
+        update={"sinks": [broken, unreachable, *world.settings.sinks]}
+    )
+    results = sync_sinks(settings)
+    assert [bool(result.error) for result in results] == [True, True, False]
+    assert "hunter2" not in str(results) and "127.0.0.1" in str(results[1].error)
+    assert set(outdated_sinks(settings, release_id)) == {r.location for r in results[:2]}
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "ftp://host/folder", "sqlite:///file"])
+def test_a_url_of_another_kind_is_refused(settings: Settings, url: str) -> None:
+    settings = settings.model_copy(update={"sinks": [SinkSettings(url=url)]})
+    with pytest.raises(SettingsError, match=r"sinks\.url"):
+        sync_sinks(settings)
+
+
+def test_a_table_that_the_release_lacks_is_named(world: SinkWorld) -> None:
+    world.release()
+    world.use(tables=["recomendations"])
+    [result] = sync_sinks(world.settings)
+    assert "no recomendations" in str(result.error) and "recommendations" in str(result.error)
+
+
+def test_a_write_that_was_stopped_is_whole_after_the_next(
+    world: SinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.release()
+    world.shop.predict(NEXT, "b")
+    second = world.shop.publish(NEXT).release_id
+    models = "distinct release_id, model_version"
+    for stop_at in range(1, 5):
+        with monkeypatch.context() as patch:
+            stop_after(patch, stop_at)
+            [result] = sync_sinks(world.settings)
+        if result.error is None:
+            # What earlier tries have written to Delta tables is not written again.
+            break
+        assert world.current("recommendations", models) == [(first, "als-a")]
+    assert stop_at > 2 and (result.error is None or sync_sinks(world.settings)[0].is_new)
+    assert world.current("recommendations", models) == [(second, "als-b")]
+    assert len(world.current("users", "user_id")) == 5
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, tables: int) -> None:
+    """Makes the stream of the n-th table fail."""
+    read = SinkTable.reader
+    streams = []
+
+    def reader(table: SinkTable) -> pa.RecordBatchReader:
+        streams.append(table.name)
+        if len(streams) == tables:
+            raise SinkError("the network is gone")
+        return read(table)
+
+    monkeypatch.setattr(SinkTable, "reader", reader)
+
+
+@pytest.mark.slow
+def test_a_table_that_is_not_of_a_sink_is_left_alone(tmp_path: Path) -> None:
+    pytest.importorskip("adbc_driver_postgresql", reason="pip install -e '.[sql]'")
+    world = PostgresWorld(tmp_path / "home", empty_postgres())
+    engine = sa.create_engine(world.url)
+    with engine.begin() as db:
+        db.execute(sa.text("create table public.users as select 'someone' as user_id"))
+    engine.dispose()
+    world.use(database_schema="public")
+    world.shop.release()
+    [result] = sync_sinks(world.settings)
+    assert "public.users is not of a sink" in str(result.error)
+    assert world.query("select user_id from public.users") == [("someone",)]
+    tables = "select table_name from information_schema.tables where table_schema = 'public'"
+    assert world.query(tables) == [("users",)]
+    world.shop.store.close()
+
+
+def test_a_bucket_gets_delta_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("deltalake", reason="pip install -e '.[lakehouse]'")
+    pytest.importorskip("moto.server", reason="moto is not installed")
+    # In a process of its own: the library holds Python's lock while it waits for an answer.
+    code = "from moto.server import ThreadedMotoServer as S; s = S('127.0.0.1', 0); s.start(); "
+    code += "print(s.get_host_and_port()[1], flush=True); import sys; sys.stdin.read(); s.stop()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-3, text=True) as server:
+        assert server.stdout is not None and server.stdin is not None
+        port = next(line for line in server.stdout if line.strip().isdigit()).strip()
+        endpoint = f"http://127.0.0.1:{port}"
+        for name, value in {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",  # for the reader
+        }.items():
+            monkeypatch.setenv(name, value)
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/lake", method="PUT"))
+        monkeypatch.setitem(TABLES, OFFERS.qualified, OFFERS)
+        world = DeltaWorld(tmp_path / "home", "s3://lake/predictions")
+        release_id = world.release()
+        assert world.current("recommendations", "distinct release_id") == [(release_id,)]
+        assert not sync_sinks(world.settings)[0].is_new
+        world.shop.store.close()
+        server.stdin.close()
