@@ -84,6 +84,14 @@ def test_without_rows_all_eligible_keys_are_excluded(stage: Staging) -> None:
     assert len(stored_exclusions(stage.warehouse)) == 2
 
 
+def test_where_all_eligible_keys_are_staged_none_is_excluded(stage: Staging) -> None:
+    path = eligible_stage(stage, n=5, all_keys=5)
+    assert StagingManifest.read(path).unstaged == 0
+    score(path, InferenceSettings(workers=1, device="cpu"))
+    result = run_validation(stage, path)
+    assert (result.eligible, result.scored, result.excluded, result.passed) == (5, 5, 0, True)
+
+
 def test_eligible_keys_of_several_columns_may_be_null(stage: Staging) -> None:
     path = stage(
         rows="select id, null::VARCHAR as place, 1 as n from (values ('a'), ('b')) as v(id)",
