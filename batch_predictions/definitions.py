@@ -41,6 +41,7 @@ from batch_predictions.orchestration.sensors import (
     sign_ups,
 )
 from batch_predictions.serving.assets import release_asset
+from batch_predictions.serving.sinks.sync import open_sinks
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset
 from batch_predictions.sources.base import INGESTED_TABLES
@@ -58,11 +59,13 @@ def platform(settings: Settings) -> dg.Definitions:
     """Every asset, job, schedule, sensor and resource of a home folder.
 
     Raises:
-        SettingsError: a plugin cannot be imported, or a rule of recommendations is no SQL.
+        SettingsError: a plugin cannot be imported, a rule of recommendations is no SQL, or a sink
+            is of an unknown kind.
         SourceError: the source cannot be read; the message says what to set.
         HomeError: the home was initialised with another source.
     """
     load_plugins(settings.plugins)
+    open_sinks(settings)
     state = compute_state(settings)
     partitions = Partitions.of_home(state, settings)
     predictions = instances(BatchPrediction, "predictions/*.py")

@@ -38,7 +38,7 @@ from batch_predictions.planning.unchanged import (
     record_weeks,
     served_release,
 )
-from batch_predictions.serving.sinks.sync import outdated_sinks
+from batch_predictions.serving.sinks.sync import failed_sinks
 from batch_predictions.settings import Settings
 from batch_predictions.sources.item_exclusions import validate_exclusions
 from batch_predictions.sources.recommendation_rules import validate_rules
@@ -168,10 +168,8 @@ def run(
     if not (summary.failed or only):
         # The plan without its days to ingest, which have been ingested.
         record_run(settings, digest_of_run(settings, plan, planner.warehouse), summary.as_dict())
-    if summary.release_id:
-        # Afterwards: a sink that cannot be written makes no night undone.
-        for location, message in outdated_sinks(settings, summary.release_id).items():
-            summary.failed[f"sink {location}"] = message
+    # Afterwards: a sink that cannot be written makes no night undone.
+    summary.failed |= failed_sinks(settings, summary.release_id)
     return summary
 
 

@@ -173,11 +173,11 @@ def _retry_sinks(settings: Settings, release_id: str) -> dict[str, str]:
     """Writes the release into sinks that lack it; returns why that failed, by sink."""
     if not settings.sinks:
         return {}
-    from batch_predictions.serving.sinks.sync import outdated_sinks, sync_sinks
+    from batch_predictions.serving.sinks.sync import failed_sinks, sync_sinks
 
-    if outdated_sinks(settings, release_id):
+    if failed_sinks(settings, release_id):
         sync_sinks(settings)
-    return {f"sink {name}": text for name, text in outdated_sinks(settings, release_id).items()}
+    return failed_sinks(settings, release_id)
 
 
 def _find_unchanged(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from batch_predictions.core.object_store import endpoint_of, without_credentials
-from batch_predictions.serving.sinks.release_tables import SinkError, SinkTable
+from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.settings.sinks_settings import SinkSettings
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal

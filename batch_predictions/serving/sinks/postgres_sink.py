@@ -16,7 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from batch_predictions.core.database_url import location_of
-from batch_predictions.serving.sinks.release_tables import RELEASE_ID, SinkError, SinkTable
+from batch_predictions.serving.sinks.sink_tables import RELEASE_ID, SinkError, SinkTable
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.serving.store.store import view_name
 from batch_predictions.settings.sinks_settings import SinkSettings
@@ -54,8 +54,8 @@ class PostgresSink:
 
     @property
     def location(self) -> str:
-        """The database, without user and password."""
-        return location_of(self.url)
+        """The database and schema, without user and password."""
+        return f"{location_of(self.url)} ({self.settings.database_schema})"
 
     def write(self, served: ServedRelease, tables: Sequence[SinkTable], *, force: bool) -> bool:
         """Writes a release, unless the database has it; in one transaction.

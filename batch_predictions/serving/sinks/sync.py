@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from batch_predictions.core.object_store import SCHEMES, without_credentials
 from batch_predictions.serving.release_files.folder import ReleaseFileError
 from batch_predictions.serving.sinks.delta_sink import DeltaSink
 from batch_predictions.serving.sinks.postgres_sink import PostgresSink
-from batch_predictions.serving.sinks.release_tables import SinkError, SinkTable, release_tables
+from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable, release_tables
 from batch_predictions.serving.store.pointer import NoReleaseError
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
 from batch_predictions.serving.store.store import store_url
@@ -54,14 +54,13 @@ class SinkResult:
     error: str | None = None
 
 
-def open_sinks(settings: Settings) -> Iterator[Sink]:
-    """The sinks of the settings.
+def open_sinks(settings: Settings) -> list[Sink]:
+    """Returns the sinks of the settings; connects to none.
 
     Raises:
         SettingsError: a URL is of no kind that a sink can be of.
     """
-    for sink in settings.sinks:
-        yield _open_sink(sink)
+    return [_open_sink(sink) for sink in settings.sinks]
 
 
 def _open_sink(sink: SinkSettings) -> Sink:
@@ -130,6 +129,14 @@ def outdated_sinks(settings: Settings, release_id: str) -> dict[str, str]:
         elif written != release_id:
             problems[sink.location] = f"the sink {sink.location} does not have {release_id} yet"
     return problems
+
+
+def failed_sinks(settings: Settings, release_id: str | None) -> dict[str, str]:
+    """Describes the sinks that lack the release that is served, for a run's summary."""
+    if release_id is None:
+        return {}
+    problems = outdated_sinks(settings, release_id)
+    return {f"sink {location}": message for location, message in problems.items()}
 
 
 def erase_from_sinks(settings: Settings, is_erased: Callable[[str], bool]) -> int:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_users
 from batch_predictions.serving.release.release_records import rollback
-from batch_predictions.serving.sinks.release_tables import SinkError, SinkTable
+from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
 from batch_predictions.serving.sinks.sync import erase_from_sinks, outdated_sinks, sync_sinks
 from batch_predictions.settings import Settings, SettingsError, SinkSettings
 from batch_predictions.tables import TABLES, Table, columns
