@@ -36,7 +36,7 @@ TILES = [
     "tiles/item_totals",
     "tiles/user_locations",
 ]
-FEATURES = ["features/user_segments", "features/item_state", "features/item_activity"]
+FEATURES = ["user_segments", "item_state", "item_rules", "item_activity"]
 PREDICTIONS = ["predictions/recommendations", "features/item_scores"]
 
 
@@ -114,7 +114,7 @@ def test_the_page_names_the_functions_of_a_real_run_in_their_order(
 
         materialize(definitions, instance, ["raw/users", "raw/items"], LAST.isoformat())
         trace(["raw/interactions"], None)
-        trace([*TILES, *FEATURES], None)
+        trace([*TILES, *(f"features/{name}" for name in FEATURES)], None)
         trace(["models/recommender"], week)
         trace(PREDICTIONS, LAST.isoformat())
         materialize(definitions, instance, ["models/demographic"], week)

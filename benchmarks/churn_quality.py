@@ -47,7 +47,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     settings, warehouse = open_home(home, churn=churn)
 
     from batch_predictions.models.churn.base import baseline_names, candidate_names
-    from batch_predictions.models.churn.churn_metrics import PairedComparison
+    from batch_predictions.models.churn.churn_metrics import AUC, LOG_LOSS, PairedComparison
     from batch_predictions.models.churn.data.churn_examples import Examples, examples_as_of
 
     read_examples = cache(lambda day: examples_as_of(warehouse, settings, day))
@@ -61,11 +61,19 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         probabilities = np.concatenate([by_name[name] for by_name in predictions])
         intervals = comparison.evaluate(name, probabilities)
         metrics[name] = {metric: _rounded(interval) for metric, interval in intervals.items()}
-    gains = {
-        f"{name} - {baseline}": _rounded(comparison.difference(name, baseline))
-        for name in candidate_names()
-        for baseline in baseline_names()
-    }
+    pairs = [(name, baseline) for name in candidate_names() for baseline in baseline_names()]
+
+    def gains(metric: str) -> dict[str, object]:
+        """Paired differences; those of the log loss with the sign that makes better positive."""
+        return {
+            f"{name} - {baseline}": _rounded(
+                comparison.difference(baseline, name, metric)
+                if metric == LOG_LOSS
+                else comparison.difference(name, baseline, metric)
+            )
+            for name, baseline in pairs
+        }
+
     return {
         "cuts": [str(cut) for cut in args.cuts],
         "active_days": churn.active_days,
@@ -73,7 +81,8 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         "n": comparison.n,
         "churned": round(float(test.churned.mean()), 4),
         "models": metrics,
-        "auc_gains": gains,
+        "log_loss_gains": gains(LOG_LOSS),
+        "auc_gains": gains(AUC),
         "cpu_seconds": round(seconds, 1),
         "machine": machine(),
     }

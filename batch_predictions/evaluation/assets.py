@@ -20,6 +20,7 @@ from batch_predictions.tables import DRIFT, HISTOGRAMS, REALIZED_METRICS, Table
 from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.arrow_rows import arrow_rows
+from batch_predictions.warehouse.plugin_queries import warehouse_of_declaration
 from batch_predictions.warehouse.reporting import (
     OWNERS,
     figure_metadata,
@@ -95,7 +96,11 @@ def compute_metrics(
         settings: of this home.
         day: the last day that is known.
     """
-    rows = [row for metric in metrics for row in metric.compute(warehouse, settings, day)]
+    rows = [
+        row
+        for metric in metrics
+        for row in metric.compute(warehouse_of_declaration(warehouse, metric), settings, day)
+    ]
     return arrow_rows(REALIZED_METRICS, (row for row in rows if row["value"] is not None))
 
 

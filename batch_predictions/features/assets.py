@@ -19,6 +19,7 @@ from batch_predictions.tables import INTERACTIONS, TABLES, Table
 from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.column_lineage import table_lineage
+from batch_predictions.warehouse.plugin_queries import warehouse_of_declaration
 from batch_predictions.warehouse.reporting import OWNERS, record_materializations, table_metadata
 from batch_predictions.warehouse.schema_sql import tables_in
 from batch_predictions.warehouse.usual_check import check_is_usual, usual_check_specs
@@ -87,8 +88,9 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
                 )
             queries = {day: raw_query if day in outdated else query for day in days}
         _require_upstreams(warehouse, feature, parameters, queries, problems)
+        query_warehouse = warehouse_of_declaration(warehouse, feature)
         results = {
-            day: warehouse.replace_partition(
+            day: query_warehouse.replace_partition(
                 table, day, queries[day], {**parameters, "date": as_date(day)}
             )
             for day in days

@@ -80,6 +80,10 @@ class BatchPrediction:
         released: whether applications look the table up in releases.
         shard_rows: minimum number of rows per shard, for scorers that gain from large batches; the
             setting `inference.shard_rows` may be larger, and `inference.shard_mb` still applies.
+        eligible: query for the keys of all who are eligible, with the same parameters as `rows`.
+            Keys that it returns and `rows` does not are written to `predictions.exclusions`, with
+            its optional column `reason`; keys of `rows` that it lacks are refused. None: the keys
+            of `rows` are all.
     """
 
     table: Table
@@ -96,6 +100,7 @@ class BatchPrediction:
     looks_ahead: Callable[[Settings], int] = _one_week
     released: bool = True
     shard_rows: int = 1
+    eligible: str | None = None
 
     def __post_init__(self) -> None:
         for column, child in self.child_tables.items():
@@ -142,7 +147,8 @@ class BatchPrediction:
 
     def tables(self) -> set[str]:
         """Qualified names of the tables that the SQL reads."""
-        return set().union(*(tables_in(sql) for sql in (self.rows, *self.lookup_tables.values())))
+        queries = (self.rows, self.eligible, *self.lookup_tables.values())
+        return set().union(*(tables_in(sql) for sql in queries if sql is not None))
 
     def upstreams(self, settings: Settings) -> dict[str, dg.AssetIn]:
         """The assets that the SQL and the model depend on, by input name."""

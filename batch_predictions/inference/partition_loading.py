@@ -9,9 +9,12 @@ from pathlib import Path
 from batch_predictions.inference.child_tables import rows_query
 from batch_predictions.inference.results import StagingManifest, result_files
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.validation import results_query
+from batch_predictions.inference.validation import exclusions_query, results_query
 from batch_predictions.tables import EXCLUSIONS, Table
 from batch_predictions.warehouse import Warehouse, WriteResult
+
+UNSTAGED = "unstaged"
+"""Name in the footer of exclusions: the number of keys that were not among the rows to score."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,13 @@ def load_partition(
         f"from ({results}) where {EXCLUDED} is null",
         {"model_version": manifest.model_version},
     )
-    key = joined_key(manifest.key)
+    exclusions = exclusions_query(table, manifest, manifest_path, child_tables)
     warehouse.replace_partition(
         EXCLUSIONS,
         manifest.partition,
-        f"select {key} as key, {EXCLUDED} as reason from ({results}) where {EXCLUDED} is not null",
+        f"select {joined_key(manifest.key)} as key, {EXCLUDED} as reason from ({exclusions})",
         part={"table_name": table.name},
+        metadata={UNSTAGED: str(manifest.unstaged)} if manifest.unstaged else None,
     )
     return LoadResult(main, children)
 

@@ -15,6 +15,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.tables.discovery import plugins
 from batch_predictions.tables.partitions import latest_ended_week
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.plugin_queries import warehouse_of_declaration
 
 SMALL_SHARD_ROWS = 256
 """Rows of a shard of a small partition."""
@@ -77,7 +78,9 @@ def stage_partition(
     """
     model = find_serving_model(prediction, partition, models, settings)
     spec = staging_spec(prediction, partition, model, settings)
-    return staging.stage(warehouse, engine_folder(settings), spec)
+    return staging.stage(
+        warehouse_of_declaration(warehouse, prediction), engine_folder(settings), spec
+    )
 
 
 def find_serving_model(
@@ -121,6 +124,7 @@ def staging_spec(
         partition=partition,
         rows=prediction.rows,
         key=prediction.key,
+        eligible=prediction.eligible,
         scorer=prediction.scorer,
         model=prediction.model,
         model_version=model.version,

@@ -21,6 +21,8 @@ from batch_predictions.core.relative_paths import FileName
 from batch_predictions.inference.scorer import ScorerMetric, metrics_in
 
 MANIFEST = "manifest.json"
+UNSTAGED_KEYS = "unstaged-keys.parquet"
+"""File beside the manifest with the eligible keys that are not among the rows, and reasons."""
 
 
 class Shard(BaseModel):
@@ -44,6 +46,8 @@ class StagingManifest(BaseModel):
     partition: str
     key: tuple[str, ...]
     rows: int
+    unstaged: int = 0
+    """Number of the eligible keys in the file `UNSTAGED_KEYS`, which no shard has."""
     shards: tuple[Shard, ...]
     lookup_tables: dict[str, FileName]
     scorer: str

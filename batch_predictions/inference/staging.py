@@ -19,21 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch_predictions.core.durability import rename_if_absent, write_and_fsync
 from batch_predictions.core.file_hashes import hash_file
-from batch_predictions.core.redaction import mask
-from batch_predictions.inference.results import MANIFEST, Shard, StagingManifest
+from batch_predictions.inference.results import MANIFEST, UNSTAGED_KEYS, Shard, StagingManifest
 from batch_predictions.inference.scorer import Scorer, scorer_name
+from batch_predictions.inference.staged_keys import stream_unstaged_keys, validate_keys
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
-
-
-class StagingError(ValueError):
-    """The rows to score do not fit the declaration; the message names them."""
-
 
 SMALL_PARTITION_SHARDS = 8
 """With fewer full shards, one instance would wait for another for much of the time."""
@@ -48,6 +42,7 @@ class StagingSpec:
         partition: `YYYY-MM-DD`.
         rows: query for the rows to score.
         key: columns of the rows that identify what is scored; unique.
+        eligible: query for all keys that should be scored or have a reason; None: those of `rows`.
         scorer: class that scores the rows.
         model_version: version that the predictions carry.
         model: name of the model; None for a rule.
@@ -72,6 +67,7 @@ class StagingSpec:
     shard_rows: int
     small_shard_rows: int | None = None
     shard_mb: int = 64
+    eligible: str | None = None
     model: str | None = None
     model_folder: Path | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -98,13 +94,16 @@ class StagingSpec:
             values.append({name: _column_types(t) for name, t in self.child_tables.items()})
         return values
 
-    def manifest(self, shards: list[Shard], lookup_files: dict[str, str]) -> StagingManifest:
-        """Builds the manifest of the written shards and lookup tables."""
+    def manifest(
+        self, shards: list[Shard], lookup_files: dict[str, str], unstaged: int = 0
+    ) -> StagingManifest:
+        """Builds the manifest of the written shards, lookup tables and unstaged keys."""
         return StagingManifest(
             table=self.table.qualified,
             partition=self.partition,
             key=self.key,
             rows=sum(shard.rows for shard in shards),
+            unstaged=unstaged,
             shards=tuple(shards),
             lookup_tables=lookup_files,
             scorer=scorer_name(self.scorer),
@@ -128,7 +127,7 @@ def stage(warehouse: Warehouse, folder: Path, spec: StagingSpec) -> Path:
         The manifest's path. An equal stage that exists already is used again.
 
     Raises:
-        StagingError: a column of the key is missing, or a key is not unique.
+        StagingError: a column of the key is missing, or a key is not unique or not eligible.
     """
     partition_folder = folder / spec.table.name / spec.partition
     draft = partition_folder / f".draft-{uuid.uuid4().hex}"
@@ -141,9 +140,15 @@ def stage(warehouse: Warehouse, folder: Path, spec: StagingSpec) -> Path:
                 lookup_digests[name] = _write_parquet(reader, draft / lookup_files[name])
         hashed_values = spec.hashed_values(lookup_digests)
         shards = _write_shards(warehouse, draft, spec, hashed_values)
-        manifest = spec.manifest(shards, lookup_files)
+        results: list[object] = [[shard.result for shard in shards]]
+        unstaged = 0
+        if spec.eligible is not None:
+            # Their hash is part of the stage's, and of no result's: those are used again.
+            results.append(_write_unstaged_keys(warehouse, draft, spec, shards))
+            unstaged = pq.read_metadata(draft / UNSTAGED_KEYS).num_rows
+        manifest = spec.manifest(shards, lookup_files, unstaged)
         write_and_fsync(draft / MANIFEST, manifest.model_dump_json(indent=1))
-        content_hash = _hash([[shard.result for shard in shards], *hashed_values])
+        content_hash = _hash([*results, *hashed_values])
         staged = partition_folder / f"staged-{content_hash}"
         if staged.is_dir() and not _is_equal(draft, staged):
             # Damaged, for only the manifest is fsynced; or the model's folder has moved with the
@@ -163,7 +168,7 @@ def _write_shards(
     with warehouse.stream(sorted_rows, spec.sql_parameters, spec.shard_rows) as reader:
         previous_key: tuple[object, ...] | None = None
         for number, table in enumerate(_shard_tables(reader, spec)):
-            previous_key = _validate_keys(table, spec.key, previous_key, spec.table)
+            previous_key = validate_keys(table, spec.key, previous_key, spec.table)
             name = f"shard-{number:05d}.parquet"
             digest = _write_parquet(table, folder / name)
             shards.append(
@@ -176,6 +181,18 @@ def _write_shards(
                 )
             )
     return shards
+
+
+def _write_unstaged_keys(
+    warehouse: Warehouse, folder: Path, spec: StagingSpec, shards: list[Shard]
+) -> str:
+    """Writes the eligible keys that no shard has, with their reasons. Returns the SHA-256."""
+    assert spec.eligible is not None
+    files = [folder / shard.name for shard in shards]
+    with stream_unstaged_keys(
+        warehouse, spec.eligible, spec.sql_parameters, spec.key, spec.table, files
+    ) as reader:
+        return _write_parquet(reader, folder / UNSTAGED_KEYS)
 
 
 def _shard_tables(reader: pa.RecordBatchReader, spec: StagingSpec) -> Iterator[pa.Table]:
@@ -227,41 +244,6 @@ def _split(reader: pa.RecordBatchReader, max_rows: int, max_bytes: int) -> Itera
                 slices, row_count, byte_count = [], 0, 0
     if row_count:
         yield pa.Table.from_batches(slices)
-
-
-def _validate_keys(
-    rows: pa.Table, key: tuple[str, ...], previous_key: tuple[object, ...] | None, table: Table
-) -> tuple[object, ...]:
-    """Refuses duplicate keys among rows that are sorted by the key.
-
-    Args:
-        rows: rows of one shard.
-        key: columns of the key.
-        previous_key: last key of the shard before; None for the first shard.
-        table: table of the prediction, for the message.
-
-    Returns:
-        The last key.
-    """
-    missing = [name for name in key if name not in rows.column_names]
-    if missing:
-        raise StagingError(f"{table.qualified}: the rows to score have no column {missing}")
-    keys = rows.select(key)
-    first_key = tuple(keys.slice(0, 1).to_pylist()[0].values())
-    is_duplicate = None
-    for name in key:
-        after, before = keys[name].slice(1), keys[name].slice(0, len(keys) - 1)
-        both_null = pc.and_(pc.is_null(after), pc.is_null(before))
-        is_equal = pc.or_kleene(pc.equal(after, before), both_null).fill_null(False)
-        is_duplicate = is_equal if is_duplicate is None else pc.and_(is_duplicate, is_equal)
-    if first_key == previous_key or pc.any(is_duplicate).as_py():
-        row = 0 if first_key == previous_key else pc.index(is_duplicate, True).as_py()
-        duplicate = keys.slice(row, 1).to_pylist()[0]
-        raise StagingError(
-            f"{table.qualified}: the rows to score have a key ({', '.join(key)}) more than once: "
-            f"{mask(tuple(duplicate.values()))}"
-        )
-    return tuple(keys.slice(len(keys) - 1, 1).to_pylist()[0].values())
 
 
 def _is_equal(draft: Path, staged: Path) -> bool:

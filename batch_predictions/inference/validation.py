@@ -18,7 +18,12 @@ from batch_predictions.inference.child_tables import (
     rows_query,
     validate_columns,
 )
-from batch_predictions.inference.results import StagingManifest, damaged_results, result_files
+from batch_predictions.inference.results import (
+    UNSTAGED_KEYS,
+    StagingManifest,
+    damaged_results,
+    result_files,
+)
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
@@ -48,14 +53,40 @@ def results_query(
     return f"select {', '.join(nulls)}, null::VARCHAR as {EXCLUDED} where false"
 
 
+def exclusions_query(
+    table: Table, manifest: StagingManifest, manifest_path: Path, child_tables: ChildTables
+) -> str:
+    """Builds a query for the keys without a prediction and their reasons, `excluded`.
+
+    Args:
+        table: main table of the prediction.
+        manifest: of the staged partition.
+        manifest_path: its file, beside which the results are found.
+        child_tables: by the column of the results that holds their rows.
+    """
+    columns = f"{', '.join(manifest.key)}, {EXCLUDED}"
+    results = results_query(table, manifest, manifest_path, child_tables)
+    query = f"select {columns} from ({results}) where {EXCLUDED} is not null"
+    unstaged = _unstaged_query(manifest, manifest_path)
+    return f"{query} union all select {columns} {unstaged}" if unstaged else query
+
+
+def _unstaged_query(manifest: StagingManifest, manifest_path: Path) -> str:
+    """A FROM clause of the eligible keys that are not staged; empty where there are none."""
+    if not manifest.unstaged:
+        return ""
+    files = quote_files([manifest_path.with_name(UNSTAGED_KEYS)])
+    return f"from read_parquet({files}, hive_partitioning=false)"
+
+
 @contextmanager
 def result_views(
     warehouse: Warehouse, table: Table, manifest_path: Path, child_tables: ChildTables
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Opens a connection with temporary views of the results.
 
-    The views are `staged`, `new_rows` and `excluded_rows`, and for every child table
-    `lists_<column>` (the lists of scored keys) and `new_<column>` (its rows).
+    The views are `staged`, `eligible_keys`, `new_rows` and `excluded_rows`, and for every child
+    table `lists_<column>` (the lists of scored keys) and `new_<column>` (its rows).
 
     Args:
         warehouse: to connect to.
@@ -73,12 +104,15 @@ def result_views(
     with warehouse.connect() as db:
         validate_columns(db, child_tables, manifest, files)
         keys = ", ".join(manifest.key)
+        unstaged = _unstaged_query(manifest, manifest_path)
         views = {
             "staged": f"from read_parquet({quote_files(shards)}, hive_partitioning=false)"
             if shards
             else f"select {keys} from ({results}) where false",
             "new_rows": f"select * exclude ({EXCLUDED}) from ({results}) where {EXCLUDED} is null",
-            "excluded_rows": f"select * from ({results}) where {EXCLUDED} is not null",
+            "excluded_rows": exclusions_query(table, manifest, manifest_path, child_tables),
+            "eligible_keys": f"select {keys} from temp.staged"
+            + (f" union all select {keys} {unstaged}" if unstaged else ""),
         }
         for column, child in child_tables.items():
             views[f"lists_{column}"] = lists_query(column, child, manifest, files)
@@ -105,7 +139,7 @@ MAX_REASONS = 5
 """Reasons of exclusions that are shown."""
 KEYS_ACCOUNTED = Check(
     "accounted",
-    "Keys scored + keys excluded = keys staged; no key is lost, invented or both.",
+    "Keys scored + keys excluded = keys eligible; no key is lost, invented or both.",
     "",
 )
 CHILD_ROWS_BELONG = Check(
@@ -121,7 +155,8 @@ class ValidationResult:
 
     Attributes:
         partition: `YYYY-MM-DD`.
-        staged: number of keys to score.
+        eligible: number of keys that should be scored or have a reason.
+        staged: number of keys to score; the other eligible ones are excluded.
         scored: number of keys with predictions.
         excluded: number of keys with a reason instead.
         rows: number of new rows.
@@ -132,6 +167,7 @@ class ValidationResult:
     """
 
     partition: str
+    eligible: int
     staged: int
     scored: int
     excluded: int
@@ -188,6 +224,7 @@ def validate(
             violations[check.name] = int(_fetch_row(db, check.sql, bound)[0] or 0)
         return ValidationResult(
             partition=manifest.partition,
+            eligible=manifest.rows + manifest.unstaged,
             staged=manifest.rows,
             scored=_fetch_row(db, "select count(*) from temp.scored_keys")[0],
             excluded=_fetch_row(db, "select count(*) from temp.excluded_keys")[0],
@@ -235,12 +272,12 @@ def _accounting_queries(manifest: StagingManifest) -> dict[str, str]:
     keys = ", ".join(manifest.key)
     equal_keys = " and ".join(f"a.{k} is not distinct from b.{k}" for k in manifest.key)
     return {
-        "lost": f"""select {keys} from temp.staged a where not exists
+        "lost": f"""select {keys} from temp.eligible_keys a where not exists
             (select 1 from temp.scored_keys b where {equal_keys}) and not exists
             (select 1 from temp.excluded_keys b where {equal_keys})""",
         "invented": f"""select {keys} from
             (from temp.scored_keys union from temp.excluded_keys) a
-            where not exists (select 1 from temp.staged b where {equal_keys})""",
+            where not exists (select 1 from temp.eligible_keys b where {equal_keys})""",
         "both scored and excluded": f"""select {keys} from temp.scored_keys a where exists
             (select 1 from temp.excluded_keys b where {equal_keys})""",
         "excluded twice": f"""select {keys} from temp.excluded_keys group by all

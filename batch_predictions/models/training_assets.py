@@ -16,6 +16,7 @@ from batch_predictions.models.training_inputs import TrainingInputs
 from batch_predictions.settings import Settings
 from batch_predictions.tables.partitions import Partitions, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.plugin_queries import warehouse_of_declaration
 from batch_predictions.warehouse.reporting import (
     CONTENT_HASH,
     OWNERS,
@@ -57,9 +58,10 @@ def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefin
         settings: dg.ResourceParam[Settings],
     ) -> None:
         versions, inputs = {}, TrainingInputs.of(training, settings)
+        training_warehouse = warehouse_of_declaration(warehouse, training)
         for week in context.partition_keys:
             through = trained_through(as_date(week))
-            trained = training.train(warehouse, settings, through, context.log.info)
+            trained = training.train(training_warehouse, settings, through, context.log.info)
             data = data_version(
                 warehouse, through, training.tables, training.history_days(settings)
             )

@@ -91,6 +91,11 @@ aspects = BatchPrediction(
             order by review_id) as reviews
         from ({_SCORED}) group by item_id having count(*) >= $aspect_reviews::INTEGER
     """,
+    eligible="""
+        select distinct item_id, 'fewer than ' || $aspect_reviews::INTEGER
+            || ' scored reviews (sentiment.aspect_reviews)' as reason
+        from raw.reviews where date >= $week and date <= $week + 6
+    """,
     # A sample is enough to estimate how often a term occurs.
     lookup_tables={
         "texts": f"""select text, p_positive, p_negative from ({_SCORED})

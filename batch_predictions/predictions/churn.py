@@ -1,8 +1,9 @@
-"""Churn probabilities of the active customers, every day."""
+"""Churn probabilities of the active customers, every day; other users have a reason."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
@@ -11,6 +12,7 @@ from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.churn.churn_model import ChurnModel
 from batch_predictions.predictions.audience_plots import plot_churn_probabilities
+from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES
 
 
@@ -50,12 +52,23 @@ class ChurnScorer:
         )
 
 
+def parameters(settings: Settings) -> Mapping[str, Any]:
+    """Returns the days without a purchase after which a customer is not scored."""
+    return {"active_days": settings.churn.active_days}
+
+
 churn_scores = BatchPrediction(
     table=CHURN_SCORES,
     key=("user_id",),
     rows="select * exclude (date) from features.churn_features where date = $date",
+    eligible="""
+        select user_id, 'no purchase in the last ' || $active_days::INTEGER
+            || ' days (churn.active_days)' as reason
+        from features.user_segments where date = $date
+    """,
     scorer=ChurnScorer,
     model="churn",
+    parameters=parameters,
     checks=(
         Check(
             "probabilities",

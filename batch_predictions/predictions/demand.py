@@ -1,4 +1,8 @@
-"""Daily forecasts of demand for each of the coming days, and over the periods of orders."""
+"""Daily forecasts of demand for each of the coming days, and over the periods of orders.
+
+Eligible are the series of `features.demand`: the `demand.max_series` of each level with the most
+units in the last 84 days. Items that sell less are no series, and have no reason.
+"""
 
 from __future__ import annotations
 

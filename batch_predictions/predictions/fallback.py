@@ -1,4 +1,8 @@
-"""The fallback: daily lists by demographic segment, for users without recommendations."""
+"""The fallback: daily lists by demographic segment, for users without recommendations.
+
+Eligible are the segments with enough users. A smaller one has no list and no reason: its users get
+the list of a coarser segment, at last that of everyone.
+"""
 
 from __future__ import annotations
 

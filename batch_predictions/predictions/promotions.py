@@ -2,7 +2,9 @@
 
 One query scores pairs of customers and campaigns, assigns customers to the campaigns with their
 highest scores, and keeps the best customers of each campaign. The scorer fills the lists of items.
-All campaigns are in one table.
+All campaigns are in one table. Eligible are the campaigns: one without an audience has its reason.
+Pairs of a campaign and a customer who is not on its list would be as many as campaigns times
+customers, and have none.
 """
 
 from __future__ import annotations

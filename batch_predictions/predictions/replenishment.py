@@ -25,6 +25,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.tables import REPLENISHMENT_ORDERS
 
 NO_FORECAST = "it has no forecast: see the exclusions of demand_forecasts"
+NO_SERIES = "not among the demand.max_series items that sold most in 84 days: it has no forecast"
 
 
 class OrderScorer:
@@ -120,23 +121,26 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
     }
 
 
+_STOCK = """
+    select
+        item_id,
+        case when $order_level = 'item' then 'all' else location end as location,
+        date,
+        fsum(on_hand) as on_hand,
+        fsum(coalesce(on_order, 0)) as on_order,
+        coalesce(bool_or(simulated), false) as simulated
+    from raw.inventory
+    where date <= $date and date >= $date - $stock_max_age_days::INTEGER
+        and on_hand is not null
+    group by all
+"""
+"""SQL: stock counts of the last days, at the level that is ordered."""
+
 replenishment_orders = BatchPrediction(
     table=REPLENISHMENT_ORDERS,
     key=("item_id", "location"),
     rows=f"""
-        with stock as (
-            select
-                item_id,
-                case when $order_level = 'item' then 'all' else location end as location,
-                date,
-                fsum(on_hand) as on_hand,
-                fsum(coalesce(on_order, 0)) as on_order,
-                coalesce(bool_or(simulated), false) as simulated
-            from raw.inventory
-            where date <= $date and date >= $date - $stock_max_age_days::INTEGER
-                and on_hand is not null
-            group by all
-        ),
+        with stock as ({_STOCK}),
         newest_stock as (
             select * from stock
             qualify row_number() over (partition by item_id, location order by date desc) = 1
@@ -158,6 +162,13 @@ replenishment_orders = BatchPrediction(
         left join newest_stock
             on newest_stock.item_id = series.item_id and newest_stock.location = series.location
         where series.date = $date and series.level = $order_level
+    """,
+    # Who counts the stock of an item expects an order.
+    eligible=f"""
+        select item_id, location, '{NO_SERIES}' as reason from features.demand
+        where date = $date and level = $order_level
+        union
+        select item_id, location, '{NO_SERIES}' from ({_STOCK})
     """,
     scorer=OrderScorer,
     parameters=parameters,

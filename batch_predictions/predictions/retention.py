@@ -1,7 +1,8 @@
 """The retention audience, every day: inactive customers to win back, with offers and a reason.
 
 One query ranks the customers: inactive, likely to churn, not listed recently, by falling expected
-value until the budget is used up. The scorer adds the texts.
+value until the budget is used up. The scorer adds the texts. Eligible are the inactive customers
+with a churn score: active ones are no candidates, and `churn_scores` says why others have no score.
 """
 
 from __future__ import annotations

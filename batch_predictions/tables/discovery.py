@@ -52,6 +52,15 @@ def plugins() -> list[str]:
     return list(_plugins)
 
 
+def is_of_plugin(declaration: object) -> bool:
+    """Returns whether a declaration is at the top level of a plugin's module."""
+    return any(
+        declaration is value
+        for module in _plugins.values()
+        for value in _values(module, type(declaration))
+    )
+
+
 def instances(kind: type[Declared], pattern: str) -> list[Declared]:
     """Distinct instances of `kind` at the top level of modules, also within tuples and lists.
 

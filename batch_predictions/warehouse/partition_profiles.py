@@ -42,10 +42,12 @@ class PartitionProfile:
     Attributes:
         rows: their number.
         columns: by name; empty where there are no rows. Lists and maps have none.
+        metadata: texts that the writer has added to the footer.
     """
 
     rows: int
     columns: Mapping[str, ColumnProfile] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_profile(path: Path, table: Table) -> PartitionProfile | None:
@@ -55,8 +57,9 @@ def read_profile(path: Path, table: Table) -> PartitionProfile | None:
     except FileNotFoundError:
         return None
     rows = int(footer.num_rows)
+    metadata = {key.decode(): text.decode() for key, text in (footer.metadata or {}).items()}
     if not rows or not footer.num_row_groups:
-        return PartitionProfile(rows)
+        return PartitionProfile(rows, metadata=metadata)
     names = [footer.row_group(0).column(i).path_in_schema for i in range(footer.num_columns)]
     profiles = {}
     for column in table.columns:
@@ -74,4 +77,4 @@ def read_profile(path: Path, table: Table) -> PartitionProfile | None:
             lowest = min(float(s.min) for s in known)
             highest = max(float(s.max) for s in known)
         profiles[column.name] = ColumnProfile(nulls / rows, lowest, highest)
-    return PartitionProfile(rows, profiles)
+    return PartitionProfile(rows, profiles, metadata)

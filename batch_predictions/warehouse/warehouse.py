@@ -95,6 +95,16 @@ class Warehouse(dg.ConfigurableResource[Any]):
         engine = SharedDuckDBResource(database=":memory:", connection_config=config)
         return cls(home=str(home), duckdb=engine)
 
+    def deterministic(self) -> Warehouse:
+        """This warehouse with queries of one thread: equal rows give equal results, to the bit.
+
+        With several threads, DuckDB adds doubles and fills lists in the order in which its threads
+        finish: `sum`, `avg`, `list`, `first` and rows without an order differ from run to run.
+        """
+        config = {**self.duckdb.connection_config, "threads": 1, "preserve_insertion_order": True}
+        engine = SharedDuckDBResource(database=":memory:", connection_config=config)
+        return type(self)(home=self.home, duckdb=engine)
+
     @property
     def folder(self) -> Path:
         """The folder of the partitions, `<home>/warehouse`."""

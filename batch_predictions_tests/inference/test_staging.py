@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from batch_predictions.inference.results import StagingManifest, result_path
-from batch_predictions.inference.staging import StagingError
+from batch_predictions.inference.staged_keys import StagingError
 from batch_predictions_tests.worlds.at_once import call_at_once
 from batch_predictions_tests.worlds.engine import (
     DAY,

@@ -273,6 +273,18 @@ def test_plots_are_drawn_for_days_with_rows(world: AudienceWorld) -> None:
         assert prediction.plot(world.warehouse, "2024-01-05") is None
 
 
+def test_every_user_has_a_churn_score_or_a_reason(world: AudienceWorld) -> None:
+    users = world.rows(
+        "select user_id from features.user_segments where date = $day except "
+        "select user_id from predictions.churn_scores where date = $day order by user_id"
+    )
+    exclusions = world.exclusions("churn_scores")
+    assert [row["key"] for row in exclusions] == [row["user_id"] for row in users] != []
+    assert {row["reason"] for row in exclusions} == {
+        "no purchase in the last 84 days (churn.active_days)"
+    }
+
+
 def test_without_history_all_customers_are_excluded_with_a_reason(tmp_path: Path) -> None:
     """A source without times: all rows are of one day."""
     world = AudienceWorld(tmp_path)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from batch_predictions.inference.dagster.step_reports import unusual_exclusions
+from batch_predictions.inference.partition_loading import UNSTAGED
 from batch_predictions.operations.status import read_status
 from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.settings import ChecksSettings, Settings
@@ -126,16 +127,17 @@ def test_tables_without_days_have_no_check() -> None:
 
 
 def test_keys_without_a_prediction(warehouse: Warehouse) -> None:
-    def write(week: int, keys: int) -> None:
+    def write(week: int, keys: int, unstaged: int = 0) -> None:
         warehouse.replace_partition(
             EXCLUSIONS,
             (DAY - dt.timedelta(days=7 * week)).isoformat(),
             f"select 'u' || u as key, 'no history' as reason from range({keys}) as a(u)",
             part={"table_name": CHURN_SCORES.name},
+            metadata={UNSTAGED: str(unstaged)} if unstaged else None,
         )
 
-    def unusual(keys: int) -> str:
-        write(0, keys)
+    def unusual(keys: int, unstaged: int = 0) -> str:
+        write(0, keys, unstaged)
         return unusual_exclusions(warehouse, CHURN_SCORES, DAY, 1000, LIMITS)
 
     for week in (1, 2, 3):
@@ -143,6 +145,7 @@ def test_keys_without_a_prediction(warehouse: Warehouse) -> None:
     assert unusual(900) == "", "three weeks are too few to compare with"
     write(4, 0)
     assert unusual(50) == ""
+    assert unusual(550, unstaged=500) == "", "keys that were not to be scored do not count"
     assert unusual(51).startswith("51 of 1,000 keys have no prediction; up to 50 are usual")
     write(4, 45)
     assert unusual(90) == ""

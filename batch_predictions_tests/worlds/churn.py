@@ -11,8 +11,11 @@ from batch_predictions.models.churn.data.churn_examples import Examples
 from batch_predictions.models.churn.data.churn_features import AGE, ALL_COLUMNS
 
 
-def make_examples(seed: int, number: int = 1500, feature: str = "spend_trend") -> Examples:
-    """Customers whose log-odds of churn fall with one feature, and rise a little with recency."""
+def make_examples(seed: int, number: int = 1500, feature: str | None = "spend_trend") -> Examples:
+    """Customers whose log-odds of churn fall with one feature, and rise a little with recency.
+
+    Without a feature, all have the same log-odds.
+    """
     random = np.random.default_rng(seed)
     columns: dict[str, Any] = {
         name: random.gamma(2, 3, number)
@@ -25,10 +28,12 @@ def make_examples(seed: int, number: int = 1500, feature: str = "spend_trend") -
     columns["gender"] = random.choice(["f", "m", "unknown"], number)
     columns["gap_sd"] = np.where(random.random(number) < 0.1, np.nan, columns["gap_sd"])
     rows = pa.table(columns)
-    values = rows[feature].to_numpy()
-    if feature != "spend_trend":
-        values = np.log1p(values)
-    standardised = (values - values.mean()) / values.std()
-    log_odds = -2.0 - 2.0 * standardised + 0.1 * rows["days_inactive"].to_numpy()
+    log_odds = np.full(number, -2.0)
+    if feature is not None:
+        values = rows[feature].to_numpy()
+        if feature != "spend_trend":
+            values = np.log1p(values)
+        standardised = (values - values.mean()) / values.std()
+        log_odds = -2.0 - 2.0 * standardised + 0.1 * rows["days_inactive"].to_numpy()
     churned = (random.random(number) < 1 / (1 + np.exp(-log_odds))).astype(np.float64)
     return Examples(rows, churned)

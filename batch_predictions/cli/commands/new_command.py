@@ -76,10 +76,7 @@ def render_files(name: str, package: str, value: str | None) -> dict[str, str]:
         "__CONST__": name.upper(),
         "__NAME__": name,
         "__PACKAGE__": package,
-        # Sums of doubles that do not depend on the order in which threads add them.
-        "__VALUE__": re.sub(r"\b(sum|avg)\(", r"f\1(", value or "")
-        .replace("\\", "\\\\")
-        .replace('"', '\\"'),
+        "__VALUE__": (value or "").replace("\\", "\\\\").replace('"', '\\"'),
     }
     files = {}
     for template, path in templates.items():

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from batch_predictions.inference.base import BatchPrediction
+from batch_predictions.inference.partition_loading import UNSTAGED
 from batch_predictions.inference.pools.engine import ScoreSummary
 from batch_predictions.inference.results import StagingManifest, mean_metrics
 from batch_predictions.inference.validation import KEYS_ACCOUNTED, Check, ValidationResult
@@ -93,7 +94,7 @@ def check_result(
     failing = {partition: count for partition, count in failing.items() if count}
     metadata: dict[str, Any] = {"partitions": len(validations)}
     if check is KEYS_ACCOUNTED:
-        for count in ("staged", "scored", "excluded"):
+        for count in ("eligible", "staged", "scored", "excluded"):
             metadata[count] = sum(getattr(result, count) for result in validations)
     if failing:
         metadata["failing"] = dg.MetadataValue.json(failing)
@@ -147,7 +148,7 @@ def _count_metadata(validation: ValidationResult) -> dict[str, object]:
     """Numbers of keys, and of those without a prediction by reason."""
     reasons = validation.reasons
     return {
-        "keys_eligible": validation.staged,
+        "keys_eligible": validation.eligible,
         "keys_scored": validation.scored,
         "keys_excluded": validation.excluded,
         **({"exclusions": dg.MetadataValue.json(reasons)} if reasons else {}),
@@ -234,15 +235,18 @@ MAX_FACTOR = 2.0
 
 
 def unusual_exclusions(
-    warehouse: Warehouse, table: Table, day: dt.date, eligible: int, limits: ChecksSettings
+    warehouse: Warehouse, table: Table, day: dt.date, staged: int, limits: ChecksSettings
 ) -> str:
     """Explains why a day has unusually many keys without a prediction; empty if it has not.
+
+    Counts are of keys that were among the rows to score: the check of the table's rows sees where
+    these are unusually few.
 
     Args:
         warehouse: with `predictions.exclusions` of the day and of earlier ones.
         table: of the prediction.
         day: of the partition.
-        eligible: keys that could have had a prediction.
+        staged: keys that were to be scored.
         limits: `weeks` that are compared, and `null_share`, the share of the keys that is usual
             whatever the weeks before.
     """
@@ -251,14 +255,15 @@ def unusual_exclusions(
     for week in range(limits.weeks + 1):
         earlier = day - dt.timedelta(days=7 * week)
         profile = read_profile(warehouse.path(EXCLUSIONS, earlier.isoformat(), part), EXCLUSIONS)
-        counts.append(profile.rows if profile else None)
+        unstaged = int(profile.metadata.get(UNSTAGED, 0)) if profile else 0
+        counts.append(profile.rows - unstaged if profile else None)
     excluded, before = counts[0], [count for count in counts[1:] if count is not None]
-    if excluded is None or len(before) < MIN_WEEKS or eligible < MIN_ROWS:
+    if excluded is None or len(before) < MIN_WEEKS or staged < MIN_ROWS:
         return ""
-    usual = max(limits.null_share * eligible, MAX_FACTOR * max(before))
+    usual = max(limits.null_share * staged, MAX_FACTOR * max(before))
     if excluded <= usual:
         return ""
     return (
-        f"{excluded:,} of {eligible:,} keys have no prediction; up to {usual:,.0f} are usual: see "
+        f"{excluded:,} of {staged:,} keys have no prediction; up to {usual:,.0f} are usual: see "
         "predictions.exclusions"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
-from batch_predictions.models.churn.churn_metrics import AUC
+from batch_predictions.models.churn.churn_metrics import LOG_LOSS
 from batch_predictions.models.churn.data.churn_examples import examples_as_of, first_purchase_day
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
@@ -48,7 +48,8 @@ def train_churn(
         },
         why=selection.why,
         metrics=[dict(row) for row in selection.metrics],
-        plotted=AUC,
+        plotted=LOG_LOSS,
+        lower_is_better=True,
         figures={
             "calibration": lambda: (
                 churn_metrics.plot_calibration(
@@ -64,8 +65,8 @@ def train_churn(
 churn = Training(
     "churn",
     "Probability that an active customer buys nothing in the coming days: LightGBM, logistic "
-    "regression or their average, calibrated, where its AUC on the newest past day is "
-    "significantly better than that of the baselines recency and rhythm.",
+    "regression or their average, calibrated, where its log loss on the newest past day is "
+    "significantly better than that of the base rate, recency and rhythm.",
     train_churn,
     extra_tables=(ITEMS, USERS, CAMPAIGN_EVENTS),
     kinds=frozenset({"python", "lightgbm", "scikitlearn"}),

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AUC, AVERAGE_PRECISION, BRIER = "auc", "average_precision", "brier"
+LOG_LOSS = "log_loss"
 ECE, LIFT = "calibration_error", "lift@10%"
-METRICS = (AUC, AVERAGE_PRECISION, BRIER, ECE, LIFT)
+METRICS = (AUC, AVERAGE_PRECISION, BRIER, LOG_LOSS, ECE, LIFT)
 CALIBRATION_BINS = 10
 """Groups of customers by probability, of equal size except for ties, of the calibration error."""
+LOG_LOSS_FLOOR = 1e-15
+"""Smaller probabilities of an outcome count as this in the log loss, which would be infinite."""
 LIFT_SHARE = 0.1
 """Share of the customers, those with the highest probabilities, that the lift is computed of."""
 
@@ -78,12 +81,16 @@ class EvaluatedModel:
             errors = sorted_weights * (self.probabilities - self.churned)
             squares = sorted_weights * (self.probabilities - self.churned) ** 2
             brier = squares.sum(axis=1) / total
+            of_outcome = np.where(self.churned > 0, self.probabilities, 1 - self.probabilities)
+            losses = -np.log(np.maximum(of_outcome, LOG_LOSS_FLOOR))
+            log_loss = sorted_weights @ losses / total
             bin_starts = np.concatenate([[0], np.flatnonzero(np.diff(self.bins)) + 1])
             ece = np.abs(np.add.reduceat(errors, bin_starts, axis=1)).sum(axis=1) / total
         return {
             AUC: auc,
             AVERAGE_PRECISION: average_precision,
             BRIER: brier,
+            LOG_LOSS: log_loss,
             ECE: ece,
             LIFT: lift,
         }
@@ -124,7 +131,7 @@ class PairedComparison:
             for metric, value in self.values[name].items()
         }
 
-    def difference(self, name: str, baseline: str, metric: str = AUC) -> Interval:
+    def difference(self, name: str, baseline: str, metric: str) -> Interval:
         """Returns a candidate's metric minus the baseline's, with the interval of paired samples.
 
         Args:

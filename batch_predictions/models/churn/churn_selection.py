@@ -1,8 +1,10 @@
 """Selects the churn model that serves; all candidates are compared on the newest past day.
 
-A candidate passes where its AUC is significantly higher than that of the best baseline: the 95 %
-interval of the paired difference is above 0. The best that passes serves, else the best baseline.
-It is fitted again on cut-offs one horizon later and calibrated on the newest one.
+A candidate passes where its log loss is significantly lower than that of the best baseline: the
+95 % interval of the paired difference is above 0. The log loss is a proper score of probabilities:
+it counts both ranking and calibration, where the AUC is the same for any calibration. The best that
+passes serves, else the best baseline, which may be the base rate. It is fitted again on cut-offs
+one horizon later and calibrated on the newest one.
 """
 
 from __future__ import annotations
@@ -13,7 +15,13 @@ from dataclasses import dataclass, field
 
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.churn.base import baseline_names, candidate_names, estimator_specs
-from batch_predictions.models.churn.churn_metrics import AUC, ECE, LIFT, PairedComparison
+from batch_predictions.models.churn.churn_metrics import (
+    AUC,
+    ECE,
+    LIFT,
+    LOG_LOSS,
+    PairedComparison,
+)
 from batch_predictions.models.churn.churn_model import ChurnModel, EstimatorTrainer
 from batch_predictions.models.churn.data.churn_examples import Examples, TrainingWindows
 from batch_predictions.models.common.intervals import Interval, Row, metric_row
@@ -21,7 +29,7 @@ from batch_predictions.models.common.promotion_gate import best_significant
 from batch_predictions.settings import ChurnSettings
 
 UNTRAINED = "untrained"
-GAIN = f"{AUC}_gain"
+GAIN, AUC_GAIN = f"{LOG_LOSS}_gain", f"{AUC}_gain"
 
 Progress = Callable[[str], None]
 """Called with a line of text."""
@@ -83,11 +91,15 @@ class _Evaluation:
 
 @dataclass(frozen=True)
 class _Decision:
-    """The best candidate that passed, or None, and AUC gains over the best baseline."""
+    """The best candidate that passed, or None, and the gains over the best baseline.
+
+    Gains are of the log loss and, to be shown, of the AUC; positive is better.
+    """
 
     winner: str | None
     baseline: str
     gains: Mapping[str, Interval]
+    auc_gains: Mapping[str, Interval]
 
     @property
     def serving(self) -> str:
@@ -176,25 +188,28 @@ def _evaluate(
 
 
 def _decide(comparison: PairedComparison) -> _Decision:
-    """Compares the candidates with the baseline of the highest AUC; the last name wins a tie."""
-    baseline = max(baseline_names(), key=lambda name: (comparison.values[name][AUC], name))
-    gains = {name: comparison.difference(name, baseline) for name in candidate_names()}
-    return _Decision(best_significant(gains), baseline, gains)
+    """Compares the candidates with the baseline of the lowest log loss; the first wins a tie."""
+    baseline = min(baseline_names(), key=lambda name: comparison.values[name][LOG_LOSS])
+    names = candidate_names()
+    gains = {name: comparison.difference(baseline, name, LOG_LOSS) for name in names}
+    auc_gains = {name: comparison.difference(name, baseline, AUC) for name in names}
+    return _Decision(best_significant(gains), baseline, gains, auc_gains)
 
 
 def _explain(decision: _Decision, evaluation: _Evaluation, test_day: dt.date) -> str:
     """Explains in a sentence which estimator serves, with its figures on the test day."""
     metrics = evaluation.metrics[decision.serving]
     figures = (
-        f"AUC {metrics[AUC].mean:.4f}, lift {metrics[LIFT].mean:.2f} at 10 % and calibration error "
-        f"{metrics[ECE].mean:.3f} on {evaluation.comparison.n:,} customers as of {test_day}"
+        f"log loss {metrics[LOG_LOSS].mean:.4f}, AUC {metrics[AUC].mean:.4f}, lift "
+        f"{metrics[LIFT].mean:.2f} at 10 % and calibration error {metrics[ECE].mean:.3f} on "
+        f"{evaluation.comparison.n:,} customers as of {test_day}"
     )
     if decision.winner is None:
         return f"no candidate is significantly better than {decision.baseline}, which has {figures}"
     gain = decision.gains[decision.winner]
     return (
-        f"{decision.winner} has {figures}; the AUC of {decision.baseline} is {gain.mean:.4f} lower "
-        f"(95 % interval {gain.lower:.4f} to {gain.upper:.4f})"
+        f"{decision.winner} has {figures}; the log loss of {decision.baseline} is {gain.mean:.4f} "
+        f"higher (95 % interval {gain.lower:.4f} to {gain.upper:.4f})"
     )
 
 
@@ -205,7 +220,8 @@ def _metric_rows(decision: _Decision, evaluation: _Evaluation) -> list[Row]:
         for name, intervals in evaluation.metrics.items()
         for metric, interval in intervals.items()
     ]
-    return rows + [metric_row(name, GAIN, gain) for name, gain in decision.gains.items()]
+    rows += [metric_row(name, GAIN, gain) for name, gain in decision.gains.items()]
+    return rows + [metric_row(name, AUC_GAIN, gain) for name, gain in decision.auc_gains.items()]
 
 
 def _untrained(why: str) -> ChurnSelection:

@@ -13,7 +13,7 @@ from batch_predictions.features.sql.queries import demand_parameters, sql
 from batch_predictions.models.demand.backtest import plot_coverage, plot_error_by_horizon
 from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.data.panel_builder import PanelSpec, history_lengths
-from batch_predictions.models.demand.demand_metrics import WAPE_SUM
+from batch_predictions.models.demand.demand_metrics import MSE_SUM
 from batch_predictions.models.demand.demand_training import LevelSelection, select_levels
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
@@ -102,7 +102,7 @@ def train_demand(
         },
         why=selection.why,
         metrics=[dict(row) for row in selection.metrics],
-        plotted=WAPE_SUM,
+        plotted=MSE_SUM,
         lower_is_better=True,
         figures={
             "error by horizon": lambda: plot_error_by_horizon(first.backtest),
@@ -116,8 +116,8 @@ def train_demand(
 demand = Training(
     "demand",
     "Demand of the coming days: the best of baselines, regressions, SARIMA and global models by "
-    "the error of the horizon's sum at past origins, where it beats the baseline significantly "
-    "and its bias is small. Quantiles are calibrated on the errors at these origins.",
+    "the squared error of the horizon's sum at past origins, where it beats the best baseline "
+    "significantly and its bias is small. Quantiles are calibrated on the errors at these origins.",
     train_demand,
     extra_tables=(ITEMS, PROMOTION_CALENDAR),
     kinds=frozenset({"python", "numpy", "lightgbm"}),

@@ -111,29 +111,37 @@ def run_backtest(
 CandidateMetrics: TypeAlias = Mapping[str, Mapping[str, Interval]]
 """Value and interval by candidate and metric, both in their order in the tables."""
 
-WAPE_SUM_GAIN = "wape_sum_gain"
-"""WAPE of the sum of the baseline minus that of the candidate; positive values are better."""
+MSE_SUM_GAIN, WAPE_SUM_GAIN = "mse_sum_gain", "wape_sum_gain"
+"""Error of the best baseline's sum minus that of the candidate's; positive values are better."""
 
 MIN_CALIBRATION_ORIGINS = 2
 """Past origins that are needed to calibrate the quantiles of an origin."""
 
 
-def evaluate_candidates(backtest: Backtest, baseline: str, seed: int) -> CandidateMetrics:
+def evaluate_candidates(
+    backtest: Backtest, baselines: Sequence[str], seed: int
+) -> CandidateMetrics:
     """Computes every candidate's metrics with 95 % bootstrap intervals over series.
 
     Args:
         backtest: forecasts of all candidates, and observed values.
-        baseline: the candidate over which WAPE_SUM_GAIN is computed.
+        baselines: gains are over the one of these with the smallest squared error of the sum.
         seed: of the bootstrap samples.
     """
     actual = backtest.actual
-    reference = demand_metrics.wape_sum(backtest.forecasts[baseline], actual)
+    mse_sums = {
+        name: demand_metrics.mse_sum(forecast, actual)
+        for name, forecast in backtest.forecasts.items()
+    }
+    baseline = min(baselines, key=lambda name: mse_sums[name].value)
+    baseline_wape = demand_metrics.wape_sum(backtest.forecasts[baseline], actual)
     metrics_of_candidate: dict[str, dict[str, Interval]] = {}
     for name, forecast in backtest.forecasts.items():
         wape_sum = demand_metrics.wape_sum(forecast, actual)
         ratios = {
             demand_metrics.WAPE: demand_metrics.wape(forecast, actual),
             demand_metrics.WAPE_SUM: wape_sum,
+            demand_metrics.MSE_SUM: mse_sums[name],
             demand_metrics.BIAS: demand_metrics.bias(forecast, actual),
             demand_metrics.RMSSE: demand_metrics.rmsse(forecast, actual, backtest.naive_mse),
             demand_metrics.MASE: demand_metrics.mase(forecast, actual, backtest.naive_mae),
@@ -141,7 +149,8 @@ def evaluate_candidates(backtest: Backtest, baseline: str, seed: int) -> Candida
         }
         metrics_of_candidate[name] = {
             **{metric: ratio.interval(seed) for metric, ratio in ratios.items()},
-            WAPE_SUM_GAIN: demand_metrics.difference(reference, wape_sum, seed),
+            MSE_SUM_GAIN: demand_metrics.difference(mse_sums[baseline], mse_sums[name], seed),
+            WAPE_SUM_GAIN: demand_metrics.difference(baseline_wape, wape_sum, seed),
         }
     return metrics_of_candidate
 

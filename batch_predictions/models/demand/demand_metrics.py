@@ -19,6 +19,7 @@ from batch_predictions.models.common.intervals import (
 )
 
 WAPE, WAPE_SUM, BIAS = "wape", "wape_sum", "bias"
+MSE_SUM = "mse_sum"
 RMSSE, MASE, PINBALL = "rmsse", "mase", "pinball"
 COVERAGE_80, COVERAGE_90 = "coverage_80", "coverage_90"
 
@@ -81,6 +82,16 @@ def wape_sum(forecast: Doubles, actual: Doubles) -> RatioMetric:
     """WAPE of forecasts of the sum over the horizon."""
     errors = np.abs(np.nansum(forecast - actual, axis=2)).sum(axis=0)
     return RatioMetric(errors, _sum_by_series(np.abs(actual)))
+
+
+def mse_sum(forecast: Doubles, actual: Doubles) -> RatioMetric:
+    """Squared error of forecasts of the sum over the horizon, as a share of the squared sums.
+
+    The expected value has the least squared error, where that of the absolute error is the median.
+    """
+    sums = np.nansum(np.where(np.isfinite(actual), actual, 0.0), axis=2)
+    errors = np.nansum(forecast - actual, axis=2)
+    return RatioMetric((errors**2).sum(axis=0), (sums**2).sum(axis=0))
 
 
 def bias(forecast: Doubles, actual: Doubles) -> RatioMetric:

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,6 +27,7 @@ from batch_predictions.serving.assets import release_asset
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import (
+    EXCLUSIONS,
     INTERACTIONS,
     ITEM_STATE,
     TABLES,
@@ -35,6 +37,7 @@ from batch_predictions.tables import (
     declare,
 )
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.engine import read_rows
 from batch_predictions_tests.worlds.home import PARTITIONS, materialize, prediction_asset
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.table_rows import write_events
@@ -151,6 +154,34 @@ def test_a_day_is_scored_in_shards_and_every_key_is_accounted_for(
     assert (metadata["instances"].value, metadata["device"].value) == (2, "cpu")
     assert metadata["rows_per_second"].value > 0 and metadata["score_seconds"].value >= 0
     assert "| … |" in str(metadata["preview"].value)
+
+
+def test_users_who_are_eligible_and_not_scored_are_counted_and_have_a_reason(
+    settings: Settings, warehouse: Warehouse
+) -> None:
+    few = replace(
+        toy,
+        rows=f"{toy.rows} having count(*) <= 5",
+        eligible="""select user_id, 'more than 5 events' as reason
+            from raw.interactions where date <= $date""",
+    )
+    first = materialize([prediction_asset(few)], settings, DAYS[0])
+    part = {"table_name": "toy"}
+    path = warehouse.path(EXCLUSIONS, DAYS[0], part)
+    content = path.read_bytes()
+    second = materialize([prediction_asset(few)], settings, DAYS[0])
+    assert first.success and second.success and path.read_bytes() == content
+    reasons = {row["key"]: row["reason"] for row in read_rows(path)}
+    assert reasons == {"x0": "x is unknown"} | {f"u{n}": "more than 5 events" for n in range(5, 10)}
+    (event,) = first.get_asset_materialization_events()
+    counts: Mapping[str, Any] = event.materialization.metadata
+    names = ("keys_eligible", "keys_scored", "keys_excluded")
+    assert [counts[name].value for name in names] == [11, 5, 6]
+    [accounted] = [
+        check for check in first.get_asset_check_evaluations() if check.check_name == "accounted"
+    ]
+    assert accounted.passed and accounted.metadata["eligible"].value == 11
+    assert accounted.metadata["staged"].value == 6
 
 
 def test_metrics_of_a_scorer_are_logged_and_shown(

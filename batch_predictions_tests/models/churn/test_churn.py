@@ -19,6 +19,7 @@ from batch_predictions.models.churn.churn_metrics import (
     BRIER,
     ECE,
     LIFT,
+    LOG_LOSS,
     EvaluatedModel,
     PairedComparison,
     plot_calibration,
@@ -32,6 +33,7 @@ from batch_predictions.models.churn.churn_selection import (
     GAIN,
     UNTRAINED,
     ChurnSelection,
+    _decide,
     select_churn,
     training_windows,
 )
@@ -90,7 +92,12 @@ def test_the_serving_model_uses_cutoffs_one_horizon_later_than_the_comparison() 
 
 
 def test_metrics_equal_those_of_scikit_learn_with_ties() -> None:
-    from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+    from sklearn.metrics import (
+        average_precision_score,
+        brier_score_loss,
+        log_loss,
+        roc_auc_score,
+    )
 
     random = np.random.default_rng(3)
     predicted = random.integers(0, 12, 400) / 12
@@ -101,6 +108,7 @@ def test_metrics_equal_those_of_scikit_learn_with_ties() -> None:
         AUC: roc_auc_score,
         AVERAGE_PRECISION: average_precision_score,
         BRIER: brier_score_loss,
+        LOG_LOSS: log_loss,
     }
     for sample, sample_weight in enumerate(weights):
         for metric, reference in references.items():
@@ -128,8 +136,9 @@ def test_differences_are_paired_and_intervals_contain_the_value() -> None:
     metrics = comparison.evaluate("original", predicted)
     comparison.evaluate("same order", predicted / 2)
     assert all(interval.lower <= interval.mean <= interval.upper for interval in metrics.values())
-    difference = comparison.difference("original", "same order")
+    difference = comparison.difference("original", "same order", AUC)
     assert (difference.mean, difference.lower, difference.upper) == (0.0, 0.0, 0.0)
+    assert comparison.difference("original", "same order", LOG_LOSS).mean != 0
 
 
 def test_customers_of_several_days_are_resampled_with_all_their_rows() -> None:
@@ -174,7 +183,8 @@ def test_a_planted_hazard_is_found_and_the_recency_baseline_is_beaten(
     assert auc > 0.8 > 0.65 > recency_auc
     assert float(rows[selection.candidate, GAIN]["lower"] or 0) > 0
     assert float(rows[selection.candidate, ECE]["value"] or 1) < 0.04
-    assert "AUC" in selection.why and selection.outcomes is not None
+    assert "log loss" in selection.why and "AUC" in selection.why
+    assert selection.outcomes is not None
     assert plot_calibration(*selection.outcomes, "planted") is not None
 
 
@@ -187,6 +197,36 @@ def test_candidates_without_an_advantage_over_the_interpurchase_baseline_do_not_
     )
     assert not selection.beats_baseline and selection.candidate == "rhythm"
     assert "no candidate is significantly better" in selection.why
+
+
+def test_where_nothing_tells_who_churns_the_base_rate_serves() -> None:
+    selection = select_churn(
+        lambda day: make_examples(day.toordinal(), 600, feature=None),
+        FIRST,
+        THROUGH,
+        ChurnSettings(cutoffs=2),
+    )
+    assert not selection.beats_baseline and selection.candidate == "base_rate"
+    assert "log loss" in selection.why
+    probabilities = selection.model.probabilities(make_examples(1, 5, feature=None).rows)
+    assert len(set(probabilities.tolist())) == 1 and 0.05 < probabilities[0] < 0.3
+
+
+def test_a_candidate_that_ranks_better_and_is_miscalibrated_does_not_pass() -> None:
+    """The AUC of both is the same whatever the calibration; the log loss is not."""
+    random = np.random.default_rng(4)
+    log_odds = random.normal(-2, 1, 4000)
+    churned = (random.random(4000) < 1 / (1 + np.exp(-log_odds))).astype(float)
+    comparison = PairedComparison(churned, np.arange(4000), seed=1)
+    for name in baseline_names():
+        comparison.evaluate(name, np.full(4000, churned.mean()))
+    for name in candidate_names():
+        log_odds_of_name = 4 * log_odds if name == "logistic" else log_odds
+        comparison.evaluate(name, 1 / (1 + np.exp(-log_odds_of_name)))
+    decision = _decide(comparison)
+    assert decision.baseline == "base_rate" and decision.winner != "logistic"
+    assert decision.winner is not None and decision.gains["logistic"].upper < 0
+    assert decision.auc_gains["logistic"] == decision.auc_gains[decision.winner]
 
 
 def test_a_stored_model_gives_equal_bits_in_any_batch(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_plugin_s_estimators_are_ordered_after_the_platform_s(plugin: Path) -> None:
-    assert base.baseline_names() == ["recency", "rhythm", "spend"]
+    assert base.baseline_names() == ["base_rate", "recency", "rhythm", "spend"]
     assert base.candidate_names() == [
         "logistic",
         "lightgbm",
@@ -75,7 +75,7 @@ def test_the_training_compares_a_plugin_s_estimators_with_its_baseline(plugin: P
         row["candidate"]: row["value"] for row in selection.metrics if row["metric"] == AUC
     }
     assert list(auc) == [
-        *("recency", "rhythm", "spend"),
+        *("base_rate", "recency", "rhythm", "spend"),
         *("logistic", "lightgbm", "average", "binned", "mixed"),
     ]
     # The churn of these customers depends on spend_trend, the feature of the plugin's baseline.
@@ -93,7 +93,7 @@ def test_a_stored_estimator_of_an_absent_plugin_is_named(
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'forest': choose from recency, rhythm, logistic"):
+    with pytest.raises(ValueError, match="'forest': choose from base_rate, recency, rhythm, log"):
         EstimatorTrainer(make_examples(1, 100), 7).fit("forest")
 
 

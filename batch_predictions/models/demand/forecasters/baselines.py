@@ -38,6 +38,20 @@ class SeasonalNaive(Forecaster):
         return clip_forecasts(values[:, panel.n_columns - season + steps])
 
 
+class Mean(Forecaster):
+    """Mean of all known days, the same for each coming day."""
+
+    kind: ClassVar[str] = "mean"
+
+    def fit(self, panel: Panel) -> Self:
+        """Does nothing: the forecast needs the panel's values alone."""
+        return self
+
+    def forecast(self, panel: Panel, horizon: int) -> Doubles:
+        """Repeats the mean of each series."""
+        return clip_forecasts(np.repeat(finite_mean(panel.y)[:, None], horizon, axis=1))
+
+
 @dataclass(frozen=True)
 class Mean28Params(ForecasterParams):
     """Parameters of the forecaster `Mean28`.
