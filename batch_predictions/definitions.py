@@ -18,7 +18,6 @@ from batch_predictions.evaluation.assets import (
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.features.assets import feature_asset, tile_asset
 from batch_predictions.features.base import FeatureTable
-from batch_predictions.features.item_rules import item_rules
 from batch_predictions.features.tiles.base import TILES
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.assets import prediction_asset
@@ -73,11 +72,8 @@ def platform(settings: Settings) -> dg.Definitions:
         *(raw_asset(table, partitions) for table in INGESTED_TABLES),
         *(tile_asset(tile, partitions) for tile in TILES.values()),
         *(
-            feature_asset(feature, partitions)
-            for feature in (
-                *instances(FeatureTable, "features/declared_features.py"),
-                item_rules(settings),
-            )
+            feature_asset(feature, partitions, settings)
+            for feature in instances(FeatureTable, "features/declared_features.py")
         ),
         *(training_asset(training, partitions) for training in trainings().values()),
         *(prediction_asset(prediction, partitions, settings) for prediction in predictions),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pytest
 
 from batch_predictions.features.base import FeatureTable
-from batch_predictions.features.item_rules import item_rules
 from batch_predictions.features.tiles.base import TILES
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.step_reports import prediction_lineage
@@ -19,7 +18,10 @@ from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.column_lineage import Lineage, query_lineage
 from batch_predictions.warehouse.schema_sql import tables_in
 
-FEATURES = [*instances(FeatureTable, "features/declared_features.py"), item_rules(Settings())]
+FEATURES = [
+    feature.with_settings(Settings())
+    for feature in instances(FeatureTable, "features/declared_features.py")
+]
 PREDICTIONS = instances(BatchPrediction, "predictions/*.py")
 WITHOUT = {
     "raw": "read from the source: the metadata source_columns says from which columns",

@@ -50,21 +50,22 @@ def asset_arguments(table: Table, query: str, partitions: Partitions) -> dict[st
     }
 
 
-def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDefinition:
-    """A daily asset `features/<table>` that replaces a day's partition by its query's rows."""
+def feature_asset(
+    declaration: FeatureTable, partitions: Partitions, settings: Settings
+) -> dg.AssetsDefinition:
+    """A daily asset `features/<table>` that replaces a day's partition by its query's rows.
+
+    Raises:
+        SettingsError: the settings do not give the query.
+    """
+    feature = declaration.with_settings(settings)
     table, query = feature.table, feature.sql
     draw = feature.plot
 
     @dg.asset(
         **asset_arguments(table, query, partitions),
         check_specs=usual_check_specs(table),
-        deps=[
-            dg.AssetDep(
-                dg.AssetKey(name.split(".")),
-                partition_mapping=partitions.known_ahead if TABLES[name].ahead else None,
-            )
-            for name in sorted(tables_in(query))
-        ],
+        deps=_dependencies(query, partitions),
     )
     def compute_feature(
         context: dg.AssetExecutionContext,
@@ -88,7 +89,7 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
                 )
             queries = {day: raw_query if day in outdated else query for day in days}
         _require_upstreams(warehouse, feature, parameters, queries, problems)
-        query_warehouse = warehouse_of_declaration(warehouse, feature)
+        query_warehouse = warehouse_of_declaration(warehouse, declaration)
         results = {
             day: query_warehouse.replace_partition(
                 table, day, queries[day], {**parameters, "date": as_date(day)}
@@ -107,6 +108,17 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
         )
 
     return compute_feature
+
+
+def _dependencies(query: str, partitions: Partitions) -> list[dg.AssetDep]:
+    """The assets of the tables that a query reads."""
+    return [
+        dg.AssetDep(
+            dg.AssetKey(name.split(".")),
+            partition_mapping=partitions.known_ahead if TABLES[name].ahead else None,
+        )
+        for name in sorted(tables_in(query))
+    ]
 
 
 def _require_upstreams(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from batch_predictions.features.sql.queries import parameters, sql
 from batch_predictions.settings import Settings
@@ -29,12 +29,24 @@ class FeatureTable:
             the parameters are bound. Every table it reads is filtered by `date <= $date`.
         parameters: what the query binds besides `$date`.
         plot: draws one day's partition for the asset's metadata; None: no plot.
+        build_query: builds the query from the settings, where parameters do not suffice.
     """
 
     table: Table
     query: str | None = None
     parameters: Callable[[Warehouse, Settings], Mapping[str, Any]] = _query_parameters
     plot: Callable[[Warehouse, str], Figure | None] | None = None
+    build_query: Callable[[Settings], str] | None = None
+
+    def with_settings(self, settings: Settings) -> Self:
+        """Returns the declaration with the query that its settings give.
+
+        Raises:
+            SettingsError: the settings give no query.
+        """
+        if self.build_query is None:
+            return self
+        return replace(self, query=self.build_query(settings), build_query=None)
 
     @property
     def sql(self) -> str:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batch_predictions.features.base import FeatureTable
+from batch_predictions.features.item_rules import item_rules_query, rule_parameters
 from batch_predictions.features.sql.queries import demand_parameters
 from batch_predictions.tables import (
     CHURN_FEATURES,
     DEMAND,
     ITEM_ACTIVITY,
+    ITEM_RULES,
     ITEM_STATE,
     USER_ACTIVITY,
     USER_SEGMENTS,
@@ -113,5 +115,6 @@ user_activity = FeatureTable(USER_ACTIVITY, plot=PLOTS[USER_ACTIVITY.name])
 item_activity = FeatureTable(ITEM_ACTIVITY, plot=PLOTS[ITEM_ACTIVITY.name])
 user_segments = FeatureTable(USER_SEGMENTS, plot=PLOTS[USER_SEGMENTS.name])
 item_state = FeatureTable(ITEM_STATE, plot=PLOTS[ITEM_STATE.name])
+item_rules = FeatureTable(ITEM_RULES, parameters=rule_parameters, build_query=item_rules_query)
 churn_features = FeatureTable(CHURN_FEATURES, plot=PLOTS[CHURN_FEATURES.name])
 demand_series = FeatureTable(DEMAND, parameters=demand_parameters, plot=PLOTS[DEMAND.name])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from batch_predictions.features.base import FeatureTable
 from batch_predictions.settings import Settings
 from batch_predictions.sources.recommendation_rules import ItemRules
-from batch_predictions.tables import ITEM_RULES
 from batch_predictions.warehouse import Warehouse
 
 RECOMMENDABLE_ITEMS = """(
@@ -23,14 +21,14 @@ RULES_OF_ITEMS = """select item_id, boost, groups from features.item_rules
 """SQL of the rules of the other items on `$date`."""
 
 
-def item_rules(settings: Settings) -> FeatureTable:
-    """Declares the table, whose query is made of the settings.
+def item_rules_query(settings: Settings) -> str:
+    """Builds the query of the items that rules concern.
 
     Raises:
         SettingsError: a rule is not an expression over an item's columns.
     """
     rules = ItemRules.of(settings)
-    query = f"""
+    return f"""
         select * from (
             select
                 $date::DATE as date,
@@ -56,10 +54,10 @@ def item_rules(settings: Settings) -> FeatureTable:
         where is_blocked or boost <> 0
             or len(list_filter(groups, lambda item_group: item_group is not null)) > 0
     """
-    return FeatureTable(ITEM_RULES, query=query, parameters=_parameters)
 
 
-def _parameters(warehouse: Warehouse, settings: Settings) -> Mapping[str, object]:
+def rule_parameters(warehouse: Warehouse, settings: Settings) -> Mapping[str, object]:
+    """Returns the settings that the query binds besides `$date`."""
     del warehouse
     config = settings.recommendations
     return {

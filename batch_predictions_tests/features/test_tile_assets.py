@@ -112,7 +112,7 @@ def test_a_given_query_does_not_read_a_tile_that_is_not_made(
         0 as active_days_7d, 0 as active_days_28d, 0 as active_days_84d, 0 as events_7d,
         0 as events_28d, 0 as events_84d, 0.0 as spend_7d, 0.0 as spend_28d, 0.0 as spend_84d
         from tiles.user_totals where date = $date"""
-    asset = feature_asset(FeatureTable(USER_ACTIVITY, query=query), PARTITIONS)
+    asset = feature_asset(FeatureTable(USER_ACTIVITY, query=query), PARTITIONS, settings)
     result = materialize([asset], settings, DAYS[-1])
     assert not result.success
     assert logged(result, f"tiles/user_totals of {DAYS[-1]} is missing")

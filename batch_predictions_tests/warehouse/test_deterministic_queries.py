@@ -151,7 +151,9 @@ def test_a_plugins_features_are_equal(
 ) -> None:
     contents = set()
     for _ in range(3):
-        assets: list[dg.AssetsDefinition] = [feature_asset(plugin.user_spend, PARTITIONS)]
+        assets: list[dg.AssetsDefinition] = [
+            feature_asset(plugin.user_spend, PARTITIONS, Settings())
+        ]
         assert materialize(assets, settings, SUNDAY).success
         contents.add(warehouse.path(plugin.USER_SPEND, SUNDAY).read_bytes())
     assert len(contents) == 1

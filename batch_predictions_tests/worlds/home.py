@@ -10,7 +10,6 @@ import dagster as dg
 from batch_predictions.features import declared_features
 from batch_predictions.features.assets import feature_asset
 from batch_predictions.features.base import FeatureTable
-from batch_predictions.features.item_rules import item_rules
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster import assets as prediction_assets
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
@@ -34,11 +33,12 @@ def raw_asset(name: str) -> dg.AssetsDefinition:
 
 def features_asset(name: str, settings: Settings | None = None) -> dg.AssetsDefinition:
     """The asset `features/<name>` of the platform."""
-    declared = [*vars(declared_features).values(), item_rules(settings or Settings())]
     [feature_table] = [
-        value for value in declared if isinstance(value, FeatureTable) and value.table.name == name
+        value
+        for value in vars(declared_features).values()
+        if isinstance(value, FeatureTable) and value.table.name == name
     ]
-    return feature_asset(feature_table, PARTITIONS)
+    return feature_asset(feature_table, PARTITIONS, settings or Settings())
 
 
 def model_asset(name: str) -> dg.AssetsDefinition:
