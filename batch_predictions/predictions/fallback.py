@@ -54,11 +54,9 @@ class DemographicScorer:
             context.lookup_table("users"),
             context.lookup_table("promotion_changes") if model.uplift else None,
         )
-        self.rules = Rules.from_table(
-            context.lookup_table("rules"),
-            self.ranker.counts.items,
-            context.parameters["limits"],
-        )
+        items, limits = self.ranker.counts.items, context.parameters["limits"]
+        rules = Rules.from_table(context.lookup_table("rules"), items, limits)
+        self.rules = None if rules.change_nothing else rules
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:

@@ -76,6 +76,11 @@ class Rules:
         # The row -1, of items without a rule, is the last.
         return cls(np.append(boost, 0)[rows], groups[rows], tuple(limits), new_share, table)
 
+    @property
+    def change_nothing(self) -> bool:
+        """Whether lists are the best ranked items, so that compiled code need not be loaded."""
+        return not (self.limits or self.new_share or self.boost.any())
+
     def depth(self, k: int) -> int:
         """Returns how many items must be ranked for lists of k."""
         moved = k + max(int(self.boost.max(initial=0)), 0)

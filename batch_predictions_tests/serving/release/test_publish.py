@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import threading
 
 import pytest
@@ -15,6 +16,7 @@ from batch_predictions.serving.store.pointer import NoReleaseError, ReleaseError
 from batch_predictions.serving.store.store import ITEMS, USERS
 from batch_predictions.tables import RECOMMENDATIONS, Table, columns
 from batch_predictions.tables import TABLES as DECLARED
+from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.serving import (
     DAY,
     TABLES,
@@ -281,6 +283,16 @@ def test_the_views_have_the_rows_of_the_current_release(world: ServingWorld) -> 
         [(item, day)] = read("select min(item_id), max(cast(as_of as char(10))) from current_items")
         assert str(item).startswith(tag) and day == str(release.as_of)
     assert len(read("select user_id from current_users")) == 5
+
+
+def test_the_queries_of_the_page_find_lists(world: ServingWorld) -> None:
+    world.release()
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [code] = [text for text in re.findall(r"```sql\n(.*?)```", page, re.S) if "current_" in text]
+    personal, fallback = code.strip().rstrip(";").split(";")
+    with world.store.read() as db:
+        for query in (personal, fallback):
+            assert [rank for rank, _ in db.execute(sa.text(query))] == [1, 2, 3, 4]
 
 
 def test_a_table_whose_view_would_have_the_pointer_s_name_is_refused(world: ServingWorld) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import subprocess
 import sys
 import urllib.request
@@ -22,6 +23,7 @@ from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
 from batch_predictions.serving.sinks.sync import erase_from_sinks, outdated_sinks, sync_sinks
 from batch_predictions.settings import Settings, SettingsError, SinkSettings
 from batch_predictions.tables import TABLES, Table, columns
+from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.serving import DAY, open_world
 
@@ -270,6 +272,23 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, tables: int) -> None:
         return read(table)
 
     monkeypatch.setattr(SinkTable, "reader", reader)
+
+
+def test_the_page_reads_the_tables_of_the_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("deltalake", reason="pip install -e '.[lakehouse]'")
+    monkeypatch.setitem(TABLES, OFFERS.qualified, OFFERS)
+    world = DeltaWorld(tmp_path / "home", str(tmp_path / "lake"))
+    world.release()
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [code] = [
+        text for text in re.findall(r"```python\n(.*?)```", page, re.S) if "deltalake" in text
+    ]
+    names: dict[str, Any] = {}
+    exec(code.replace("s3://lake/predictions", world.url), names)
+    assert len(names["lists"]) == 12 and set(names["lists"]["model_version"]) == {"als-a"}
+    world.shop.store.close()
 
 
 @pytest.mark.slow
