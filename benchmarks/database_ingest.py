@@ -149,7 +149,8 @@ def ingest_days(folder: Path, last: dt.date) -> dict[str, Any]:
     """Ingests the days to the last one that are due."""
     from batch_predictions.core.home import State
     from batch_predictions.settings import Settings, SourceSettings
-    from batch_predictions.sources.ingest import days_to_ingest, ingest
+    from batch_predictions.sources.due_partitions import days_to_ingest
+    from batch_predictions.sources.ingest import ingest
     from batch_predictions.sources.source_registry import build_source
     from batch_predictions.tables import INTERACTIONS
     from batch_predictions.warehouse import Warehouse

@@ -23,7 +23,7 @@ from batch_predictions.orchestration.schedules import last_tick
 from batch_predictions.planning.run_plan import NoWeekEndedError
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW_TABLES
-from batch_predictions.sources.ingest import days_to_ingest, planned_aliases
+from batch_predictions.sources.due_partitions import days_to_ingest, planned_aliases
 from batch_predictions.sources.source_registry import current_time
 from batch_predictions.tables import Table
 

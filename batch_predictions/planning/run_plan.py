@@ -15,7 +15,7 @@ from batch_predictions.planning.repair import read_repair
 from batch_predictions.planning.training_cadence import reason_to_train
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW_TABLES, Source, SourceError
-from batch_predictions.sources.ingest import days_to_ingest, planned_aliases
+from batch_predictions.sources.due_partitions import days_to_ingest, planned_aliases
 from batch_predictions.sources.posted_rows.feedback import (
     feedback_days_due,
     posted_users_fingerprint,

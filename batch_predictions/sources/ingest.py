@@ -1,8 +1,7 @@
-"""Ingests partitions of raw tables from a source, and lists the partitions to ingest."""
+"""Ingests partitions of raw tables from a source."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,10 +17,9 @@ from batch_predictions.sources.base import (
     Source,
     SourceError,
 )
-from batch_predictions.sources.comparison import changed_partitions
+from batch_predictions.sources.due_partitions import snapshot_fingerprint
 from batch_predictions.sources.manual_rows import with_manual_rows
 from batch_predictions.sources.posted_rows.feedback import (
-    posted_users_fingerprint,
     validate_feedback,
     with_posted_users,
 )
@@ -30,10 +28,9 @@ from batch_predictions.sources.rows.ingest_log import (
     IngestLog,
     IngestLogEntry,
     KeptPartition,
-    read_ingest_log,
     update_ingest_log,
 )
-from batch_predictions.sources.rows.merges import merged_days, record_aliases, record_merges
+from batch_predictions.sources.rows.merges import record_aliases, record_merges
 from batch_predictions.sources.rows.sandbox import as_source_errors
 from batch_predictions.sources.shrinkage import find_losses, keep_replaced
 from batch_predictions.sources.validation.merged_users import (
@@ -126,88 +123,6 @@ def _ingest_days(
         for group in groups:
             results |= _ingest_partitions(warehouse, source, table, group, fingerprints, aliases)
     return results
-
-
-def days_to_ingest(
-    warehouse: Warehouse,
-    source: Source,
-    table: Table,
-    first: dt.date,
-    last: dt.date,
-    aliases: Mapping[str, str] | None = None,
-) -> list[str]:
-    """Finds partitions that do not exist, or that were read before the source changed.
-
-    Of a weekly table, the Mondays of the weeks with these days. Of a snapshot, the last day if it
-    must be read again, else none. Users that were merged since are a change of their days.
-
-    Args:
-        warehouse: with the partitions that exist.
-        source: of the home.
-        table: a raw table.
-        first: first day.
-        last: last day.
-        aliases: of `planned_aliases`; None: they are found out.
-    """
-    home = Path(warehouse.home)
-    log = read_ingest_log(home, table)
-    has_users = table != USER_ALIASES and bool(user_columns(table))
-    if aliases is None:
-        aliases = planned_aliases(warehouse, source, last) if has_users else {}
-    if not table.partition:
-        day = last.isoformat()
-        if log.as_of and log.as_of > day:
-            return []
-        entry = log.days.get(log.as_of or "")
-        fingerprint = _snapshot_fingerprint(source, table, day)
-        kept = log.kept.get(log.as_of or "")
-        known = {part.fingerprint for part in (entry, kept) if part}
-        is_current = fingerprint in known and (not has_users or log.aliases == aliases)
-        return [] if is_current and warehouse.path(table).exists() else [day]
-    existing = set(warehouse.partitions(table))
-    first = table.partition_of(first)
-    step = 7 if table.partition == "week" else 1
-    offsets = range(0, (last - first).days + 1, step)
-    days = [(first + dt.timedelta(days=offset)).isoformat() for offset in offsets]
-    ingested = [day for day in days if day in existing and day in log.days]
-    current = set(ingested) - changed_partitions(home, source, table, ingested, last)
-    if has_users:
-        current -= merged_days(warehouse, table, log, aliases)
-    return [day for day in days if day not in current]
-
-
-def planned_aliases(warehouse: Warehouse, source: Source, last: dt.date) -> dict[str, str]:
-    """The present ids of merged users by alias, after the next ingest of raw.user_aliases.
-
-    Args:
-        warehouse: with the aliases that were ingested.
-        source: of the home.
-        last: last day of the ingest.
-    """
-    home, day, table = Path(warehouse.home), last.isoformat(), USER_ALIASES
-    if source.fingerprint(table) == ABSENT_FINGERPRINT:
-        return read_aliases(home)
-    if not days_to_ingest(warehouse, source, table, last, last):
-        return read_aliases(home)
-    with (
-        as_source_errors(table.name),
-        scratch_dir(warehouse.folder) as folder,
-        warehouse.connect(private=True) as db,
-        source.open_partitions(table, [day], folder),
-    ):
-        validated = validate_rows(db, source, table, None, snapshot_day=day)
-        counts = {day: validated.counts.get(day, RowCounts())}
-        log, settings = read_ingest_log(home, table), settings_hash(source, table)
-        fingerprints = source.day_fingerprints(table, [day])
-        if find_losses(warehouse, source, table, log, counts, fingerprints, settings):
-            return read_aliases(home)
-        return dict(db.sql(validated.accepted).select("alias", "user_id").fetchall())
-
-
-def _snapshot_fingerprint(source: Source, table: Table, day: str) -> str:
-    """The source's fingerprint of a snapshot; of users, also that of the posted ones."""
-    fingerprint = source.day_fingerprints(table, [day])[day]
-    return fingerprint + posted_users_fingerprint(source) if table == USERS else fingerprint
 
 
 def _validate(
@@ -324,7 +239,7 @@ def _ingest_snapshot(
             rows_in_file = warehouse.value(f"select count(*) from {table.qualified}")
             unchanged = WriteResult(table, None, rows_in_file, path, False)
             return {day: IngestResult(RowCounts(), unchanged, is_superseded=True)}
-        fingerprint = _snapshot_fingerprint(source, table, day)
+        fingerprint = snapshot_fingerprint(source, table, day)
         if table == USERS:
             record_aliases(warehouse, table, log, read_aliases(home))
         with ExitStack() as stack:

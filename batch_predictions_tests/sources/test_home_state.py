@@ -19,12 +19,13 @@ from batch_predictions.operations.left_out import describe_left_out
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
+from batch_predictions.sources.due_partitions import days_to_ingest
 from batch_predictions.sources.home_state import (
     initialise_home,
     move_first_day,
     restart_unused_home,
 )
-from batch_predictions.sources.ingest import days_to_ingest, ingest
+from batch_predictions.sources.ingest import ingest
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.sources.source_registry import source_of
 from batch_predictions.tables import INTERACTIONS, ITEM_STATE

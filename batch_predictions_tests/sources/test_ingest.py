@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.ingest import days_to_ingest
+from batch_predictions.sources.due_partitions import days_to_ingest
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.tables import INTERACTIONS, QUARANTINE, REVIEWS, USERS
 from batch_predictions_tests.worlds.source_folders import (

@@ -9,7 +9,7 @@ import pytest
 
 from batch_predictions.settings import SettingsError
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.ingest import days_to_ingest
+from batch_predictions.sources.due_partitions import days_to_ingest
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.sources.shrinkage import (
     UNDO_DAYS,

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.ingest import days_to_ingest
+from batch_predictions.sources.due_partitions import days_to_ingest
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions.warehouse import as_date
 from batch_predictions_tests.worlds.source_folders import FIRST_DAY, SourceHome

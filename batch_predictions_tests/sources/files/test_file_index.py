@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_predictions.sources.checking.check import check_source
+from batch_predictions.sources.due_partitions import days_to_ingest
 from batch_predictions.sources.files import mapped_groups
 from batch_predictions.sources.files.formats import read_files
-from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 from batch_predictions_tests.worlds.source_folders import FIRST_DAY, HEADER, SourceFolder, day_keys

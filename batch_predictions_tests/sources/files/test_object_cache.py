@@ -17,8 +17,8 @@ import pytest
 from batch_predictions.core.object_store import without_credentials
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
+from batch_predictions.sources.due_partitions import days_to_ingest
 from batch_predictions.sources.files.object_cache import ObjectCache
-from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.tables import INTERACTIONS, ITEMS
 from batch_predictions_tests.worlds.source_folders import (
     FIRST_DAY,

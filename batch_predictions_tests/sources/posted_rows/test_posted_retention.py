@@ -14,7 +14,8 @@ from batch_predictions.core.home import write_state
 from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_posted_rows
 from batch_predictions.settings import RetentionSettings
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.ingest import days_to_ingest, ingest
+from batch_predictions.sources.due_partitions import days_to_ingest
+from batch_predictions.sources.ingest import ingest
 from batch_predictions.sources.posted_rows import posted_pruning, posted_retention
 from batch_predictions.sources.posted_rows.posted_retention import remove_ingested_posted_rows
 from batch_predictions.sources.posted_rows.posted_schema import (

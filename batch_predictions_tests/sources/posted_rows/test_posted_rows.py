@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from batch_predictions.planning.run_plan import raw_due
 from batch_predictions.settings import ServingSettings, Settings
-from batch_predictions.sources.ingest import IngestResult, days_to_ingest, ingest
+from batch_predictions.sources.due_partitions import days_to_ingest
+from batch_predictions.sources.ingest import IngestResult, ingest
 from batch_predictions.sources.posted_rows.feedback import FeedbackSource, feedback_days_due
 from batch_predictions.sources.posted_rows.posted_schema import (
     METADATA,

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.core.erasures import request_erasure
-from batch_predictions.sources.ingest import IngestResult, days_to_ingest, planned_aliases
+from batch_predictions.sources.due_partitions import days_to_ingest, planned_aliases
+from batch_predictions.sources.ingest import IngestResult
 from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.sources.new_users import new_sign_ups
 from batch_predictions.sources.rows.ingest_log import read_ingest_log

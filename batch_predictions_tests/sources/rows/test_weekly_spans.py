@@ -12,8 +12,8 @@ import pytest
 from batch_predictions.core.home import write_state
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
+from batch_predictions.sources.due_partitions import days_to_ingest
 from batch_predictions.sources.home_state import initialise_home
-from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.tables import PROMOTION_CALENDAR as CALENDAR
 from batch_predictions.tables.partitions import week_of
 from batch_predictions_tests.worlds.home import PARTITIONS, raw_asset
