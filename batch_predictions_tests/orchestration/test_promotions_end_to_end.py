@@ -100,6 +100,7 @@ def test_only_the_weekly_job_ingests_the_calendar_ahead(
         "items",
         "promotions",
         "reviews",
+        "user_aliases",
         "users",
     ]
     assert jobs["ingest"]["raw"] == jobs["nightly"]["raw"] == daily
