@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -98,21 +98,27 @@ class RecommenderSettings(Section):
     seed: int = Field(7, description="Seed of the random numbers of training.")
 
 
+Expression = Annotated[str, Field(min_length=1)]
+"""SQL over the columns of an item."""
+
+
 class RuleSettings(Section):
     """A rule of lists: one of `exclude`, `boost`, `at_most` and `distinct`, in SQL over items."""
 
-    exclude: str | None = Field(
+    exclude: Expression | None = Field(
         None, description="Condition: items for which it is true are not recommended."
     )
-    boost: str | None = Field(
+    boost: Expression | None = Field(
         None, description="Condition: items for which it is true move by `by` places."
     )
     by: int | None = Field(
         None, ge=-1000, le=1000, description="Places that items move up; negative: down."
     )
     at_most: int | None = Field(None, ge=1, description="Items of a list with an equal `per`.")
-    per: str | None = Field(None, description="Expression, such as brand; null is not limited.")
-    distinct: str | None = Field(
+    per: Expression | None = Field(
+        None, description="Expression, such as brand; null is not limited."
+    )
+    distinct: Expression | None = Field(
         None, description="Expression, such as title: one item of a list with an equal value."
     )
 
@@ -122,6 +128,7 @@ class RuleSettings(Section):
         is_whole = (self.boost is None) == (self.by is None) and (self.at_most is None) == (
             self.per is None
         )
+        is_whole &= self.by != 0
         if sum(kind is not None for kind in kinds) != 1 or not is_whole:
             raise ValueError(
                 'a rule is one of {exclude: "price < 5"}, {boost: "brand = \'Own\'", by: 3}, '

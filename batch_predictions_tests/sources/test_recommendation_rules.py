@@ -27,6 +27,8 @@ def settings_with(*rules: dict[str, Any], **others: Any) -> Settings:
         {"exclude": "price < 5", "distinct": "title"},
         {"exclude": "price < 5", "by": 3},
         {"boost": "price < 5"},
+        {"boost": "price < 5", "by": 0},
+        {"exclude": ""},
         {"at_most": 3},
         {"per": "brand"},
         {"at_most": 0, "per": "brand"},
