@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 RECORD = "batch_predictions_release"
 """Table with one row: the release whose rows the views have."""
+MARK = "Written by batch_predictions: every release replaces rows."
+"""Comment of the tables that sinks have made; no other table is changed."""
 _LOCK = 7205759404
 _TYPES: tuple[tuple[pa.DataType, str], ...] = (
     (pa.string(), "text"),
@@ -89,10 +91,8 @@ class PostgresSink:
         schema = self.settings.database_schema
         with self._transaction() as cursor:
             cursor.execute(
-                "select c.table_name from information_schema.columns as c join "
-                "information_schema.tables as t using (table_schema, table_name) where "
-                f"table_schema = {quote_literal(schema)} and column_name = 'user_id' "
-                "and table_type = 'BASE TABLE'"
+                f"select table_name from ({_columns_sql(schema)}) as stored "
+                f"where column_name = 'user_id' and mark = {quote_literal(MARK)}"
             )
             erased: set[str] = set()
             for (name,) in cursor.fetchall():
@@ -191,16 +191,20 @@ def _ensure_table(cursor: Cursor, schema: str, table: SinkTable) -> bool:
     """
     columns = {field.name: _postgres_type(field.type) for field in table.schema}
     cursor.execute(
-        "select column_name from information_schema.columns where table_schema = "
-        f"{quote_literal(schema)} and table_name = {quote_literal(table.name)}"
+        f"select column_name, mark from ({_columns_sql(schema)}) as stored "
+        f"where table_name = {quote_literal(table.name)}"
     )
-    stored = {name for (name,) in cursor.fetchall()}
+    stored = dict(cursor.fetchall())
     target = f"{quote_identifier(schema)}.{quote_identifier(table.name)}"
     if not stored:
         definitions = ", ".join(f"{quote_identifier(n)} {type_}" for n, type_ in columns.items())
-        _execute(cursor, f"create table {target} ({definitions})")
+        _execute(
+            cursor,
+            f"create table {target} ({definitions})",
+            f"comment on table {target} is {quote_literal(MARK)}",
+        )
         return False
-    if RELEASE_ID not in stored:
+    if set(stored.values()) != {MARK}:
         raise SinkError(
             f"the table {schema}.{table.name} is not of a sink: set another database_schema"
         )
@@ -210,6 +214,17 @@ def _ensure_table(cursor: Cursor, schema: str, table: SinkTable) -> bool:
             cursor, f"alter table {target} add column {quote_identifier(name)} {columns[name]}"
         )
     return bool(missing)
+
+
+def _columns_sql(schema: str) -> str:
+    """A query for table_name, column_name and the comment `mark` of the relations of a schema."""
+    return (
+        "select c.relname as table_name, a.attname as column_name, "
+        "obj_description(c.oid, 'pg_class') as mark from pg_class as c "
+        "join pg_namespace as n on n.oid = c.relnamespace "
+        "join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped "
+        f"where n.nspname = {quote_literal(schema)}"
+    )
 
 
 def _postgres_type(type_: pa.DataType) -> str:

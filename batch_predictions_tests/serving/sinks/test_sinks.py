@@ -20,7 +20,12 @@ import sqlalchemy as sa
 from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_users
 from batch_predictions.serving.release.release_records import rollback
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
-from batch_predictions.serving.sinks.sync import erase_from_sinks, outdated_sinks, sync_sinks
+from batch_predictions.serving.sinks.sync import (
+    erase_from_sinks,
+    open_sinks,
+    outdated_sinks,
+    sync_sinks,
+)
 from batch_predictions.settings import Settings, SettingsError, SinkSettings
 from batch_predictions.tables import TABLES, Table, columns
 from batch_predictions_tests.worlds.paths import ROOT
@@ -297,12 +302,15 @@ def test_a_table_that_is_not_of_a_sink_is_left_alone(tmp_path: Path) -> None:
     world = PostgresWorld(tmp_path / "home", empty_postgres())
     engine = sa.create_engine(world.url)
     with engine.begin() as db:
-        db.execute(sa.text("create table public.users as select 'someone' as user_id"))
+        rows = "select 'someone' as user_id, 'r' as release_id"
+        db.execute(sa.text(f"create table public.users as {rows}"))
     engine.dispose()
     world.use(database_schema="public")
     world.shop.release()
     [result] = sync_sinks(world.settings)
     assert "public.users is not of a sink" in str(result.error)
+    for sink in open_sinks(world.settings):
+        assert sink.erase(lambda user: user == "someone") == 0
     assert world.query("select user_id from public.users") == [("someone",)]
     tables = "select table_name from information_schema.tables where table_schema = 'public'"
     assert world.query(tables) == [("users",)]
