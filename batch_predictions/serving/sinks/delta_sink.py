@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 RELEASES = "releases"
+MARK = "Written by batch_predictions: every release replaces rows."
+"""Description of the tables that sinks have made; no other table is changed."""
 _RELEASE_ID = "batch_predictions.release_id"
 _RECORD = pa.schema(
     [
@@ -125,6 +127,7 @@ class DeltaSink:
         write_deltalake(
             self._uri(table.name),
             table.reader(),
+            description=MARK,
             partition_by=[table.partition] if table.partition else None,
             mode="overwrite",
             schema_mode="merge",
@@ -152,6 +155,7 @@ class DeltaSink:
         write_deltalake(
             self._uri(RELEASES),
             pa.Table.from_pylist(rows, _RECORD),
+            description=MARK,
             mode="append",
             storage_options=self._options(),
         )
@@ -169,11 +173,19 @@ class DeltaSink:
         }
 
     def _open(self, name: str) -> DeltaTable | None:
+        """A table of the sink; None: there is none.
+
+        Raises:
+            SinkError: there is a table of the name that no sink has made.
+        """
         from deltalake import DeltaTable
 
         if not DeltaTable.is_deltatable(self._uri(name), self._options()):
             return None
-        return DeltaTable(self._uri(name), storage_options=self._options())
+        table = DeltaTable(self._uri(name), storage_options=self._options())
+        if table.metadata().description != MARK:
+            raise SinkError(f"the table {self.location}/{name} is not of a sink: set another URL")
+        return table
 
     def _uri(self, name: str) -> str:
         return f"{self.settings.url.rstrip('/')}/{name}"

@@ -279,6 +279,18 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, tables: int) -> None:
     monkeypatch.setattr(SinkTable, "reader", reader)
 
 
+def test_a_delta_table_of_others_is_left_alone(tmp_path: Path) -> None:
+    deltalake = pytest.importorskip("deltalake", reason="pip install -e '.[lakehouse]'")
+    others = pa.table({"user_id": ["someone"], "release_id": ["r"]})
+    deltalake.write_deltalake(str(tmp_path / "lake" / "users"), others)
+    world = DeltaWorld(tmp_path / "home", str(tmp_path / "lake"))
+    world.shop.release()
+    [result] = sync_sinks(world.settings)
+    assert "lake/users is not of a sink" in str(result.error)
+    assert world.read("users").to_pylist() == others.to_pylist()
+    world.shop.store.close()
+
+
 def test_the_page_reads_the_tables_of_the_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
