@@ -12,13 +12,14 @@ import sqlalchemy as sa
 
 from batch_predictions.serving.release_files.export import require_rows, tables_of
 from batch_predictions.serving.release_files.parquet_export import arrow_schema, arrow_tables
+from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.tables import TABLES
 
 RELEASE_ID = "release_id"
 
 
-class SinkError(RuntimeError):
+class SinkError(ReleaseError):
     """A sink could not be written; what it had before is what its readers see."""
 
 

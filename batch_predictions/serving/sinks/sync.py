@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 from batch_predictions.core.database_url import DatabaseUrlError, parse_database_url
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.object_store import SCHEMES, without_credentials
-from batch_predictions.serving.release_files.folder import ReleaseFileError
 from batch_predictions.serving.sinks.delta_sink import DeltaSink
 from batch_predictions.serving.sinks.postgres_sink import PostgresSink
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable, release_tables
-from batch_predictions.serving.store.pointer import NoReleaseError
+from batch_predictions.serving.store.pointer import NoReleaseError, ReleaseError
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings, SettingsError, SinkSettings
@@ -102,7 +101,7 @@ def sync_sinks(settings: Settings, *, force: bool = False) -> list[SinkResult]:
                     results.append(SinkResult(sink.location, release_id, is_new))
             except NoReleaseError:
                 return []
-            except (SinkError, ReleaseFileError) as error:
+            except ReleaseError as error:
                 results.append(SinkResult(sink.location, release_id, False, str(error)))
     if settings.sinks or (settings.home / FILE_NAME).exists():
         state = {result.location: [result.release_id, result.error] for result in results}
