@@ -329,6 +329,7 @@ def test_a_table_that_is_not_of_a_sink_is_left_alone(tmp_path: Path) -> None:
     world.shop.store.close()
 
 
+@pytest.mark.slow
 def test_a_bucket_gets_delta_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("deltalake", reason="pip install -e '.[lakehouse]'")
     pytest.importorskip("moto.server", reason="moto is not installed")

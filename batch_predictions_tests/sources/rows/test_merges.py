@@ -91,6 +91,7 @@ def test_a_merge_corrects_the_days_of_the_alias_and_no_others(tmp_path: Path) ->
     assert days_due(shop) == {}
 
 
+@pytest.mark.slow
 def test_a_merge_that_is_taken_back_is_corrected_too(tmp_path: Path) -> None:
     shop = make(tmp_path)
     shop.write("user_aliases.csv", MERGES + "A,B\nB,C\n")
@@ -204,6 +205,7 @@ def test_merged_rows_of_users_are_no_loss(tmp_path: Path) -> None:
     assert read_kept_rows(shop.settings.home).lost == {}
 
 
+@pytest.mark.slow
 def test_all_tables_of_users_and_rows_of_commands_have_present_ids(tmp_path: Path) -> None:
     shop = make(tmp_path)
     shop.write(
@@ -226,6 +228,7 @@ def test_all_tables_of_users_and_rows_of_commands_have_present_ids(tmp_path: Pat
     assert users_of(shop, REVIEWS) == ["C", None] and users_of(shop, CAMPAIGN_EVENTS) == ["C", "C"]
 
 
+@pytest.mark.slow
 def test_days_that_the_source_has_lost_are_merged_where_they_are_kept(tmp_path: Path) -> None:
     shop = make(tmp_path)
     shop.write("interactions.csv", HEADER + "A,i1,2024-01-05,1\n")
