@@ -297,6 +297,7 @@ def test_a_corrected_day_makes_its_own_spans_and_the_totals_again(made: Warehous
     assert_equal_rows(made, last, BOUND)
 
 
+@pytest.mark.slow
 def test_another_catalogue_makes_the_sales_of_its_items_again(made: Warehouse) -> None:
     # Item b has another category; e was never sold, and makes nothing.
     write_catalogue(made, [{"category": "food"}, {"category": "food"}])
@@ -361,6 +362,7 @@ def test_lost_files_are_made_again(made: Warehouse) -> None:
     assert_equal_rows(made, NIGHTS[-1], BOUND)
 
 
+@pytest.mark.slow
 def test_tiles_of_old_days_are_removed_unless_they_were_just_written(world: Warehouse) -> None:
     days = [day_at(n) for n in (0, 6, 7, 10, 36, DAYS - 1)]
     make_tiles(world, days, BOUND)

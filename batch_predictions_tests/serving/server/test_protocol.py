@@ -75,6 +75,7 @@ def test_requests_at_once_are_all_answered_in_order(client: Client) -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_no_answers_takes_little_memory(shop: ServingWorld) -> None:
     with serve_process(shop.settings.home) as (client, process):
         client.list_of("u1")

@@ -107,6 +107,7 @@ def test_a_merge_that_is_taken_back_is_corrected_too(tmp_path: Path) -> None:
     assert days_due(shop) == {} and read_kept_rows(shop.settings.home).lost == {}
 
 
+@pytest.mark.slow
 def test_days_that_were_not_ingested_again_stay_due(tmp_path: Path) -> None:
     shop = make(tmp_path)
     shop.write("user_aliases.csv", MERGES + "A,C\n")
@@ -120,6 +121,7 @@ def test_days_that_were_not_ingested_again_stay_due(tmp_path: Path) -> None:
     assert users_of(shop) == ["A", "C", "B", "A"] and days_due(shop) == {}
 
 
+@pytest.mark.slow
 def test_a_lost_file_of_merges_takes_none_back(tmp_path: Path) -> None:
     shop = make(tmp_path)
     shop.write("user_aliases.csv", MERGES + "A,C\n")
@@ -131,6 +133,7 @@ def test_a_lost_file_of_merges_takes_none_back(tmp_path: Path) -> None:
     assert users_of(shop) == ["C", "C", "B", "C"] and days_due(shop) == {}
 
 
+@pytest.mark.slow
 def test_an_export_that_lost_most_merges_is_kept_until_a_person_decides(tmp_path: Path) -> None:
     shop = make(tmp_path)
     shop.write("user_aliases.csv", MERGES + "A,C\n" + "".join(f"x{n},C\n" for n in range(30)))
@@ -253,6 +256,7 @@ def test_a_home_without_merges_keeps_nothing_about_them(tmp_path: Path) -> None:
     assert not [name for name in tables if name.startswith(("aliases_", "chain_", "merged_"))]
 
 
+@pytest.mark.slow
 def test_merges_of_a_database(tmp_path: Path) -> None:
     tables = {"interactions": "order_lines", "user_aliases": "merges"}
     shop = SourceDatabase(tmp_path, tables=tables)

@@ -72,6 +72,7 @@ def test_a_generator_moves_to_the_parameters_that_the_data_need() -> None:
     assert again.trainer.config == result.trainer.config and again.trials == result.trials
 
 
+@pytest.mark.slow
 def test_the_declared_values_and_those_of_the_last_training_reach_the_last_round() -> None:
     last = {"alpha": 12.5, "regularization": 3.0}
     result = search(2_500, minutes=0.4, previous={"als": last})
