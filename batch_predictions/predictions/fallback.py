@@ -56,7 +56,7 @@ class DemographicScorer:
         )
         items, limits = self.ranker.counts.items, context.parameters["limits"]
         rules = Rules.from_table(context.lookup_table("rules"), items, limits)
-        self.rules = None if rules.change_nothing else rules
+        self.rules = rules if rules.have_effect else None
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:

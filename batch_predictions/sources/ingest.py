@@ -271,9 +271,10 @@ def _ingest_snapshot(
         log.as_of = day
         log.days[day] = _log_entry(fingerprint, counts, settings)
     if table == USER_ALIASES:
-        for other in INGESTED_TABLES:
-            if other.partition and user_columns(other):
-                record_merges(warehouse, other, read_aliases(home))
+        aliases = read_aliases(home)
+        for raw_table in INGESTED_TABLES:
+            if raw_table.partition and user_columns(raw_table):
+                record_merges(warehouse, raw_table, aliases)
     return {day: IngestResult(counts, write_result, sum(manual_counts.values()), posted)}
 
 

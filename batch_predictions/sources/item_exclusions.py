@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import duckdb
+
 from batch_predictions.settings import Settings, SettingsError
 from batch_predictions.tables import ITEMS
 from batch_predictions.warehouse import Warehouse
@@ -11,6 +13,17 @@ from batch_predictions.warehouse import Warehouse
 COLUMNS = ("category", "subcategory", "brand")
 """Columns of raw.items that items are excluded by; any other name is an attribute."""
 SEPARATOR = "\x1f"
+
+
+def attribute_names(db: duckdb.DuckDBPyConnection, items: str) -> list[str]:
+    """Names of the attributes that items have, sorted.
+
+    Args:
+        db: a connection that has the items.
+        items: relation with the rows of raw.items.
+    """
+    query = f"select distinct unnest(map_keys(attributes)) as name from {items} order by 1"
+    return [name for (name,) in db.execute(query).fetchall()]
 
 
 def exclusion_parameters(excluded: Mapping[str, Sequence[str]]) -> dict[str, object]:
@@ -57,9 +70,8 @@ def validate_exclusions(settings: Settings, warehouse: Warehouse) -> None:
     """
     if not settings.source.exclude_items or not warehouse.path(ITEMS).exists():
         return
-    attributes = warehouse.query(
-        "select distinct unnest(map_keys(attributes)) as name from raw.items"
-    )["name"].to_pylist()
+    with warehouse.connect() as db:
+        attributes = attribute_names(db, ITEMS.qualified)
     message = unknown_exclusions_message(settings.source.exclude_items, attributes)
     if message:
         raise SettingsError(message)

@@ -14,6 +14,7 @@ from functools import lru_cache
 import duckdb
 
 from batch_predictions.settings import Settings, SettingsError
+from batch_predictions.sources.item_exclusions import attribute_names
 from batch_predictions.sources.rows.sandbox import SandboxError, column_names, validate_condition
 from batch_predictions.tables import ITEMS
 from batch_predictions.warehouse import Warehouse
@@ -281,8 +282,7 @@ def validate_rules(settings: Settings, warehouse: Warehouse) -> list[str]:
     if not settings.recommendations.rules or not warehouse.path(ITEMS).exists():
         return []
     with warehouse.connect() as db:
-        names = db.execute("select distinct unnest(map_keys(attributes)) from raw.items").fetchall()
-        problem = find_rule_problem(db, rules, "raw.items", [name for (name,) in names])
-        if problem:
+        items = ITEMS.qualified
+        if problem := find_rule_problem(db, rules, items, attribute_names(db, items)):
             raise SettingsError(problem)
-        return unread_numbers(db, rules, "raw.items")
+        return unread_numbers(db, rules, items)

@@ -10,7 +10,7 @@ import typer
 from batch_predictions.cli.console.command import command
 from batch_predictions.cli.console.options import Home, Json, load_settings
 from batch_predictions.cli.console.printing import print_rows
-from batch_predictions.settings import Settings
+from batch_predictions.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from batch_predictions.serving.release_files.folder import ReleaseFileManifest
@@ -73,7 +73,10 @@ def releases_sync(
     Every run and roll-back does so. A sink that could not be written is named by `status` and is
     tried again by the next run; this command tries at once. Exit code 1: a sink lacks the release.
     """
-    _sync(load_settings(home, context), force=force, as_json=as_json)
+    settings = load_settings(home, context)
+    if not settings.sinks:
+        raise SettingsError("the setting sinks names no database or bucket to write to")
+    _sync(settings, force=force, as_json=as_json)
 
 
 def _sync(settings: Settings, *, force: bool = False, as_json: bool = False) -> None:

@@ -77,9 +77,9 @@ class Rules:
         return cls(np.append(boost, 0)[rows], groups[rows], tuple(limits), new_share, table)
 
     @property
-    def change_nothing(self) -> bool:
-        """Whether lists are the best ranked items, so that compiled code need not be loaded."""
-        return not (self.limits or self.new_share or self.boost.any())
+    def have_effect(self) -> bool:
+        """True if the rules can change a ranked list: else compiled code need not be loaded."""
+        return bool(self.limits or self.new_share or self.boost.any())
 
     def depth(self, k: int) -> int:
         """Returns how many items must be ranked for lists of k."""

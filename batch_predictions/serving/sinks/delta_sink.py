@@ -7,9 +7,10 @@ so that a reader of these versions sees one release, whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -37,6 +38,20 @@ _RECORD = pa.schema(
     ]
 )
 """Rows of `releases`: the highest `number` is the release that is served."""
+
+
+class _RecordedRelease(NamedTuple):
+    """The newest release in the table `releases`.
+
+    Attributes:
+        number: of its rows, 1 for the first release; 0: there is none.
+        release_id: its id; None: there is none.
+        versions: version of each table that has its rows, by name.
+    """
+
+    number: int
+    release_id: str | None
+    versions: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -70,14 +85,14 @@ class DeltaSink:
         Raises:
             SinkError: the folder or bucket cannot be written.
         """
-        with _SinkErrors(self.location):
+        with _as_sink_errors(self.location):
             recorded = self._recorded()
             names = {table.name for table in tables}
-            is_recorded = recorded["release_id"] == served.release_id
-            if is_recorded and names <= set(recorded["versions"]) and not force:
+            is_recorded = recorded.release_id == served.release_id
+            if is_recorded and names <= recorded.versions.keys() and not force:
                 return False
             versions = {table.name: self._write_table(table, force=force) for table in tables}
-            self._record(served, versions, recorded["number"] + 1)
+            self._record(served, versions, recorded.number + 1)
             for name in versions:
                 # Files of versions that were replaced more than a week ago.
                 if (written := self._open(name)) is not None:
@@ -96,16 +111,17 @@ class DeltaSink:
         Raises:
             SinkError: the folder or bucket cannot be written.
         """
-        with _SinkErrors(self.location):
+        with _as_sink_errors(self.location):
             erased: set[str] = set()
-            for name in self._recorded()["versions"]:
+            for name in self._recorded().versions:
                 table = self._open(name)
                 if table is None or "user_id" not in table.schema().to_arrow().names:
                     continue
-                ids = pa.table(table.to_pyarrow_table(columns=["user_id"]))["user_id"].unique()
-                users = [user for user in ids.to_pylist() if is_erased(user)]
+                batches = table.to_pyarrow_dataset().to_batches(columns=["user_id"])
+                ids = (user for batch in batches for user in batch["user_id"].unique().to_pylist())
+                users = {user for user in ids if is_erased(user)}
                 if users:
-                    condition = ", ".join(map(quote_literal, users))
+                    condition = ", ".join(map(quote_literal, sorted(users)))
                     table.delete(f"user_id in ({condition})")
                 table.vacuum(0, dry_run=False, enforce_retention_duration=False)
                 erased.update(users)
@@ -160,17 +176,13 @@ class DeltaSink:
             storage_options=self._options(),
         )
 
-    def _recorded(self) -> dict[str, Any]:
-        """The number, id and versions of the newest recorded release."""
+    def _recorded(self) -> _RecordedRelease:
         table = self._open(RELEASES)
         rows = [] if table is None else table.to_pyarrow_table().to_pylist()
         number = max((row["number"] for row in rows), default=0)
         newest = [row for row in rows if row["number"] == number]
-        return {
-            "number": number,
-            "release_id": newest[0]["release_id"] if newest else None,
-            "versions": {row["table_name"]: row["version"] for row in newest},
-        }
+        versions = {row["table_name"]: row["version"] for row in newest}
+        return _RecordedRelease(number, newest[0]["release_id"] if newest else None, versions)
 
     def _open(self, name: str) -> DeltaTable | None:
         """A table of the sink; None: there is none.
@@ -191,7 +203,7 @@ class DeltaSink:
         return f"{self.settings.url.rstrip('/')}/{name}"
 
     def _options(self) -> dict[str, str] | None:
-        """What the environment says of an S3-compatible server, in the names of the library."""
+        """Options of the library for the S3-compatible server of the environment, if any."""
         endpoint = endpoint_of(self.settings.url)
         if endpoint is None:
             return None
@@ -200,24 +212,21 @@ class DeltaSink:
         )
 
 
-class _SinkErrors:
-    """Raises errors of the library as SinkError, without credentials."""
-
-    def __init__(self, location: str) -> None:
-        self.location = location
-
-    def __enter__(self) -> None:
-        try:
-            import deltalake  # noqa: F401
-        except ImportError as error:
-            raise SinkError(
-                f"the sink {self.location} needs Delta Lake: install batch_predictions with the "
-                "extra lakehouse"
-            ) from error
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+@contextmanager
+def _as_sink_errors(location: str) -> Iterator[None]:
+    """Raises errors of the library in the block as SinkError, without credentials."""
+    try:
         from deltalake.exceptions import DeltaError
-
-        if isinstance(error, DeltaError | OSError):
-            text = without_credentials(str(error).splitlines()[0])
-            raise SinkError(f"the sink {self.location} cannot be written: {text}") from None
+    except ImportError as error:
+        raise SinkError(
+            f"the sink {location} needs Delta Lake: install batch_predictions with the extra "
+            "lakehouse"
+        ) from error
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        problem = without_credentials(str(error).splitlines()[0])
+    else:
+        return
+    # Outside of the block, so that no traceback has the library's error.
+    raise SinkError(f"the sink {location} cannot be written: {problem}")

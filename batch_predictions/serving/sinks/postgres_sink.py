@@ -98,7 +98,7 @@ class PostgresSink:
             for (name,) in cursor.fetchall():
                 target = f"{quote_identifier(schema)}.{quote_identifier(name)}"
                 cursor.execute(f"select distinct user_id from {target}")
-                users = [user for (user,) in cursor.fetchall() if is_erased(user)]
+                users = [user for (user,) in cursor if is_erased(user)]
                 if users:
                     condition = ", ".join(map(quote_literal, users))
                     cursor.execute(f"delete from {target} where user_id in ({condition})")
@@ -162,10 +162,8 @@ def _write(
 def _replace_rows(cursor: Cursor, sink: SinkSettings, table: SinkTable) -> None:
     """Replaces what the sink has of the release's day, or of all days, by the release's rows."""
     schema, name = quote_identifier(sink.database_schema), quote_identifier(table.name)
-    added = _ensure_table(cursor, sink.database_schema, table)
+    _ensure_table(cursor, sink.database_schema, table)
     view = quote_identifier(view_name(table.name))
-    if added:
-        _execute(cursor, f"drop view if exists {schema}.{view}")
     condition = "true"
     if sink.keep == "days" and table.partition:
         condition = f"{quote_identifier(table.partition)} = '{table.day}'"
@@ -183,8 +181,8 @@ def _replace_rows(cursor: Cursor, sink: SinkSettings, table: SinkTable) -> None:
     )
 
 
-def _ensure_table(cursor: Cursor, schema: str, table: SinkTable) -> bool:
-    """Creates the table, or adds its missing columns. Returns whether it had to add some.
+def _ensure_table(cursor: Cursor, schema: str, table: SinkTable) -> None:
+    """Creates the table, or adds its missing columns.
 
     Raises:
         SinkError: there is a table of the name that no sink has made.
@@ -203,17 +201,15 @@ def _ensure_table(cursor: Cursor, schema: str, table: SinkTable) -> bool:
             f"create table {target} ({definitions})",
             f"comment on table {target} is {quote_literal(MARK)}",
         )
-        return False
+        return
     if set(stored.values()) != {MARK}:
         raise SinkError(
             f"the table {schema}.{table.name} is not of a sink: set another database_schema"
         )
-    missing = [name for name in columns if name not in stored]
-    for name in missing:
+    for name in (name for name in columns if name not in stored):
         _execute(
             cursor, f"alter table {target} add column {quote_identifier(name)} {columns[name]}"
         )
-    return bool(missing)
 
 
 def _columns_sql(schema: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from batch_predictions.core.database_url import DatabaseUrlError, parse_database_url
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.object_store import SCHEMES, without_credentials
+from batch_predictions.core.read_only import StoreError
 from batch_predictions.serving.sinks.delta_sink import DeltaSink
 from batch_predictions.serving.sinks.postgres_sink import PostgresSink
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable, release_tables
@@ -26,6 +27,10 @@ class Sink(Protocol):
     """A database or bucket that holds releases."""
 
     @property
+    def settings(self) -> SinkSettings:
+        """The settings of this sink."""
+
+    @property
     def location(self) -> str:
         """Where it is, without credentials."""
 
@@ -38,11 +43,11 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class SinkResult:
-    """What became of one sink.
+    """Whether one sink has the release that is served.
 
     Attributes:
         location: of the sink, without credentials.
-        release_id: the release that is served.
+        release_id: the release that is served; empty: the store cannot be read.
         is_new: whether it was written; else the sink has it already, or `error` says why not.
         error: why it could not be written; None: it has the release.
     """
@@ -92,16 +97,17 @@ def sync_sinks(settings: Settings, *, force: bool = False) -> list[SinkResult]:
     """
     results = []
     with ReadStore(store_url(settings)) as store:
-        for sink, config in zip(open_sinks(settings), settings.sinks, strict=True):
+        for sink in open_sinks(settings):
+            release_id = ""
             try:
                 with store.snapshot() as (db, served):
                     release_id = served.release_id
-                    tables = release_tables(db, served, config.tables)
+                    tables = release_tables(db, served, sink.settings.tables)
                     is_new = sink.write(served, tables, force=force)
                     results.append(SinkResult(sink.location, release_id, is_new))
             except NoReleaseError:
                 return []
-            except ReleaseError as error:
+            except (ReleaseError, StoreError) as error:
                 results.append(SinkResult(sink.location, release_id, False, str(error)))
     if settings.sinks or (settings.home / FILE_NAME).exists():
         state = {result.location: [result.release_id, result.error] for result in results}

@@ -152,31 +152,25 @@ def view_name(table: str) -> str:
     return f"current_{table}"
 
 
-def _ensure_views(db: sa.Connection, tables: Sequence[sa.Table]) -> None:
-    """Creates the views of the current release that are missing, or lack a column of their table.
+def _create_view(db: sa.Connection, table: sa.Table) -> None:
+    """Creates the view of the current release, or adds the table's new columns to it.
 
     A view has the release's day `as_of` besides the table's columns. A query of it reads the
     pointer and the rows in one snapshot, so that it sees one release, whole.
     """
-    inspector = sa.inspect(db)
-    stored = set(inspector.get_view_names())
     quote = db.dialect.identifier_preparer.quote
-    for table in tables:
-        view = view_name(table.name)
-        columns = [column["name"] for column in inspector.get_columns(table.name)]
-        day = [] if "as_of" in columns else ["as_of"]
-        if view in stored:
-            shown = [column["name"] for column in inspector.get_columns(view)]
-            if shown == [*day, *columns]:
-                continue
-            db.exec_driver_sql(f"drop view {quote(view)}")
-        names = [f"pointer.{name}" for name in day]
-        names += [f"rows_of.{quote(column)}" for column in columns]
-        db.exec_driver_sql(
-            f"create view {quote(view)} as select {', '.join(names)} "
-            f"from {CURRENT.name} as pointer join {quote(table.name)} as rows_of "
-            "on rows_of.release_id = pointer.release_id"
-        )
+    view, create = quote(view_name(table.name)), "create or replace view"
+    if db.dialect.name == "sqlite":
+        db.exec_driver_sql(f"drop view if exists {view}")
+        create = "create view"
+    # As they are stored: PostgreSQL adds columns to a view only behind the others.
+    columns = [column["name"] for column in sa.inspect(db).get_columns(table.name)]
+    names = [] if "as_of" in columns else ["pointer.as_of"]
+    names += [f"rows_of.{quote(column)}" for column in columns]
+    db.exec_driver_sql(
+        f"{create} {view} as select {', '.join(names)} from {CURRENT.name} as pointer "
+        f"join {quote(table.name)} as rows_of on rows_of.release_id = pointer.release_id"
+    )
 
 
 def store_url(settings: Settings) -> str:
@@ -235,6 +229,7 @@ class Store:
             _METADATA.create_all(db)
             inspector = sa.inspect(db)
             stored = set(inspector.get_table_names())
+            views = set(inspector.get_view_names())
             for name, table in declared.items():
                 if name not in stored:
                     table.create(db)
@@ -247,11 +242,16 @@ class Store:
                         "the table, or choose a new store, and publish again"
                     )
                 existing = {column["name"] for column in inspector.get_columns(name)}
-                for column in (c for c in table.columns if c.name not in existing):
+                added = [column for column in table.columns if column.name not in existing]
+                for column in added:
                     spec = sa.schema.CreateColumn(column).compile(dialect=db.dialect)
                     quoted_name = db.dialect.identifier_preparer.format_table(table)
                     db.exec_driver_sql(f"alter table {quoted_name} add column {spec}")
-            _ensure_views(db, [ITEMS, USERS, *declared.values()])
+                if added:
+                    views.discard(view_name(name))
+            for table in (ITEMS, USERS, *declared.values()):
+                if view_name(table.name) not in views:
+                    _create_view(db, table)
         return declared
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import duckdb
 
+from batch_predictions.sources.item_exclusions import attribute_names
 from batch_predictions.sources.validation.event_types import RETURN, EventTypes
 
 DetectLanguages = Callable[[Sequence[str]], Sequence[str | None]]
@@ -154,7 +155,7 @@ def measure(
         unit_prices=_unit_prices(db) if {"interactions", "items"} <= {*tables} else None,
         languages=_languages(db, detect_languages) if "reviews" in tables else [],
         demographics=_demographics(db) if "users" in tables else {},
-        item_attributes=_item_attributes(db) if "items" in tables else [],
+        item_attributes=attribute_names(db, "accepted_items") if "items" in tables else [],
     )
 
 
@@ -272,10 +273,3 @@ def _demographics(db: duckdb.DuckDBPyConnection) -> dict[str, float]:
     shares = ", ".join(f"coalesce(avg(({name} is not null)::INTEGER), 0)" for name in names)
     [row] = db.execute(f"select {shares} from accepted_users").fetchall()
     return dict(zip(names, row, strict=True))
-
-
-def _item_attributes(db: duckdb.DuckDBPyConnection) -> list[str]:
-    rows = db.execute(
-        "select distinct unnest(map_keys(attributes)) as name from accepted_items order by 1"
-    ).fetchall()
-    return [name for (name,) in rows]

@@ -160,7 +160,7 @@ class LineQuery:
 
     @property
     def is_needed(self) -> bool:
-        """Whether amounts or states need a query; else a mapping of columns does."""
+        """True if amounts or states of the lines need a query, not only a mapping of columns."""
         has_rate = "exchange_rate" in self.columns and self._line_sql() is not None
         return bool(self.orders.gaps) or self._price is not None or has_rate
 

@@ -114,8 +114,9 @@ def _suggest_encodings(source: Source, suggestions: Suggestions, unread: Sequenc
     kinds: dict[tuple[str, str], list[str]] = {}
     for name, (encoding, _) in guesses.items():
         pattern = general_name(name) if name in unread else name
-        is_shared = any(fits(other, pattern) for other in unread if other not in guesses)
-        kinds.setdefault((name if is_shared else pattern, encoding), []).append(name)
+        utf8_names = (file_name for file_name in unread if file_name not in guesses)
+        fits_utf8_files = any(fits(file_name, pattern) for file_name in utf8_names)
+        kinds.setdefault((name if fits_utf8_files else pattern, encoding), []).append(name)
     for (pattern, encoding), names in kinds.items():
         key = pattern if len(names) > 1 else names[0]
         suggestions.settings.setdefault("encoding", {})[key] = encoding

@@ -23,21 +23,27 @@ _TWO_USERS = (
 _CYCLE = "leads back to itself over other rows: remove the row that is wrong"
 
 
+def _aliases_file(home: Path) -> Path | None:
+    """The file of the aliases that a home has ingested; None: there are none."""
+    path = home / "warehouse" / USER_ALIASES.schema / USER_ALIASES.name / "data.parquet"
+    return path if path.exists() and pq.read_metadata(path).num_rows else None
+
+
 def aliases_sql(home: Path) -> str | None:
     """A query for the aliases that a home has ingested; None: there are none."""
-    path = home / "warehouse" / USER_ALIASES.schema / USER_ALIASES.name / "data.parquet"
-    if not path.exists() or not pq.read_metadata(path).num_rows:
+    path = _aliases_file(home)
+    if path is None:
         return None
     return f"select alias, user_id from read_parquet({quote_files([path])})"
 
 
 def read_aliases(home: Path) -> dict[str, str]:
     """The present ids of a home's merged users by alias."""
-    query = aliases_sql(home)
-    if query is None:
+    path = _aliases_file(home)
+    if path is None:
         return {}
-    with duckdb.connect() as db:
-        return dict(db.execute(query).fetchall())
+    rows = pq.read_table(path, columns=["alias", "user_id"])
+    return dict(zip(rows["alias"].to_pylist(), rows["user_id"].to_pylist(), strict=True))
 
 
 def with_present_users(rows: str, aliases: str | None) -> str:
