@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
@@ -47,6 +48,17 @@ def rename_if_absent(draft: Path, target: Path) -> None:
             raise
 
 
+_hooks: list[Callable[[Path], None]] = []
+
+
+def on_durable(hook: Callable[[Path], None]) -> None:
+    """Has a function called with every folder whose names are to survive, once they are fsynced.
+
+    A home in a bucket uploads them: a disk of this machine does not keep them for others.
+    """
+    _hooks.append(hook)
+
+
 def fsync_folder(folder: Path) -> None:
     """Fsyncs a folder, so that renames in it survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
@@ -54,6 +66,8 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+    for hook in _hooks:
+        hook(folder)
 
 
 def fsync_tree(folder: Path) -> None:

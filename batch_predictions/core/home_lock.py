@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+import sqlalchemy as sa
+
+from batch_predictions.core.database import connect, open_engine
+from batch_predictions.core.home import HomeError
+from batch_predictions.core.home_bucket import bucket_of, location_of
 from batch_predictions.core.process_records import Process, running_processes
 
 _held_alone: set[Path] = set()
@@ -25,7 +31,7 @@ class HomeBusyError(RuntimeError):
 
 @contextmanager
 def home_lock(home: Path, command: str) -> Iterator[None]:
-    """Holds the home's lock alone; the operating system releases it if the process dies.
+    """Holds the home's lock alone; it is released if the process dies.
 
     Args:
         home: the home folder.
@@ -33,24 +39,21 @@ def home_lock(home: Path, command: str) -> Iterator[None]:
 
     Raises:
         HomeBusyError: another process holds it; the message names its number, host and command.
+        HomeError: the home is in a bucket, and no database has its lock.
+        StoreError: the database cannot be reached.
     """
-    with _open_lock_file(home) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with _open_lock(home) as lock:
+        if not lock.try_alone(command):
             raise HomeBusyError(
-                f"{home} is in use by {_holders(file, home)}: wait until it ends, or choose "
+                f"{location_of(home)} is in use by {lock.holders()}: wait until it ends, or choose "
                 "another --home"
-            ) from None
-        file.truncate(0)
-        file.write(Process.this(command).as_text())
-        file.flush()
+            )
         _held_alone.add(home.resolve())
         try:
             yield
         finally:
             _held_alone.discard(home.resolve())
-            file.truncate(0)
+            lock.release()
 
 
 class SharedHomeLock:
@@ -66,15 +69,15 @@ class SharedHomeLock:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._file: IO[str] | None = None
+        self._stack = ExitStack()
+        self._lock: _FileLock | _DatabaseLock | None = None
 
     def __enter__(self) -> SharedHomeLock:
-        self._file = _open_lock_file(self.home)
+        self._lock = self._stack.enter_context(_open_lock(self.home))
         return self
 
     def __exit__(self, *error: object) -> None:
-        assert self._file is not None
-        self._file.close()
+        self._stack.close()
 
     def try_acquire(self) -> str | None:
         """Takes a share, without waiting.
@@ -82,16 +85,95 @@ class SharedHomeLock:
         Returns:
             None if it was taken; else a description of the process that holds the lock alone.
         """
-        assert self._file is not None
-        if self.home.resolve() in _held_alone:
+        assert self._lock is not None
+        if self.home.resolve() in _held_alone or self._lock.try_share():
             return None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _holders(self._file, self.home)
+        return self._lock.holders()
+
+
+class _FileLock:
+    """The lock of a local home: that of a file, which has the command that holds it alone."""
+
+    def __init__(self, home: Path, file: IO[str]) -> None:
+        self.home, self._file = home, file
+
+    def try_alone(self, command: str) -> bool:
+        if not self._try(fcntl.LOCK_EX):
+            return False
+        self._file.truncate(0)
+        self._file.write(Process.this(command).as_text())
+        self._file.flush()
+        return True
+
+    def try_share(self) -> bool:
+        if not self._try(fcntl.LOCK_SH):
+            return False
         # What a command that was killed has left.
         self._file.truncate(0)
-        return None
+        return True
+
+    def release(self) -> None:
+        self._file.truncate(0)
+
+    def holders(self) -> str:
+        """Names the process that holds the lock alone, or those that share it."""
+        self._file.seek(0)
+        holder = Process.of_text(self._file.read())
+        holders = [holder] if holder else running_processes(processes_folder(self.home))
+        if not holders:
+            return "another process that has just started"
+        return " and ".join(str(process) for process in holders)
+
+    def _try(self, kind: int) -> bool:
+        try:
+            fcntl.flock(self._file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+class _DatabaseLock:
+    """The lock of a home in a bucket: PostgreSQL's, of the session of a connection.
+
+    A process that loses its connection loses the lock; two that write one partition, or one file,
+    still cannot replace each other's unseen (`home_bucket`, `delta_tables`).
+    """
+
+    def __init__(self, url: str, db: sa.Connection) -> None:
+        self._db = db
+        digest = hashlib.sha256(f"batch_predictions home {url}".encode()).digest()
+        self._key = int.from_bytes(digest[:8], signed=True)
+
+    def try_alone(self, command: str) -> bool:
+        process = Process.this(command)
+        self._db.execute(
+            sa.text("select set_config('application_name', :name, false)"),
+            {"name": f"{process.command} (process {process.pid} on {process.host})"[:63]},
+        )
+        return self._try("pg_try_advisory_lock")
+
+    def try_share(self) -> bool:
+        return self._try("pg_try_advisory_lock_shared")
+
+    def release(self) -> None:
+        self._db.execute(sa.text("select pg_advisory_unlock_all()"))
+
+    def holders(self) -> str:
+        """Names the sessions that hold the lock."""
+        rows = self._db.execute(
+            sa.text(
+                "select a.application_name from pg_locks l join pg_stat_activity a using (pid) "
+                "where l.locktype = 'advisory' and l.granted and l.objsubid = 1 "
+                "and l.classid::bigint = (:key >> 32) & 4294967295 "
+                "and l.objid::bigint = :key & 4294967295 order by 1"
+            ),
+            {"key": self._key},
+        )
+        return " and ".join(name or "a run of Dagster" for (name,) in rows) or "another process"
+
+    def _try(self, function: str) -> bool:
+        query = sa.text(f"select {function}(:key)")
+        return bool(self._db.execute(query, {"key": self._key}).scalar())
 
 
 def command_with_home(home: Path) -> str | None:
@@ -100,23 +182,27 @@ def command_with_home(home: Path) -> str | None:
     It takes the lock for a moment only where a command has written to its file, so that a command
     that begins meanwhile does not meet it.
     """
-    path = home / "run.lock"
-    if not path.exists() or not path.stat().st_size:
-        return None
+    if bucket_of(home) is None:
+        path = home / "run.lock"
+        if not path.exists() or not path.stat().st_size:
+            return None
     with SharedHomeLock(home) as lock:
         return lock.try_acquire()
 
 
-def _open_lock_file(home: Path) -> IO[str]:
-    home.mkdir(parents=True, exist_ok=True)
-    return (home / "run.lock").open("a+", encoding="utf-8")
-
-
-def _holders(file: IO[str], home: Path) -> str:
-    """Names the process that holds the lock alone, or those that share it."""
-    file.seek(0)
-    holder = Process.of_text(file.read())
-    holders = [holder] if holder else running_processes(processes_folder(home))
-    if not holders:
-        return "another process that has just started"
-    return " and ".join(str(process) for process in holders)
+@contextmanager
+def _open_lock(home: Path) -> Iterator[_FileLock | _DatabaseLock]:
+    bucket = bucket_of(home)
+    if bucket is None:
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / "run.lock").open("a+", encoding="utf-8") as file:
+            yield _FileLock(home, file)
+        return
+    if bucket.database_url is None:
+        raise HomeError(f"{bucket.url} needs a PostgreSQL for its lock: set serving.url")
+    engine = open_engine(bucket.database_url, writing=True)
+    try:
+        with connect(engine) as db:
+            yield _DatabaseLock(bucket.url, db.execution_options(isolation_level="AUTOCOMMIT"))
+    finally:
+        engine.dispose()

@@ -8,10 +8,11 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from batch_predictions.core.redaction import environment_secrets, redact
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs", "az")
 """Of stores that can be written."""
 _CHUNK_BYTES = 8 << 20
+_THREADS = 16
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -57,6 +61,15 @@ def endpoint_of(url: str) -> str | None:
     if urlsplit(url).scheme != "s3":
         return None
     return next(filter(None, map(os.environ.get, _ENDPOINT_NAMES)), None)
+
+
+def delta_options(url: str) -> dict[str, str] | None:
+    """Options of deltalake for the S3-compatible server of the environment; None: there is none."""
+    endpoint = endpoint_of(url)
+    if endpoint is None:
+        return None
+    is_plain = urlsplit(endpoint).scheme == "http"
+    return {"AWS_ENDPOINT_URL": endpoint} | ({"AWS_ALLOW_HTTP": "true"} if is_plain else {})
 
 
 def without_credentials(text: str) -> str:
@@ -96,11 +109,16 @@ def local_folder(location: str, what: str, error: type[Exception]) -> Path | Non
     return None
 
 
+class ObjectConflictError(RuntimeError):
+    """A write whose condition is false: another process has written the object."""
+
+
 class ObjectInfo(NamedTuple):
-    """An object: its size, bytes, and when it was last changed."""
+    """An object: its size, bytes, when it was last changed, and what changes with its content."""
 
     size: int
     modified: dt.datetime
+    e_tag: str | None
 
 
 class ObjectFolder:
@@ -124,7 +142,73 @@ class ObjectFolder:
 
         with self._explained("cannot be listed"):
             listed = [meta for chunk in obstore.list(self._store, prefix) for meta in chunk]
-        return {meta["path"]: ObjectInfo(meta["size"], meta["last_modified"]) for meta in listed}
+        return dict(map(_named_info, listed))
+
+    def list_level(self) -> tuple[Sequence[str], dict[str, ObjectInfo]]:
+        """Names of folders, and the objects that are in none."""
+        import obstore
+
+        with self._explained("cannot be listed"):
+            level = obstore.list_with_delimiter(self._store)
+        return [*level["common_prefixes"]], dict(map(_named_info, level["objects"]))
+
+    def list_after(self, prefix: str, name: str) -> Sequence[str]:
+        """Names below a prefix that come after another, in order."""
+        import obstore
+
+        with self._explained("cannot be listed"):
+            chunks = obstore.list(self._store, prefix, offset=name)
+            return sorted(meta["path"] for chunk in chunks for meta in chunk)
+
+    def e_tag(self, name: str) -> str | None:
+        """What changes with an object's content; None: there is no object."""
+        import obstore
+
+        with self._explained(f"{name} cannot be read"):
+            try:
+                return obstore.head(self._store, name)["e_tag"]
+            except (obstore.exceptions.NotFoundError, FileNotFoundError):
+                return None
+
+    def get(self, name: str) -> tuple[bytes, str | None] | None:
+        """An object's bytes and ETag; None: there is no object."""
+        import obstore
+
+        with self._explained(f"{name} cannot be read"):
+            try:
+                result = obstore.get(self._store, name)
+                return bytes(result.bytes()), result.meta["e_tag"]
+            except (obstore.exceptions.NotFoundError, FileNotFoundError):
+                return None
+
+    def put(
+        self, name: str, content: bytes, *, if_absent: bool = False, if_e_tag: str | None = None
+    ) -> str | None:
+        """Writes an object, whole or not at all.
+
+        Args:
+            name: of the object.
+            content: its bytes.
+            if_absent: whether there may be none yet.
+            if_e_tag: the ETag that the existing one must have; None: any.
+
+        Returns:
+            The object's ETag.
+
+        Raises:
+            ObjectConflictError: the condition is false. After a lost answer the library asks
+                again, and the condition may then be false by this write itself.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
+
+        mode: Any = {"e_tag": if_e_tag} if if_e_tag else "create" if if_absent else "overwrite"
+        with self._explained(f"{name} cannot be written"):
+            try:
+                return obstore.put(self._store, name, content, mode=mode)["e_tag"]
+            except (AlreadyExistsError, PreconditionError, NotFoundError, FileExistsError):
+                pass
+        raise ObjectConflictError(f"{self.url}: another process has written {name}")
 
     def upload(self, path: Path, name: str) -> None:
         """Uploads a file, whole or not at all."""
@@ -154,6 +238,20 @@ class ObjectFolder:
     def _explained(self, problem: str) -> AbstractContextManager[None]:
         kinds = (FileNotFoundError, PermissionError)
         return explained(f"{self.url} {problem}", self.error, kinds, "AWS_ENDPOINT_URL")
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Sequence[Result]:
+    """Calls a function that waits for a store with each item, many at a time.
+
+    Returns:
+        The results, in the order of the items.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [*pool.map(function, items)]
+
+
+def _named_info(meta: ObjectMeta) -> tuple[str, ObjectInfo]:
+    return meta["path"], ObjectInfo(meta["size"], meta["last_modified"], meta["e_tag"])
 
 
 @contextmanager

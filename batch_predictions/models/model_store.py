@@ -30,6 +30,7 @@ from batch_predictions.core.durability import (
     write_and_fsync,
 )
 from batch_predictions.core.file_hashes import hash_file, hash_files
+from batch_predictions.core.home_bucket import bucket_of, fetch
 from batch_predictions.core.relative_paths import FileName, RelativePath
 from batch_predictions.settings import Settings
 
@@ -184,6 +185,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
             ModelError: there is no such version, or a file is missing or has changed.
         """
         self.manifest(model, version)
+        fetch(self.folder(model, version))
         damaged = self.damaged_file(model, version)
         if damaged is not None:
             raise ModelError(
@@ -202,9 +204,11 @@ class ModelStore(dg.ConfigurableResource[Any]):
         is_own = (manifest.model, manifest.version) == (model, version)
         if not is_own or manifest.checksum not in ("", manifest.compute_checksum()):
             return folder / "manifest.json"
-        files = manifest.files
-        paths = ((folder / name, digest) for name, digest in files.items())
-        return next((path for path, digest in paths if not _has_hash(path, digest)), None)
+        paths = {folder / name: digest for name, digest in manifest.files.items()}
+        if bucket_of(Path(self.home)) is not None:
+            # What a bucket has is verified when it is downloaded.
+            paths = {path: digest for path, digest in paths.items() if path.exists()}
+        return next((path for path, digest in paths.items() if not _has_hash(path, digest)), None)
 
     def is_intact(self, model: str, version: str) -> bool:
         """Returns whether a version is stored and its files have their hashes."""

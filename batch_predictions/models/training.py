@@ -24,6 +24,7 @@ from batch_predictions.tables import (
 from batch_predictions.tables.discovery import index_unique, instances
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.arrow_rows import arrow_rows
+from batch_predictions.warehouse.delta_tables import content_hash
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -191,7 +192,7 @@ def data_version(warehouse: Warehouse, through: dt.date, tables: Sequence[Table]
         for day in warehouse.partitions(table):
             if first <= day <= through.isoformat():
                 digest.update(f"{table.name} {day}".encode())
-                digest.update(warehouse.path(table, day).read_bytes())
+                digest.update(content_hash(warehouse.path(table, day)).encode())
     return digest.hexdigest()[:16]
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.home_bucket import location_of
 from batch_predictions.core.redaction import has_secret
 from batch_predictions.orchestration import dagster_internals
 from batch_predictions.orchestration.executors import inherited_env
@@ -127,7 +128,7 @@ def _launcher(settings: Settings) -> dict[str, object]:
         )
     ray = {
         "address": address,
-        "env_vars": [f"{_HOME}={settings.home.absolute()}", *withheld, *names],
+        "env_vars": [f"{_HOME}={location_of(settings.home)}", *withheld, *names],
     }
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     launcher = {"module": "dagster_ray", "class": "RayRunLauncher", "config": {"ray": ray}}

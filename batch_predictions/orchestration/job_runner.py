@@ -25,6 +25,7 @@ from batch_predictions.orchestration.jobs import JobAssets, JobSpec
 from batch_predictions.orchestration.progress import LOGGER, ProgressBar
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
+from batch_predictions.warehouse import Warehouse
 
 PARTITION = "dagster/partition"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -136,6 +137,8 @@ class JobRunner(JobAssets):
             if not (result.success or failures):
                 raise RunError(f"{job.name} failed: see run {result.run_id} in the UI")
             run_id = result.run_id
+        # Steps may have run on other machines.
+        Warehouse.of(self.settings).refresh()
         collect_costs(self.settings, [run_id], lambda _: last)
         if any(failure.concerns_all for failure in failures):
             raise self.error(job, partition_keys, failures)

@@ -31,6 +31,7 @@ from batch_predictions.tables import (
     week_of,
 )
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.delta_tables import tables_of
 from batch_predictions.warehouse.integrity import DamagedFile, find_damaged
 
 FOLDER = "damaged"
@@ -201,8 +202,16 @@ def _forget_ingest(settings: Settings, table: Table, key: str | None) -> None:
 
 
 def move_aside(settings: Settings, path: Path) -> None:
-    """Moves a file or folder of the home, if it exists, to `<home>/damaged`."""
+    """Moves a file or folder of the home, if it exists, to `<home>/damaged`.
+
+    The file of a bucket's table stays in the bucket as part of older versions.
+    """
     if not path.exists():
+        return
+    warehouse = Warehouse.of(settings)
+    if path.name == "data.parquet" and tables_of(settings.home) is not None:
+        schema, name = path.relative_to(warehouse.folder).parts[:2]
+        warehouse.remove_files(TABLES[f"{schema}.{name}"], [path])
         return
     target = settings.home / FOLDER / path.absolute().relative_to(settings.home.absolute())
     number = 1

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from batch_predictions.core.home_bucket import CACHE_VARIABLE, bucket_of, working_folder
 from batch_predictions.core.redaction import configure, has_secret, is_secret_name, redact
 from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.demand_settings import DemandSettings
@@ -69,7 +70,20 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
 
-    home: Path = Field(DEFAULT_HOME, description="Folder of the warehouse, models and releases.")
+    home: Path = Field(
+        DEFAULT_HOME,
+        description="Folder of the warehouse, models and releases; or s3://bucket/prefix, gs:// or "
+        "az:// (extra: lakehouse), with PostgreSQL in execution.instance and serving.url. See "
+        "docs/operations.md.",
+    )
+    home_cache: Path | None = Field(
+        None,
+        description="Folder of this machine for its copies of homes in buckets, from the "
+        "environment alone: BATCH_PREDICTIONS_HOME_CACHE. Empty: ~/.cache/batch_predictions.",
+    )
+    home_cache_gb: float = Field(
+        20, gt=0, description="Copies of partitions of a bucket that this machine keeps, GB."
+    )
     plugins: list[str] = Field(
         [],
         description="Modules of your own package, such as [my_shop.predictions]: sources, tables, "
@@ -117,6 +131,11 @@ class Settings(BaseSettings):
             *(StrictYamlSource(settings_cls, yaml_file=file) for file in files),
         )
 
+    @field_validator("home", mode="before")
+    @classmethod
+    def _folder_of_url(cls, value: Any) -> Any:
+        return working_folder(str(value)) if "://" in str(value) else value
+
     @model_validator(mode="before")
     @classmethod
     def _leave_out_removed(cls, values: Any) -> Any:
@@ -134,11 +153,17 @@ class Settings(BaseSettings):
 
         Raises:
             SettingsError: a key is unknown, or a value has the wrong type or range.
+            HomeError: the home is in a bucket that cannot be read, or lacks conditional writes.
         """
         if home is not None:
             os.environ["BATCH_PREDICTIONS_HOME"] = str(home.absolute())
         _refuse_unknown_variables()
         require_withheld()
+        # Its file of settings may be in a bucket.
+        bucket = bucket_of(home_folder())
+        if bucket is not None:
+            bucket.probe()
+            bucket.pull()
         try:
             settings = cls()
         except ValidationError as error:
@@ -153,6 +178,7 @@ class Settings(BaseSettings):
             ) from None
         settings.home = settings.home.absolute()
         _refuse_home(settings.home)
+        _prepare_bucket(settings)
         _refuse_secrets(settings)
         _refuse_rare_trainings(settings)
         url, serving = settings.source.url, settings.serving
@@ -196,9 +222,40 @@ def _refuse_home(home: Path) -> None:
             )
 
 
+def _prepare_bucket(settings: Settings) -> None:
+    """Tells a home in a bucket of the settings that concern it; nothing for a folder.
+
+    Raises:
+        SettingsError: a database is not PostgreSQL, which all machines reach.
+    """
+    if settings.home_cache and CACHE_VARIABLE not in os.environ:
+        raise SettingsError(
+            f"setting home_cache is of the environment alone: set {CACHE_VARIABLE} there"
+        )
+    bucket = bucket_of(settings.home)
+    if bucket is None:
+        return
+    storage = settings.execution.instance.get("storage")
+    if not (
+        re.match(r"postgres(ql)?[:+]", settings.serving.url or "")
+        and isinstance(storage, dict)
+        and set(storage) == {"postgres"}
+    ):
+        raise SettingsError(
+            f"home {bucket.url} needs PostgreSQL for what a bucket cannot be: set serving.url to "
+            "it, and execution.instance to {storage: {postgres: {postgres_url: {env: NAME}}}}"
+        )
+    bucket.database_url = settings.serving.url
+    bucket.cache_bytes = int(settings.home_cache_gb * 1e9)
+
+
 def home_folder() -> Path:
-    """The home folder: `BATCH_PREDICTIONS_HOME` or the default; no file is read."""
-    return Path(os.environ.get("BATCH_PREDICTIONS_HOME") or DEFAULT_HOME).absolute()
+    """The home folder: `BATCH_PREDICTIONS_HOME` or the default; no file is read.
+
+    Raises:
+        HomeError: the variable has a URL that is not that of an object store.
+    """
+    return working_folder(os.environ.get("BATCH_PREDICTIONS_HOME") or str(DEFAULT_HOME))
 
 
 def _refuse_secrets(settings: Settings) -> None:

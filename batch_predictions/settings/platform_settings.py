@@ -143,6 +143,12 @@ class RetentionSettings(Section):
         "counted back from the newest. Older ones can be made again, as long as their raw rows are "
         "there. Empty: all.",
     )
+    version_days: int = Field(
+        7,
+        ge=1,
+        description="Days for which earlier versions of the tables of a home in a bucket stay; "
+        "those that a stored release was made of stay as long as the release.",
+    )
     score_days: int | None = Field(
         14,
         ge=7,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
 
 from batch_predictions.core.home import State
 from batch_predictions.sources.base import (
@@ -48,6 +47,7 @@ from batch_predictions.tables import (
     user_columns,
 )
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date, scratch_dir
+from batch_predictions.warehouse.delta_tables import count_rows
 from batch_predictions.warehouse.path_sql import days_condition, quote_literal
 
 
@@ -211,7 +211,7 @@ def _kept(
 ) -> IngestResult:
     """The result of a partition whose file stays."""
     path = warehouse.path(table, day if table.partition else None)
-    rows = pq.read_metadata(path).num_rows if path.exists() else 0
+    rows = count_rows(path) if path.exists() else 0
     entry = log.days[day if table.partition else log.as_of or day]
     counts = RowCounts(
         entry.read,

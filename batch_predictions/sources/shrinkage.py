@@ -28,6 +28,7 @@ from batch_predictions.sources.rows.ingest_log import (
 from batch_predictions.sources.validation.row_checks import RowCounts
 from batch_predictions.tables import INTERACTIONS, QUARANTINE, REVIEWS, USER_ALIASES, Table
 from batch_predictions.warehouse import Warehouse, WriteResult
+from batch_predictions.warehouse.delta_tables import local_file
 
 UNDO_DAYS = 14
 """Days for which the files that an ingest has replaced are kept."""
@@ -270,7 +271,7 @@ def undo_ingest(warehouse: Warehouse, table: Table, first: str, last: str) -> li
         keys = [key for key in keys if (folder / f"{key}.parquet").exists()]
         for key in keys:
             present, before = log.days[key], log.previous.pop(key)
-            warehouse.replace_partition(table, key, [folder / f"{key}.parquet"])
+            warehouse.replace_partition(table, key, [local_file(folder / f"{key}.parquet")])
             (folder / f"{key}.parquet").unlink()
             warehouse.remove_partition(QUARANTINE, key, {"table_name": table.name})
             log.days[key] = before.model_copy(update={"read": before.accepted, "quarantined": 0})

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.tables.base import PartitionColumn
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.delta_tables import count_rows
 
 
 def lost_partitions(
@@ -57,7 +56,7 @@ def unread_partitions(
     problems = []
     for table in _checked_tables(names, unit):
         path = warehouse.path(table, key if table.partition else None)
-        rows = pq.read_metadata(path).num_rows if path.exists() else 0
+        rows = count_rows(path) if path.exists() else 0
         condition = f'where "{table.partition}" = $key::DATE' if table.partition else ""
         query = f"select exists (select 1 from {table.qualified} {condition})"
         if rows and not warehouse.value(query, {"key": key}):

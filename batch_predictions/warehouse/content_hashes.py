@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterable
 
 from batch_predictions.core.durability import atomic_write
-from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.delta_tables import content_hash
 from batch_predictions.warehouse.warehouse import Warehouse
 
 FILE_NAME = ".content_hashes.json"
@@ -38,7 +38,7 @@ def content_hashes(warehouse: Warehouse, table: Table, partitions: Iterable[str]
             state = _state(f"{folder}/{name}")
             entry = known.get(name)
             if entry is None or entry[:-1] != state:
-                entry = [*state, hash_file(warehouse.path(table, key))]
+                entry = [*state, content_hash(warehouse.path(table, key))]
                 changed[name] = entry
         except FileNotFoundError:
             continue

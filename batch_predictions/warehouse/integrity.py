@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.home import HomeError
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.delta_tables import local_file, tables_of
 from batch_predictions.warehouse.partition_files import scratch_dir
 from batch_predictions.warehouse.path_sql import quote_literal
 
@@ -75,9 +77,12 @@ def find_damaged(
     Args:
         warehouse: the warehouse.
         thorough: whether every row of every file is read; else the footers of files that are new
-            or have changed since they were last verified.
+            or have changed since they were last verified, and none of a bucket: what is downloaded
+            from there is compared with its hash.
         on_progress: called with the number of files verified so far, and of those to verify.
     """
+    if not thorough and tables_of(Path(warehouse.home)) is not None:
+        return []
     paths_of = {table: _files(warehouse, table) for table in TABLES.values()}
     paths_of = {table: paths for table, paths in paths_of.items() if paths}
     signatures = {_name(warehouse, p): _signature(p) for paths in paths_of.values() for p in paths}
@@ -114,8 +119,8 @@ def _columns_of_oldest(table: Table, paths: Sequence[Path]) -> list[str]:
     declared = [column.name for column in table.columns]
     for path in paths:
         try:
-            names = pq.read_schema(path).names
-        except (OSError, pa.ArrowException):
+            names = pq.read_schema(local_file(path)).names
+        except (OSError, HomeError, pa.ArrowException):
             continue
         return [name for name in declared if name in names]
     return declared
@@ -148,12 +153,12 @@ def _problem(
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(local_file(path)) as file:
             schema = file.schema_arrow
             if thorough:
                 for _ in file.iter_batches():
                     pass
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, HomeError, pa.ArrowException) as error:
         return f"cannot be read ({str(error).splitlines()[0].rstrip('.')})"
     lacking = [n for n in expected.names if n in required and n not in schema.names]
     if lacking:

@@ -69,6 +69,17 @@ def path_of(
     return folder / "data.parquet"
 
 
+def remove_empty_folders(path: Path, root: Path) -> None:
+    """Removes the folders of a removed file that are empty, up to a table's folder, which stays."""
+    folder = path.parent
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
+
+
 @contextmanager
 def scratch_dir(folder: Path) -> Iterator[Path]:
     """A temporary folder of this process for drafts; folders of dead processes are removed.

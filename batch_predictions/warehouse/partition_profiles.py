@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.delta_tables import local_file
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class PartitionProfile:
 def read_profile(path: Path, table: Table) -> PartitionProfile | None:
     """The profile of a partition's file; None if there is no file."""
     try:
-        footer = pq.read_metadata(path)
+        footer = pq.read_metadata(local_file(path))
     except FileNotFoundError:
         return None
     rows = int(footer.num_rows)

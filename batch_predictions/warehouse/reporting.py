@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.core.redaction import mask, shows_identifiers
 from batch_predictions.tables import Table
 from batch_predictions.tables.identifiers import is_identifying
 from batch_predictions.warehouse import Warehouse, WriteResult
+from batch_predictions.warehouse.delta_tables import content_hash, local_file
 from batch_predictions.warehouse.path_sql import escape_pattern
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def record_materializations(
     if not results:
         return
     newest = max(results)
-    hashes = {key: hash_file(result.path)[:16] for key, result in results.items()}
+    hashes = {key: content_hash(result.path)[:16] for key, result in results.items()}
     newest_change = max((key for key in results if results[key].changed), default=newest)
     is_selected = asset_key is None or asset_key in context.selected_asset_keys
     recorded: set[str] = set()
@@ -216,7 +216,7 @@ def preview(warehouse: Warehouse, result: WriteResult) -> dg.MetadataValue[Any]:
     with warehouse.duckdb.get_connection() as db:
         cursor = db.execute(
             f"select * from read_parquet(?, hive_partitioning=false) limit {PREVIEW_ROWS}",
-            [escape_pattern(result.path)],
+            [escape_pattern(local_file(result.path))],
         )
         names = [column[0] for column in cursor.description or []]
         rows = [

@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 from batch_predictions.core.redaction import mask
 from batch_predictions.tables import TABLES, Table
-from batch_predictions.warehouse.path_sql import quote_files, quote_literal, quote_pattern
+from batch_predictions.warehouse.path_sql import join_pattern, quote_files, quote_literal
 from batch_predictions.warehouse.shared_database import open_cursor
 
 # Types that are cast to a declared type without loss, as regular expressions.
@@ -34,7 +35,15 @@ def file_pattern(table: Table) -> str:
     return "/".join((*(f"{name}=*" for name in table.folders), "data.parquet"))
 
 
-def view_sql(table: Table, folder: Path, *, are_files_alike: bool) -> str:
+def empty_schema(table: Table) -> pa.Schema:
+    """The Arrow types of a table's columns."""
+    nulls = ", ".join(f'null::{c.type} as "{c.name}"' for c in table.columns)
+    with open_cursor() as db:
+        # COPY writes JSON as text.
+        return db.sql(f"select {nulls.replace('::JSON', '::VARCHAR')}").to_arrow_table().schema
+
+
+def view_sql(table: Table, folder: Path, *, are_files_alike: bool, scheme: str = "") -> str:
     """`create view` of a table in one line; it is typed without files and reads later ones.
 
     Args:
@@ -42,8 +51,10 @@ def view_sql(table: Table, folder: Path, *, are_files_alike: bool) -> str:
         folder: the warehouse's folder.
         are_files_alike: whether all files have the declared columns. Else every file is opened to
             plan a query, also those that it does not read.
+        scheme: of the file system by which DuckDB reads the files, such as home://.
     """
-    pattern = quote_pattern(folder / table.schema / table.name, file_pattern(table))
+    pattern = join_pattern(folder / table.schema / table.name, file_pattern(table))
+    pattern = quote_literal(scheme + pattern)
     casts = ", ".join(f'"{c.name}"::{c.type} as "{c.name}"' for c in table.columns)
     nulls = ", ".join(f'null::{c.type} as "{c.name}"' for c in table.columns)
     hive = ", ".join(f"'{name}': {table.type_of(name)}" for name in table.folders)

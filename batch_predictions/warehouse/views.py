@@ -11,8 +11,10 @@ from duckdb import DuckDBPyConnection
 from duckdb import connect as open_database
 
 from batch_predictions.tables import TABLES, Table
+from batch_predictions.warehouse.delta_tables import DeltaTables, local_file, tables_of
 from batch_predictions.warehouse.partition_files import scratch_dir
 from batch_predictions.warehouse.path_sql import quote_literal
+from batch_predictions.warehouse.pointers import SCHEME, pointer_file_system
 from batch_predictions.warehouse.schema_sql import file_pattern, view_sql
 
 _complete: dict[Path, tuple[int, ...]] = {}
@@ -30,14 +32,14 @@ def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
     Returns:
         The path of `<home>/warehouse.duckdb`.
     """
-    path = home / "warehouse.duckdb"
+    path, tables = home / "warehouse.duckdb", tables_of(home)
     stamp = path.with_suffix(".views")
     state = _state(path, stamp)
     if not renew and state is not None and _complete.get(path) == state:
         return path
     # Another process may have declared more tables, of plugins: they stay.
     existing = stamp.read_text(encoding="utf-8") if stamp.exists() and path.exists() else ""
-    statements = _statements(folder, set() if renew else {*existing.splitlines()})
+    statements = _statements(folder, tables, set() if renew else {*existing.splitlines()})
     text = "\n".join(statements[name] for name in sorted(statements))
     if not renew and (existing == text or set(text.splitlines()) <= set(existing.splitlines())):
         if state is not None:
@@ -47,6 +49,7 @@ def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
         (folder / table.schema / table.name).mkdir(parents=True, exist_ok=True)
     with scratch_dir(folder) as scratch:
         with open_database(str(scratch / "views.duckdb")) as db:
+            prepare_reads(db, tables)
             db.begin()
             for schema in sorted({table.schema for table in TABLES.values()}):
                 db.execute(f"create schema {schema}")
@@ -59,13 +62,25 @@ def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
     return path
 
 
-def _statements(folder: Path, existing: Collection[str]) -> dict[str, str]:
+def prepare_reads(db: DuckDBPyConnection, tables: DeltaTables | None) -> None:
+    """Lets a database read the views of a home in a bucket; of a local home it can already."""
+    if tables is not None:
+        db.register_filesystem(pointer_file_system(local_file))
+
+
+def _statements(
+    folder: Path, tables: DeltaTables | None, existing: Collection[str]
+) -> dict[str, str]:
     """`create view` by table; those that exist already are kept."""
     statements = {}
+    scheme = f"{SCHEME}://" if tables else ""
     for name, table in TABLES.items():
-        alike, unlike = (view_sql(table, folder, are_files_alike=alike) for alike in (True, False))
+        alike, unlike = (
+            view_sql(table, folder, are_files_alike=alike, scheme=scheme) for alike in (True, False)
+        )
         if not {alike, unlike} & {*existing}:
-            statements[name] = alike if _are_files_alike(table, folder) else unlike
+            is_alike = tables.is_alike(table) if tables else _are_files_alike(table, folder)
+            statements[name] = alike if is_alike else unlike
         else:
             statements[name] = alike if alike in existing else unlike
     return statements

@@ -12,6 +12,7 @@ import datetime as dt
 import itertools
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -34,11 +35,16 @@ from duckdb import (
 from duckdb import Error as DuckDBError
 
 from batch_predictions.core.durability import fsync_ancestors, fsync_folder
+from batch_predictions.core.erasures import FILE_NAME as ERASURES
+from batch_predictions.core.file_hashes import hash_file
+from batch_predictions.core.home_bucket import PRIVATE_COPIES
 from batch_predictions.core.redaction import mask
 from batch_predictions.settings import Settings
-from batch_predictions.tables import Table
+from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import partition_files
+from batch_predictions.warehouse.delta_tables import local_file, tables_of
 from batch_predictions.warehouse.path_sql import escape_pattern, quote_literal
+from batch_predictions.warehouse.pointers import read_pointer
 from batch_predictions.warehouse.schema_sql import (
     WarehouseError,
     check_partition_column,
@@ -53,7 +59,7 @@ from batch_predictions.warehouse.shared_database import (
     open_cursor,
     open_database,
 )
-from batch_predictions.warehouse.views import attach_copy, ensure_views
+from batch_predictions.warehouse.views import attach_copy, ensure_views, prepare_reads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +68,7 @@ Rows: TypeAlias = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
 """Rows to write: a query, Arrow, or Parquet shards."""
 
 Result = TypeVar("Result")
+Key = TypeVar("Key", str, str | None)
 READ_ATTEMPTS = 10
 
 
@@ -107,8 +114,79 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
     @property
     def folder(self) -> Path:
-        """The folder of the partitions, `<home>/warehouse`."""
-        return Path(self.home) / "warehouse"
+        """The folder of the partitions, `<home>/warehouse`; of a bucket, of pointers to them."""
+        home = Path(self.home)
+        tables_of(home)
+        return home / "warehouse"
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Before the steps of a process: others may have run on other machines."""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Looks for what other machines have written to a home in a bucket.
+
+        Raises:
+            HomeError: the bucket cannot be read.
+        """
+        tables = tables_of(Path(self.home))
+        if tables is not None and not tables.is_pinned:
+            if ERASURES in tables.bucket.pull():
+                # Whoever was erased on another machine is erased from the copies of this one.
+                tables.cache.clear()
+                for name in PRIVATE_COPIES:
+                    shutil.rmtree(Path(self.home) / name, ignore_errors=True)
+            tables.pull()
+
+    def versions(self) -> dict[str, int]:
+        """The versions of the tables of a home in a bucket, by qualified name; of a local: none."""
+        tables = tables_of(Path(self.home))
+        if tables is None:
+            return {}
+        versions = {name: tables.version(table) for name, table in TABLES.items()}
+        return {name: version for name, version in versions.items() if version >= 0}
+
+    def at(self, release: Mapping[str, Any]) -> Warehouse:
+        """The warehouse with the versions of the tables that a release was made of, to be read.
+
+        Args:
+            release: the release's manifest, or any mapping whose `versions` has versions of
+                tables by qualified name, as `versions()` gives them.
+
+        Raises:
+            WarehouseError: the home is a folder, which has no versions; or one is gone.
+        """
+        tables = tables_of(Path(self.home))
+        if tables is None or "versions" not in release:
+            raise WarehouseError(
+                "only a home in a bucket has earlier versions of its tables, of releases that were "
+                "made there"
+            )
+        return type(self)(home=str(tables.pin(release["versions"])), duckdb=self.duckdb)
+
+    def vacuum(
+        self, days: float, keep: Sequence[Mapping[str, Any]] = (), *, full: bool = False
+    ) -> int:
+        """Removes files of a bucket that are of no version of the last days; of a folder, nothing.
+
+        Args:
+            days: for which versions stay.
+            keep: manifests of releases whose versions stay in any case.
+            full: whether files of writes that were never finished are searched for, too.
+
+        Returns:
+            The number of files.
+        """
+        tables = tables_of(Path(self.home))
+        if tables is None:
+            return 0
+        kept: dict[str, list[int]] = {}
+        for name, version in (item for m in keep for item in m.get("versions", {}).items()):
+            kept.setdefault(name, []).append(version)
+        if not days:
+            tables.cache.clear()
+        shutil.rmtree(Path(self.home) / ".at", ignore_errors=True)
+        return tables.vacuum(days, kept, full=full)
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -135,11 +213,17 @@ class Warehouse(dg.ConfigurableResource[Any]):
         config = self.duckdb.connection_config
         if private:
             db = open_database(config)
+            prepare_reads(db, tables_of(Path(self.home)))
             db.execute(f"attach {quote_literal(views)} as warehouse (read_only); use warehouse")
             return db
         stat = views.stat()
         version = views, stat.st_ino, stat.st_mtime_ns
-        return open_cursor(config, version, lambda db: attach_copy(db, views), "warehouse")
+
+        def prepare(db: DuckDBPyConnection) -> None:
+            prepare_reads(db, tables_of(Path(self.home)))
+            attach_copy(db, views)
+
+        return open_cursor(config, version, prepare, "warehouse")
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of a query over the warehouse. Parameters are bound (`$name`)."""
@@ -214,8 +298,21 @@ class Warehouse(dg.ConfigurableResource[Any]):
     def path(
         self, table: Table, partition: str | None = None, part: Mapping[str, str] | None = None
     ) -> Path:
-        """The path of a partition's file, which need not exist."""
+        """The path of a partition's file, which need not exist.
+
+        In a home in a bucket it is that of a pointer: who reads rows asks `file`.
+        """
         return partition_files.path_of(self.folder, table, partition, part)
+
+    def file(
+        self, table: Table, partition: str | None = None, part: Mapping[str, str] | None = None
+    ) -> Path:
+        """A partition's Parquet file on this machine, to which it is downloaded if need be.
+
+        Raises:
+            FileNotFoundError: the partition is not written.
+        """
+        return local_file(self.path(table, partition, part))
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -253,12 +350,12 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 lambda db: self._write_and_replace(
                     db,
                     table,
-                    partition,
+                    [partition],
                     typed_rows(db, table, rows, bound, fixed),
                     bound,
                     part,
                     metadata,
-                )
+                )[partition]
             )
         with self.connect() as db:
             if isinstance(rows, pa.Table | pa.RecordBatchReader):
@@ -267,7 +364,8 @@ class Warehouse(dg.ConfigurableResource[Any]):
             else:
                 relation = select_from_parquet(rows)
             select = typed_rows(db, table, relation, {}, fixed)
-            return self._write_and_replace(db, table, partition, select, {}, part, metadata)
+            written = self._write_and_replace(db, table, [partition], select, {}, part, metadata)
+            return written[partition]
 
     def replace_partitions(
         self,
@@ -312,11 +410,15 @@ class Warehouse(dg.ConfigurableResource[Any]):
             # The columns are those of the staged table, the same for each partition.
             fixed = fixed_columns(table, None, part)
             select = typed_rows(db, table, relation, {"partition_key": None}, fixed)
+            # A commit to a bucket takes as long as many partitions on a disk.
+            is_one_commit = tables_of(Path(self.home)) is not None
+            groups = [list(partitions)] if is_one_commit else [[key] for key in partitions]
             return {
-                key: self._write_and_replace(
-                    db, table, key, select, {"partition_key": key}, part, metadata
-                )
-                for key in partitions
+                key: result
+                for keys in groups
+                for key, result in self._write_and_replace(
+                    db, table, keys, select, {}, part, metadata
+                ).items()
             }
         finally:
             db.execute(f"drop table temp.{staged}")
@@ -333,12 +435,34 @@ class Warehouse(dg.ConfigurableResource[Any]):
         """
         path = self.path(table, partition, part)
         exists = path.exists()
-        path.unlink(missing_ok=True)
+        if exists:
+            self._remove(table, [path])
         return exists
+
+    def remove_files(self, table: Table, paths: Sequence[Path]) -> None:
+        """Removes files of partitions, which nobody writes meanwhile, and folders left empty.
+
+        Args:
+            table: the table.
+            paths: of partitions, as `path` gives them; from a bucket, all are removed at once.
+        """
+        self._remove(table, paths)
+        for path in paths:
+            partition_files.remove_empty_folders(path, self.folder / table.schema / table.name)
+
+    def _remove(self, table: Table, paths: Sequence[Path]) -> None:
+        tables = tables_of(Path(self.home))
+        if tables is not None and paths:
+            tables.commit(table, dict.fromkeys(paths), {})
+        for path in paths:
+            path.unlink(missing_ok=True)
 
     def drop_partition(self, table: Table, partition: str) -> None:
         """Removes a partition with all its parts; of a reader's queries, whole or not at all."""
         folder = self.folder / table.schema / table.name / f"{table.partition}={partition}"
+        if tables_of(Path(self.home)) is not None:
+            self.remove_files(table, [*folder.rglob("data.parquet")])
+            return
         with partition_files.scratch_dir(self.folder) as scratch:
             if folder.is_dir():
                 folder.replace(scratch / "removed")
@@ -348,41 +472,71 @@ class Warehouse(dg.ConfigurableResource[Any]):
         self,
         db: DuckDBPyConnection,
         table: Table,
-        partition: str | None,
+        partitions: Sequence[Key],
         select: str,
         bound: dict[str, Any],
         part: Mapping[str, str] | None,
         metadata: Mapping[str, str] | None,
-    ) -> WriteResult:
-        """Writes the rows of a query, made by `typed_rows`, to a draft that replaces the file."""
-        target = self.path(table, partition, part)
+    ) -> dict[Key, WriteResult]:
+        """Writes the rows of a query, made by `typed_rows`, to drafts that replace partitions."""
+        results = {}
         with partition_files.scratch_dir(self.folder) as scratch:
-            draft = scratch / "data.parquet"
-            footer = ""
-            if metadata:
-                pairs = ", ".join(f"{k}: {quote_literal(v)}" for k, v in sorted(metadata.items()))
-                footer = f", kv_metadata {{{pairs}}}"
-            try:
-                copied = db.execute(
-                    f"copy ({select}) to {quote_literal(draft)} "
-                    f"(format parquet, compression zstd{footer})",
-                    bound,
-                ).fetchone()
-            except (ConversionException, OutOfRangeException) as error:
-                raise WarehouseError(f"{table.qualified}: {_first_line(error)}") from error
-            if copied and copied[0]:
-                check_rows(db, table, draft, fixed_columns(table, partition, part))
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            # An unchanged file keeps its time, so that nothing downstream becomes stale.
-            changed = not (target.exists() and partition_files.files_equal(draft, target))
-            if changed:
-                is_new = not target.parent.is_dir()
-                target.parent.mkdir(parents=True, exist_ok=True)
-                draft.replace(target)
-                # The folder of a new partition is a new name in its parent.
-                fsync_ancestors(target.parent, Path(self.home) if is_new else target.parent)
-        return WriteResult(table, partition, copied[0] if copied else 0, target, changed)
+            drafts = {}
+            for number, key in enumerate(partitions):
+                draft, target = scratch / f"{number}.parquet", self.path(table, key, part)
+                parameters = bound or ({"partition_key": key} if "$partition_key" in select else {})
+                rows = self._write_draft(
+                    db, table, draft, select, parameters, fixed_columns(table, key, part), metadata
+                )
+                # An unchanged file keeps its time, so that nothing downstream becomes stale.
+                changed = not _has_rows_of(draft, target)
+                if changed:
+                    drafts[target] = draft
+                results[key] = WriteResult(table, key, rows, target, changed)
+            tables = tables_of(Path(self.home))
+            if tables is not None and drafts:
+                rows_of = {result.path: result.rows for result in results.values()}
+                tables.commit(table, drafts, rows_of)
+            else:
+                for target, draft in drafts.items():
+                    self._rename(draft, target)
+        return results
+
+    def _write_draft(
+        self,
+        db: DuckDBPyConnection,
+        table: Table,
+        draft: Path,
+        select: str,
+        bound: dict[str, Any],
+        fixed: Mapping[str, str | None],
+        metadata: Mapping[str, str] | None,
+    ) -> int:
+        """Writes and checks the rows of a partition. Returns their number."""
+        footer = ""
+        if metadata:
+            pairs = ", ".join(f"{k}: {quote_literal(v)}" for k, v in sorted(metadata.items()))
+            footer = f", kv_metadata {{{pairs}}}"
+        try:
+            copied = db.execute(
+                f"copy ({select}) to {quote_literal(draft)} "
+                f"(format parquet, compression zstd{footer})",
+                bound,
+            ).fetchone()
+        except (ConversionException, OutOfRangeException) as error:
+            raise WarehouseError(f"{table.qualified}: {_first_line(error)}") from error
+        if copied and copied[0]:
+            check_rows(db, table, draft, fixed)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        return copied[0] if copied else 0
+
+    def _rename(self, draft: Path, target: Path) -> None:
+        is_new = not target.parent.is_dir()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.replace(target)
+        # The folder of a new partition is a new name in its parent.
+        fsync_ancestors(target.parent, Path(self.home) if is_new else target.parent)
 
     def metadata(
         self, table: Table, partition: str | None, part: Mapping[str, str] | None = None
@@ -393,9 +547,19 @@ class Warehouse(dg.ConfigurableResource[Any]):
             return {}
         with self.duckdb.get_connection() as db:
             rows = db.execute(
-                "select key, value from parquet_kv_metadata(?)", [escape_pattern(path)]
+                "select key, value from parquet_kv_metadata(?)", [escape_pattern(local_file(path))]
             )
             return {key.decode(): value.decode() for key, value in rows.fetchall()}
+
+
+def _has_rows_of(draft: Path, target: Path) -> bool:
+    """Returns whether a partition has the rows and the metadata of a draft already."""
+    if not target.exists():
+        return False
+    pointer = read_pointer(target)
+    if pointer is not None and pointer.sha256 == hash_file(draft):
+        return True
+    return partition_files.files_equal(draft, local_file(target))
 
 
 def _is_concurrent_replace(error: DuckDBError) -> bool:

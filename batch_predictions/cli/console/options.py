@@ -8,14 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from batch_predictions.core.home_bucket import working_folder
 from batch_predictions.settings import FILE_NAME, Settings, SettingsError
 
 Home = Annotated[
     Path | None,
     typer.Option(
         "--home",
-        help="Home folder: warehouse, models, releases. [env: BATCH_PREDICTIONS_HOME; "
-        "default: .batch_predictions]",
+        parser=working_folder,
+        metavar="FOLDER|URL",
+        help="Home: warehouse, models, releases; a folder, or s3://bucket/prefix. "
+        "[env: BATCH_PREDICTIONS_HOME; default: .batch_predictions]",
         show_default=False,
     ),
 ]

@@ -12,8 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from batch_predictions.features.sql.queries import demand_parameters
 from batch_predictions.features.tiles.base import TILES, Tile
 from batch_predictions.features.tiles.tile_fingerprints import (
@@ -27,6 +25,7 @@ from batch_predictions.features.tiles.tile_fingerprints import (
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date
+from batch_predictions.warehouse.delta_tables import count_rows
 
 NO_BASE = dt.date.min
 
@@ -103,7 +102,7 @@ def _unchanged(
     warehouse: Warehouse, table: Table, key: str, part: dict[str, str] | None
 ) -> WriteResult:
     path = warehouse.path(table, key, part)
-    return WriteResult(table, key, pq.read_metadata(path).num_rows, path, False)
+    return WriteResult(table, key, count_rows(path), path, False)
 
 
 def is_current(raw_days: RawDays, tile: Tile, day: str) -> bool:
@@ -187,15 +186,13 @@ def remove_old_tiles(warehouse: Warehouse, now: float) -> int:
     """
     removed = 0
     for tile in TILES.values():
+        old = []
         for path in _surplus_files(warehouse, tile):
             with suppress(FileNotFoundError):
                 if now - path.stat().st_mtime > MIN_AGE_SECONDS:
-                    path.unlink()
-                    removed += 1
-                    for folder in (path.parent, path.parent.parent):
-                        # Of a span of a month the other file stays.
-                        with suppress(OSError):
-                            folder.rmdir()
+                    old.append(path)
+        warehouse.remove_files(tile.table, old)
+        removed += len(old)
     return removed
 
 

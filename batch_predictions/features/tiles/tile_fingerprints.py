@@ -126,7 +126,7 @@ def written_fingerprint(
         part: further keys of the file, such as its span.
     """
     try:
-        metadata = pq.read_metadata(warehouse.path(tile.table, partition, part)).metadata
+        metadata = pq.read_metadata(warehouse.file(tile.table, partition, part)).metadata
     except (OSError, pa.ArrowException):
         return None
     value = (metadata or {}).get(INPUTS.encode())

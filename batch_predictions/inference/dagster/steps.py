@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pyarrow.parquet as pq
 
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.features.tiles.building import tile_problems
@@ -39,6 +38,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.delta_tables import count_rows
 from batch_predictions.warehouse.reporting import record_materializations
 from batch_predictions.warehouse.usual_check import IS_USUAL, check_is_usual
 
@@ -282,7 +282,7 @@ def _require_empty_upstreams(
     if unread:
         raise dg.Failure(f"{prediction.name} {partition}: {'; '.join(unread)}", allow_retries=False)
     if partition in warehouse.partitions(prediction.table):
-        old_rows = pq.read_metadata(warehouse.path(prediction.table, partition)).num_rows
+        old_rows = count_rows(warehouse.path(prediction.table, partition))
         if old_rows:
             context.log.warning(
                 f"{prediction.name} {partition}: the query finds no rows to score; "

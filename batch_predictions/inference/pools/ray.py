@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from batch_predictions.core.home_bucket import location_of
 from batch_predictions.core.redaction import redact
 from batch_predictions.inference.device import choose_device
 from batch_predictions.inference.pools.base import ShardOutcome, describe_error
@@ -252,7 +253,7 @@ def actor_variables() -> dict[str, str]:
     """
     variables = shareable_variables()
     variables.pop(WITHHELD, None)
-    return {**variables, f"{PREFIX}HOME": str(home_folder())}
+    return {**variables, f"{PREFIX}HOME": location_of(home_folder())}
 
 
 def _device(settings: InferenceSettings) -> str:

@@ -161,6 +161,8 @@ def _erase_everywhere(
     summary.other_files += remove_copies(settings.home)
     summary.other_files += records.erase(users)
     summary.partitions += erase_raw_rows(warehouse, users, _id_writer(settings))
+    # Earlier versions of a bucket's tables have the rows, too.
+    warehouse.vacuum(0, full=True)
 
 
 def release_folders(settings: Settings, more: Sequence[str | Path] = ()) -> list[str]:

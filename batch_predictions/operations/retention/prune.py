@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from batch_predictions.features.tiles.building import remove_old_tiles
@@ -15,7 +15,7 @@ from batch_predictions.operations.retention.partition_retention import (
     remove_old_partitions_of_tables,
     remove_records_of_removed_partitions,
 )
-from batch_predictions.serving.store.pointer import all_releases
+from batch_predictions.serving.store.pointer import Release, all_releases
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
 from batch_predictions.sources.posted_rows.posted_retention import remove_ingested_posted_rows
@@ -81,12 +81,16 @@ def prune(
     remove_old_previous(settings.home, now)
     table_partitions = remove_old_partitions_of_tables(warehouse, settings, now)
     tiles = remove_old_tiles(warehouse, now)
+    with Store.of(settings) as store, store.read() as db:
+        releases = all_releases(db)
+    days = settings.retention.version_days
+    warehouse.vacuum(days, [release.manifest for release in releases], full=all_runs)
     # After the partitions: if this process is killed between, the next one finds the records.
     remove_records_of_removed_partitions(warehouse, settings, records)
     return PruneResult(
         runs,
         remove_old_models(
-            ModelStore.of(settings), warehouse, settings, _released_versions(settings)
+            ModelStore.of(settings), warehouse, settings, _released_versions(releases)
         ),
         partitions,
         tiles,
@@ -95,10 +99,8 @@ def prune(
     )
 
 
-def _released_versions(settings: Settings) -> set[str]:
+def _released_versions(releases: Sequence[Release]) -> set[str]:
     """Versions of models whose predictions a release has."""
-    with Store.of(settings) as store, store.read() as db:
-        releases = all_releases(db)
     return {
         version
         for release in releases

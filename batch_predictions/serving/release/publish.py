@@ -188,6 +188,7 @@ def _manifest(warehouse: Warehouse, contents: ReleaseContents) -> dict[str, obje
     return {
         "tables": tables,
         "features": {f.table.qualified: describe(f) for f in features},
+        **({"versions": versions} if (versions := warehouse.versions()) else {}),
     }
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from batch_predictions.sources.validation.event_types import RETURN
 from batch_predictions.tables import INTERACTIONS
 from batch_predictions.tables.release_tables import USER_HISTORY
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.arrow_rows import arrow_schema
+from batch_predictions.warehouse.delta_tables import count_rows
 
 RANGE_ROWS = 2_000_000
 """Events of a range of users, of which one query sorts the items: about 300 MiB of memory."""
@@ -119,10 +119,7 @@ class HistoryQuery:
 
         They are those of the day with the most events: rows do not depend on them.
         """
-        rows = {
-            key: pq.read_metadata(warehouse.path(INTERACTIONS, key)).num_rows
-            for key in self.days(warehouse)
-        }
+        rows = {key: count_rows(warehouse.path(INTERACTIONS, key)) for key in self.days(warehouse)}
         ranges = -(-sum(rows.values()) // RANGE_ROWS)
         if ranges <= 1:
             return []

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.core.relative_paths import validate_relative_path
 from batch_predictions.serving.store.copy_rows import BATCH_ROWS, store_rows_sql
 from batch_predictions.serving.store.pointer import all_releases
 from batch_predictions.serving.store.store import Store, columns_of, declared_table
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.delta_tables import content_hash
 from batch_predictions.warehouse.path_sql import quote_identifier
 
 
@@ -46,7 +46,9 @@ def _unchanged_source(warehouse: Warehouse, name: str, files: dict[str, str]) ->
     schemas = {validate_relative_path(file).split("/")[0] for file in files}
     table = TABLES.get(f"{schemas.pop()}.{name}") if len(schemas) == 1 else None
     paths = [(warehouse.folder / file, sha256) for file, sha256 in files.items()]
-    if table is None or not all(path.is_file() and hash_file(path) == sha for path, sha in paths):
+    if table is None or not all(
+        path.is_file() and content_hash(path) == sha for path, sha in paths
+    ):
         return None
     return table
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from batch_predictions.core.object_store import endpoint_of, without_credentials
+from batch_predictions.core.object_store import delta_options, without_credentials
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.settings.sinks_settings import SinkSettings
@@ -203,13 +202,7 @@ class DeltaSink:
         return f"{self.settings.url.rstrip('/')}/{name}"
 
     def _options(self) -> dict[str, str] | None:
-        """Options of the library for the S3-compatible server of the environment, if any."""
-        endpoint = endpoint_of(self.settings.url)
-        if endpoint is None:
-            return None
-        return {"AWS_ENDPOINT_URL": endpoint} | (
-            {"AWS_ALLOW_HTTP": "true"} if urlsplit(endpoint).scheme == "http" else {}
-        )
+        return delta_options(self.settings.url)
 
 
 @contextmanager

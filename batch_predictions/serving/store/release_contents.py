@@ -14,6 +14,7 @@ from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.tables import ITEM_STATE, USER_SEGMENTS, Table
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.delta_tables import content_hash, count_rows
 from batch_predictions.warehouse.path_sql import quote_files
 
 
@@ -153,8 +154,8 @@ def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePar
     if not files:
         return None
     stats = _stats(files)
-    hashes = {file: hash_file(file) for file in files}
-    rows = sum(pq.read_metadata(file).num_rows for file in files)
+    hashes = {file: content_hash(file) for file in files}
+    rows = sum(map(count_rows, files))
     is_carried = table.partition == "date" and keys[-1] < due.isoformat()
     day = dt.date.fromisoformat(keys[-1]) if is_carried else None
     return ReleasePartition(table, keys[-1], rows, hashes, stats, day)

@@ -28,6 +28,7 @@ from batch_predictions.sources.validation.row_checks import ValidatedRows, valid
 from batch_predictions.tables import FEEDBACK, USERS, Table
 from batch_predictions.tables.partitions import days_between
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.delta_tables import local_file
 from batch_predictions.warehouse.path_sql import quote_files
 
 LIST_SOURCE = "list_source"
@@ -167,7 +168,7 @@ class FeedbackSource(Source):
                 f"raw.feedback has no partition {day}, whose events were removed from the posted "
                 "rows after their ingest (retention.posted_days): restore it from a backup"
             )
-        rows = f"read_parquet({quote_files([path])}, hive_partitioning=false)"
+        rows = f"read_parquet({quote_files([local_file(path)])}, hive_partitioning=false)"
         db.execute(
             f"delete from temp.{name} where date = $day::DATE "
             f"and event_id in (select event_id from {rows})",

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from batch_predictions.sources.validation.checked_rows import ROW_JSON
 from batch_predictions.tables import USER_ALIASES
+from batch_predictions.warehouse.delta_tables import count_rows, local_file
 from batch_predictions.warehouse.path_sql import quote_files, quote_literal
 
 _OWN_ID = "is the user_id itself: remove the row"
@@ -26,7 +27,7 @@ _CYCLE = "leads back to itself over other rows: remove the row that is wrong"
 def _aliases_file(home: Path) -> Path | None:
     """The file of the aliases that a home has ingested; None: there are none."""
     path = home / "warehouse" / USER_ALIASES.schema / USER_ALIASES.name / "data.parquet"
-    return path if path.exists() and pq.read_metadata(path).num_rows else None
+    return local_file(path) if path.exists() and count_rows(path) else None
 
 
 def aliases_sql(home: Path) -> str | None:

@@ -1,0 +1,381 @@
+"""A home in a bucket: its files are objects, and this machine has a folder with copies of them.
+
+All code reads and writes the folder, as it does that of a local home. `pull` brings it to what the
+bucket has. Whatever is made durable in it (`core.durability`) is uploaded before the write returns:
+a new file only if the bucket has none of its name, a changed one only if the object is still the
+one that was downloaded, so that of two machines that write one file the second gets an error.
+
+Partitions of tables are not among these files: see `warehouse.delta_tables`. Files of this machine
+alone, such as scratch folders, locks and caches, are neither.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from batch_predictions.core import durability
+from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.home import HomeError, state_copy_path
+from batch_predictions.core.object_store import (
+    SCHEMES,
+    ObjectConflictError,
+    ObjectFolder,
+    in_threads,
+)
+
+MARKER = ".bucket.json"
+"""The file of a folder of copies that names the bucket."""
+CACHE_VARIABLE = "BATCH_PREDICTIONS_HOME_CACHE"
+_STATE, _LOCK = ".objects.json", ".objects.lock"
+_LOCAL = {
+    "dagster",
+    "inference",
+    "processes",
+    "release_copies",
+    "training_cache",
+    "warehouse",
+    "warehouse.duckdb",
+    "warehouse.views",
+}
+"""Files and folders of a home that each machine has for itself, or that are no files there."""
+PRIVATE_COPIES = ("inference", "training_cache")
+"""Folders of these that have rows of users."""
+_LAZY = re.compile(r"(models/[^/]+/versions/[^/]+/)(?!manifest\.json$)")
+"""Objects that are downloaded when they are needed: files of models, all but the manifest."""
+_log = logging.getLogger(__name__)
+
+
+class _Copy(NamedTuple):
+    """A file that equals its object.
+
+    Attributes:
+        e_tag: the object's.
+        size: of the file, bytes.
+        mtime_ns: of the file.
+    """
+
+    e_tag: str | None
+    size: int
+    mtime_ns: int
+
+
+def working_folder(location: str) -> Path:
+    """The folder of a home: of a path the path, of a URL the folder with this machine's copies.
+
+    The folder of a URL is `$BATCH_PREDICTIONS_HOME_CACHE/<name>`, by default in
+    `~/.cache/batch_predictions`; it is made, and may be removed when no process uses it.
+
+    Raises:
+        HomeError: the URL is not that of an object store.
+    """
+    if "://" not in location:
+        return Path(location).absolute()
+    scheme, _, rest = location.partition("://")
+    if scheme not in SCHEMES or not rest.strip("/") or re.search(r"[@?]", rest):
+        raise HomeError(
+            f"a home cannot be at a URL {scheme}://…: write a folder, or "
+            f"{', '.join(f'{known}://BUCKET/PREFIX' for known in SCHEMES)}, without a user name "
+            "or a query; credentials are those of the environment"
+        )
+    url = location.rstrip("/")
+    digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+    name = re.sub(r"[^\w.-]+", "-", f"{scheme}-{rest.strip('/')}")
+    folder = _cache_folder() / f"{name}-{digest}"
+    marker = folder / MARKER
+    if not marker.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        durability.write_and_fsync(draft := folder / f"{MARKER}-{uuid.uuid4().hex}", url)
+        draft.replace(marker)
+    return folder
+
+
+def location_of(home: Path) -> str:
+    """What other machines reach a home by: the URL of its bucket, or the path of its folder."""
+    bucket = bucket_of(home)
+    return bucket.url if bucket else str(home.absolute())
+
+
+def bucket_of(home: Path) -> HomeBucket | None:
+    """The bucket of which a home folder has copies; None: the folder is the home.
+
+    Raises:
+        HomeError: the bucket cannot be opened, or replaces objects against a condition.
+    """
+    return _open(home.absolute()) if (home / MARKER).exists() else None
+
+
+@functools.cache
+def _open(home: Path) -> HomeBucket:
+    bucket = HomeBucket(home, (home / MARKER).read_text(encoding="utf-8").strip())
+    durability.on_durable(bucket.push)
+    return bucket
+
+
+def fetch(folder: Path) -> None:
+    """Downloads the files of a folder of a home that are downloaded only when they are needed.
+
+    Raises:
+        HomeError: the bucket cannot be read.
+    """
+    for parent in folder.parents:
+        if (parent / MARKER).exists():
+            bucket = bucket_of(parent)
+            assert bucket is not None
+            bucket.fetch(folder)
+            return
+
+
+class HomeBucket:
+    """The files of a home in a bucket, and their copies in a folder.
+
+    Args:
+        root: the folder.
+        url: of the home, such as s3://bucket/prefix.
+
+    Attributes:
+        cache_bytes: limit of the copies of partitions.
+        database_url: the PostgreSQL that has the home's lock; None: it is not known.
+    """
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.root, self.url = root, url
+        self.cache_bytes = 20 << 30
+        self.database_url: str | None = None
+        self.objects = ObjectFolder(url, "the home", HomeError)
+
+    def probe(self) -> None:
+        """Checks that the store refuses a write whose condition is false, once for each folder.
+
+        Raises:
+            HomeError: it does not, as older versions of MinIO: two runs could overwrite each other.
+        """
+        done = self.root / f"{MARKER}.probed"
+        if done.exists():
+            return
+        name = f".probe-{uuid.uuid4().hex}"
+        first = self.objects.put(name, b"1", if_absent=True)
+        try:
+            for condition in ({"if_absent": True}, {"if_e_tag": '"0123456789abcdef"'}):
+                try:
+                    self.objects.put(name, b"2", **condition)
+                except ObjectConflictError:
+                    continue
+                raise HomeError(
+                    f"{self.url} replaces objects although the condition of the write is false "
+                    f"({', '.join(condition)}): the store is too old for a home; use one with "
+                    "conditional writes"
+                )
+            if first is None:
+                raise HomeError(f"{self.url} gives no ETags: use a store that does")
+        finally:
+            self.objects.delete(name)
+        done.touch()
+
+    def pull(self) -> list[str]:
+        """Brings the folder to what the bucket has, and uploads what a killed process left.
+
+        Where the bucket and the folder have both changed, the bucket's file is kept.
+
+        Returns:
+            Names of the files that were downloaded.
+
+        Raises:
+            HomeError: the bucket cannot be read or written.
+        """
+        with self._copies() as copies:
+            try:
+                self._upload(copies, None)
+            except ObjectConflictError as error:
+                _log.warning("%s: this machine's change is left out", error)
+            present = {name: e_tag for name, e_tag in self._list() if not is_local(name)}
+            for name in [name for name in copies if name not in present]:
+                (self.root / name).unlink(missing_ok=True)
+                del copies[name]
+            due = [
+                name
+                for name, e_tag in present.items()
+                if (copies[name].e_tag != e_tag if name in copies else not _LAZY.match(name))
+            ]
+            self._download(due, copies)
+        return due
+
+    def push(self, folder: Path) -> None:
+        """Uploads what has changed in a folder, and removes the objects of files that are gone.
+
+        Args:
+            folder: below the home's; of the home itself, files in it alone. Others are left out.
+
+        Raises:
+            HomeError: the bucket cannot be written, or another machine has changed a file.
+        """
+        if folder != self.root and self.root not in folder.parents:
+            return
+        name = folder.relative_to(self.root).as_posix()
+        if name != "." and is_local(name) and folder != state_copy_path(self.root).parent:
+            return
+        with self._copies() as copies:
+            try:
+                self._upload(copies, folder)
+            except ObjectConflictError as error:
+                raise HomeError(f"{error}: run again") from None
+
+    def fetch(self, folder: Path) -> None:
+        """Downloads the files of a folder that the bucket has and this machine has not."""
+        prefix = folder.relative_to(self.root).as_posix()
+        if not _LAZY.match(f"{prefix}/_"):
+            return
+        with self._copies() as copies:
+            names = [n for n in self.objects.list(prefix) if n not in copies and _LAZY.match(n)]
+            self._download(names, copies)
+
+    # --- both ways ------------------------------------------------------------------------------
+
+    def _upload(self, copies: dict[str, _Copy], folder: Path | None) -> None:
+        """Uploads changed files of a folder, or of all; objects of missing ones are removed."""
+        files = dict(self._files(folder))
+        changed = [
+            name
+            for name, stat in files.items()
+            if name not in copies or copies[name][1:] != (stat.st_size, stat.st_mtime_ns)
+        ]
+
+        def upload(name: str) -> tuple[str, _Copy]:
+            old, stat = copies.get(name), files[name]
+            content = (self.root / name).read_bytes()
+            if old and old.e_tag:
+                e_tag = self.objects.put(name, content, if_e_tag=old.e_tag)
+            else:
+                e_tag = self._put_absent(name, content)
+            return name, _Copy(e_tag, stat.st_size, stat.st_mtime_ns)
+
+        copies.update(in_threads(upload, changed))
+        gone = [name for name in copies if name not in files and self._is_in(name, folder)]
+        for name in gone:
+            lazy = _LAZY.match(f"{name.removesuffix('manifest.json')}_")
+            doomed = [name]
+            if lazy and name.endswith("/manifest.json"):
+                # With its manifest a model is gone, files that were never downloaded too.
+                doomed = [*self.objects.list(lazy[1])]
+                shutil.rmtree(self.root / lazy[1], ignore_errors=True)
+            for other in doomed:
+                self.objects.delete(other)
+                copies.pop(other, None)
+
+    def _put_absent(self, name: str, content: bytes) -> str | None:
+        """Writes a new object; one with the same bytes may be there, such as of a killed process.
+
+        Raises:
+            ObjectConflictError: there is another one.
+        """
+        try:
+            return self.objects.put(name, content, if_absent=True)
+        except ObjectConflictError:
+            found = self.objects.get(name)
+            if found is None or found[0] != content:
+                raise
+            return found[1]
+
+    def _download(self, names: Iterable[str], copies: dict[str, _Copy]) -> None:
+        def download(name: str) -> tuple[str, _Copy] | None:
+            found = self.objects.get(name)
+            if found is None:
+                return None
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+            draft.write_bytes(found[0])
+            draft.replace(path)
+            stat = path.stat()
+            return name, _Copy(found[1], stat.st_size, stat.st_mtime_ns)
+
+        copies.update(filter(None, in_threads(download, names)))
+
+    def _list(self) -> Iterator[tuple[str, str | None]]:
+        """Names and ETags of all objects but those of folders that are each machine's alone."""
+        folders, objects = self.objects.list_level()
+        yield from ((name, info.e_tag) for name, info in objects.items())
+        chosen = [folder for folder in folders if folder not in _LOCAL]
+        for listed in in_threads(lambda folder: self.objects.list(f"{folder}/"), chosen):
+            yield from ((name, info.e_tag) for name, info in listed.items())
+        copy = state_copy_path(self.root).relative_to(self.root).as_posix()
+        if (e_tag := self.objects.e_tag(copy)) is not None:
+            yield copy, e_tag
+
+    def _files(self, folder: Path | None) -> Iterator[tuple[str, os.stat_result]]:
+        """Files of the home in a folder, or all, by name."""
+        copy = state_copy_path(self.root)
+        if folder in {None, copy.parent} and copy.exists():
+            yield copy.relative_to(self.root).as_posix(), copy.stat()
+        pending = [] if folder == copy.parent else [folder or self.root]
+        while pending:
+            current = pending.pop()
+            with os.scandir(current) as entries:
+                for entry in entries:
+                    name = Path(entry.path).relative_to(self.root).as_posix()
+                    if is_local(name):
+                        continue
+                    if not entry.is_dir():
+                        yield name, entry.stat()
+                    elif folder != self.root:
+                        pending.append(Path(entry.path))
+
+    def _is_in(self, name: str, folder: Path | None) -> bool:
+        """Returns whether a file is one of those that `_files` finds in a folder."""
+        if folder is None:
+            return True
+        path = self.root / name
+        return path.parent == folder if folder == self.root else folder in path.parents
+
+    @contextmanager
+    def _copies(self) -> Iterator[dict[str, _Copy]]:
+        """The recorded copies, of one process of this machine at a time; changes are recorded."""
+        path = self.root / _STATE
+        with file_lock(self.root / _LOCK):
+            try:
+                stored = json.loads(path.read_text(encoding="utf-8"))
+                copies = {name: _Copy(*copy) for name, copy in stored.items()}
+            except FileNotFoundError:
+                copies = {}
+            before = dict(copies)
+            try:
+                yield copies
+            finally:
+                if copies != before:
+                    draft = path.with_name(f"{_STATE}-{uuid.uuid4().hex}")
+                    draft.write_text(json.dumps(copies), encoding="utf-8")
+                    draft.replace(path)
+
+
+def _cache_folder() -> Path:
+    """The folder of this machine's copies of all homes in buckets."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen).absolute() if chosen else default / "batch_predictions"
+
+
+def is_local(name: str) -> bool:
+    """Returns whether a file of a home is this machine's alone.
+
+    Args:
+        name: its path from the home, with slashes.
+    """
+    parts = name.split("/")
+    if name == "warehouse/.state.yaml":
+        return False
+    return (
+        parts[0] in _LOCAL
+        or parts[0].startswith("serving")
+        or parts[-1].endswith(".lock")
+        or any(part.startswith(".") for part in parts)
+    )

@@ -1,0 +1,149 @@
+"""Files of a home in a bucket, on two machines that share nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_predictions.core.durability import atomic_write, fsync_folder
+from batch_predictions.core.home import HomeError
+from batch_predictions.core.home_bucket import (
+    CACHE_VARIABLE,
+    HomeBucket,
+    bucket_of,
+    fetch,
+    location_of,
+    working_folder,
+)
+from batch_predictions_tests.worlds.bucket import Bucket, bucket_server
+
+
+@pytest.fixture(scope="module")
+def new_home() -> Iterator[Callable[[], Bucket]]:
+    with bucket_server() as server:
+        yield server
+
+
+@pytest.fixture
+def machines(
+    new_home: Callable[[], Bucket], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[HomeBucket, HomeBucket]:
+    """One home on two machines."""
+    url = new_home().url
+    opened = []
+    for name in ("first", "second"):
+        monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / name))
+        bucket = bucket_of(working_folder(url))
+        assert bucket is not None
+        opened.append(bucket)
+    return opened[0], opened[1]
+
+
+def test_what_one_machine_makes_durable_another_has(machines: tuple[HomeBucket, ...]) -> None:
+    first, second = machines
+    atomic_write(first.root / "state.yaml", "a: 1\n")
+    folder = first.root / "ingests"
+    folder.mkdir()
+    atomic_write(folder / "users.json", "{}")
+    second.pull()
+    assert (second.root / "state.yaml").read_text() == "a: 1\n"
+    assert (second.root / "ingests" / "users.json").read_text() == "{}"
+    (folder / "users.json").unlink()
+    fsync_folder(folder)
+    second.pull()
+    assert not (second.root / "ingests" / "users.json").exists()
+    assert location_of(second.root) == second.url
+
+
+def test_files_of_a_machine_alone_stay_there(machines: tuple[HomeBucket, ...]) -> None:
+    first = machines[0]
+    for name in ("dagster/dagster.yaml", "inference/x/1.parquet", "run.lock", ".draft", "serving"):
+        path = first.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+        fsync_folder(path.parent)
+    first.pull()
+    assert first.objects.list() == {}
+
+
+def test_the_second_machine_that_changes_a_file_is_told(
+    machines: tuple[HomeBucket, ...],
+) -> None:
+    first, second = machines
+    atomic_write(first.root / "alerts.json", "1")
+    second.pull()
+    atomic_write(first.root / "alerts.json", "2")
+    with pytest.raises(HomeError, match=r"another process has written alerts\.json: run again"):
+        atomic_write(second.root / "alerts.json", "3")
+    second.pull()
+    assert (second.root / "alerts.json").read_text() == "2"
+    atomic_write(second.root / "alerts.json", "3")
+    first.pull()
+    assert (first.root / "alerts.json").read_text() == "3"
+
+
+def test_two_machines_that_begin_a_home_agree_on_its_state(
+    machines: tuple[HomeBucket, ...],
+) -> None:
+    first, second = machines
+    atomic_write(first.root / "state.yaml", "a: 1\n")
+    with pytest.raises(HomeError, match=r"state\.yaml"):
+        atomic_write(second.root / "state.yaml", "a: 2\n")
+    second.pull()
+    assert (second.root / "state.yaml").read_text() == "a: 1\n"
+
+
+def test_a_file_that_a_killed_process_left_is_uploaded(machines: tuple[HomeBucket, ...]) -> None:
+    first, second = machines
+    (first.root / "last_run.json").write_text("{}")
+    first.pull()
+    second.pull()
+    assert (second.root / "last_run.json").read_text() == "{}"
+
+
+def test_models_are_downloaded_when_they_are_needed(machines: tuple[HomeBucket, ...]) -> None:
+    first, second = machines
+    version = Path("models/churn/versions/churn-1")
+    (first.root / version / "trees").mkdir(parents=True)
+    for name in ("manifest.json", "trees/0.txt", "columns.json"):
+        (first.root / version / name).write_text(name)
+    fsync_folder((first.root / version).parent)
+    second.pull()
+    assert [path.name for path in (second.root / version).iterdir()] == ["manifest.json"]
+    fetch(second.root / version)
+    assert (second.root / version / "trees" / "0.txt").read_text() == "trees/0.txt"
+    third = HomeBucket(second.root.with_name("third"), second.url)
+    third.root.mkdir()
+    third.pull()
+    # A machine that never had the files removes the model.
+    (third.root / version / "manifest.json").unlink()
+    (third.root / version).rmdir()
+    third.pull()
+    assert first.objects.list() == {}
+    first.pull()
+    assert not (first.root / version / "trees" / "0.txt").exists()
+
+
+def test_a_store_that_ignores_conditions_is_refused(
+    machines: tuple[HomeBucket, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines[1].probe()
+    put = machines[0].objects.put
+
+    def careless(name: str, content: bytes, **_: Any) -> str | None:
+        return put(name, content)
+
+    monkeypatch.setattr(machines[0].objects, "put", careless)
+    with pytest.raises(HomeError, match="although the condition of the write is false"):
+        machines[0].probe()
+    assert machines[0].objects.list() == {}
+
+
+@pytest.mark.parametrize("url", ["ftp://a/b", "s3://", "s3://user:password@bucket/x", "s3://b?x=1"])
+def test_other_urls_are_refused_without_their_secrets(url: str) -> None:
+    with pytest.raises(HomeError, match="a home cannot be at a URL") as refused:
+        working_folder(url)
+    assert "password" not in str(refused.value)
