@@ -43,9 +43,9 @@ def digest_of_run(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> st
     Files count by size and modification time.
     """
     return _hash(
-        [settings.model_dump_json(), plan.first, plan.last, *plan.weeks],
+        [_settings_json(settings), plan.first, plan.last, *plan.weeks],
         _stats(sorted(_code_files())),
-        _stats(sorted(_partition_files(plan, warehouse))),
+        _stats(sorted(_partition_files(plan, warehouse)), warehouse.folder),
         [served_release(settings)],
     )
 
@@ -57,9 +57,9 @@ def digest_of_weeks(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> 
     it again.
     """
     return _hash(
-        [settings.model_dump_json(), *plan.weeks],
+        [_settings_json(settings), *plan.weeks],
         _stats(sorted(_code_files())),
-        _stats(sorted(_files_through(plan.weeks, warehouse))),
+        _stats(sorted(_files_through(plan.weeks, warehouse)), warehouse.folder),
     )
 
 
@@ -297,10 +297,17 @@ def _is_made_daily(table: Table) -> bool:
     return table.partition == "date" and table.schema != "raw"
 
 
-def _stats(files: Iterable[Path]) -> Iterator[str]:
+def _settings_json(settings: Settings) -> str:
+    """The settings without the home's place, which is another on each machine."""
+    return settings.model_dump_json(exclude={"home", "home_cache", "home_cache_gb"})
+
+
+def _stats(files: Iterable[Path], root: Path | None = None) -> Iterator[str]:
+    """Paths, below a root from there, with sizes and times."""
+    skipped = len(f"{root}/") if root else 0
     for file in files:
         stat = file.stat()
-        yield f"{file} {stat.st_size} {stat.st_mtime_ns}"
+        yield f"{str(file)[skipped:]} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def _hash(*parts: Iterable[object]) -> str:

@@ -9,7 +9,7 @@ from batch_predictions.settings.audiences_settings import AudiencesSettings, Chu
 from batch_predictions.settings.demand_settings import DemandSettings
 from batch_predictions.settings.environment import PREFIX, shareable_variables
 from batch_predictions.settings.http_settings import HttpSettings
-from batch_predictions.settings.loading import FILE_NAME, Settings, home_folder
+from batch_predictions.settings.loading import FILE_NAME, Settings, home_folder, prepare_home
 from batch_predictions.settings.operations_settings import (
     AlertsSettings,
     ChecksSettings,
@@ -74,5 +74,6 @@ __all__ = [
     "TrainingSettings",
     "as_yaml",
     "home_folder",
+    "prepare_home",
     "shareable_variables",
 ]

@@ -178,7 +178,7 @@ class Settings(BaseSettings):
             ) from None
         settings.home = settings.home.absolute()
         _refuse_home(settings.home)
-        _prepare_bucket(settings)
+        prepare_home(settings)
         _refuse_secrets(settings)
         _refuse_rare_trainings(settings)
         url, serving = settings.source.url, settings.serving
@@ -222,7 +222,7 @@ def _refuse_home(home: Path) -> None:
             )
 
 
-def _prepare_bucket(settings: Settings) -> None:
+def prepare_home(settings: Settings) -> None:
     """Tells a home in a bucket of the settings that concern it; nothing for a folder.
 
     Raises:

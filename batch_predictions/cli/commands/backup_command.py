@@ -33,6 +33,7 @@ def backup(
     in PostgreSQL: the next run makes and publishes them again.
     """
     from batch_predictions.core.home import read_state, restrict_new_files
+    from batch_predictions.core.home_bucket import bucket_of, location_of
     from batch_predictions.operations.backup.create import create_backup
     from batch_predictions.operations.backup.pool import Pool
     from batch_predictions.operations.backup.storage import FolderStorage, open_storage
@@ -41,6 +42,11 @@ def backup(
     settings = load_settings(home, context)
     if read_state(settings.home) is None:
         raise SettingsError(f"{settings.home} is no home of a run: choose another --home")
+    if bucket_of(settings.home) is not None:
+        raise SettingsError(
+            f"{location_of(settings.home)} is in a bucket, which `batch-predictions move-home` "
+            "copies to a folder or to another bucket"
+        )
     storage = open_storage(location)
     if isinstance(storage, FolderStorage) and storage.folder.resolve().is_relative_to(
         settings.home.resolve()
