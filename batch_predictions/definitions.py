@@ -22,6 +22,7 @@ from batch_predictions.features.tiles.base import TILES
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.assets import prediction_asset
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
+from batch_predictions.inference.partition_staging import shares_engine
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training import trainings
 from batch_predictions.models.training_assets import training_asset
@@ -103,7 +104,7 @@ def platform(settings: Settings) -> dg.Definitions:
             "settings": process_settings(settings),
             "warehouse": Warehouse.of(settings),
             "models": ModelStore.of(settings),
-            "handles": JsonPathIOManager(home=str(settings.home)),
+            "handles": JsonPathIOManager(home=str(settings.home), shared=shares_engine(settings)),
         },
         executor=executor_of(settings),
         loggers={"console": dg.colored_console_logger, LOGGER: terminal},

@@ -11,6 +11,8 @@ alone, such as scratch folders, locks and caches, are neither.
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import functools
 import hashlib
 import json
@@ -49,7 +51,9 @@ _LOCAL = {
     "warehouse.views",
 }
 """Files and folders of a home that each machine has for itself, or that are no files there."""
-PRIVATE_COPIES = ("inference", "training_cache")
+ENGINE = "inference"
+"""Folder of the engine's shards and results, which machines share only where several score."""
+PRIVATE_COPIES = (ENGINE, "training_cache")
 """Folders of these that have rows of users."""
 _LAZY = re.compile(r"(models/[^/]+/versions/[^/]+/)(?!manifest\.json$)")
 """Objects that are downloaded when they are needed: files of models, all but the manifest."""
@@ -122,18 +126,43 @@ def _open(home: Path) -> HomeBucket:
     return bucket
 
 
-def fetch(folder: Path) -> None:
+def fetch(folder: Path) -> list[Path]:
     """Downloads the files of a folder of a home that are downloaded only when they are needed.
+
+    These are files of models, and those of the engine that another machine has shared.
+
+    Returns:
+        The files that were downloaded.
 
     Raises:
         HomeError: the bucket cannot be read.
     """
-    for parent in folder.parents:
+    place = place_of(folder)
+    return place[0].fetch(folder) if place is not None else []
+
+
+def share(path: Path) -> None:
+    """Uploads a file of the engine, or those of a folder, to a home's bucket, for other machines.
+
+    An object that is there stays: of two results of one shard, the first counts. For a path in no
+    bucket's home, all machines have it already.
+
+    Raises:
+        HomeError: the bucket cannot be written.
+    """
+    place = place_of(path)
+    if place is not None:
+        place[0].share(path)
+
+
+def place_of(path: Path) -> tuple[HomeBucket, str] | None:
+    """The bucket of the home that a path is in, and its name there; None: it is in none."""
+    for parent in path.absolute().parents:
         if (parent / MARKER).exists():
             bucket = bucket_of(parent)
             assert bucket is not None
-            bucket.fetch(folder)
-            return
+            return bucket, path.absolute().relative_to(parent).as_posix()
+    return None
 
 
 class HomeBucket:
@@ -230,14 +259,38 @@ class HomeBucket:
             except ObjectConflictError as error:
                 raise HomeError(f"{error}: run again") from None
 
-    def fetch(self, folder: Path) -> None:
+    def fetch(self, folder: Path) -> list[Path]:
         """Downloads the files of a folder that the bucket has and this machine has not."""
         prefix = folder.relative_to(self.root).as_posix()
+        if prefix.split("/")[0] == ENGINE:
+            names = [
+                name for name in self.objects.list(f"{prefix}/") if not (self.root / name).exists()
+            ]
+            self._download(names, {})
+            return [self.root / name for name in names]
         if not _LAZY.match(f"{prefix}/_"):
-            return
+            return []
         with self._copies() as copies:
             names = [n for n in self.objects.list(prefix) if n not in copies and _LAZY.match(n)]
             self._download(names, copies)
+        return [self.root / name for name in names]
+
+    def share(self, path: Path) -> None:
+        """Uploads a file, or those of a folder, that the bucket has not."""
+        files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+
+        def upload(file: Path) -> None:
+            name = file.relative_to(self.root).as_posix()
+            with contextlib.suppress(ObjectConflictError):
+                self.objects.put(name, file.read_bytes(), if_absent=True)
+
+        in_threads(upload, files)
+
+    def remove_shared(self, before: dt.datetime | None = None) -> None:
+        """Removes what machines have shared of the engine: what is older than a time, or all."""
+        shared = self.objects.list(f"{ENGINE}/").items()
+        old = [name for name, info in shared if before is None or info.modified < before]
+        in_threads(self.objects.delete, old)
 
     # --- both ways ------------------------------------------------------------------------------
 

@@ -73,7 +73,8 @@ def _in_use(folder: Path, runs: Collection[str]) -> set[Path]:
         for file in handles.glob("*.json"):
             with suppress(FileNotFoundError):
                 manifest_paths = json.loads(file.read_text("utf-8")).values()
-                in_use.update(Path(path).absolute().parent.parent for path in manifest_paths)
+                home = folder.absolute().parent
+                in_use.update((home / path).parent.parent for path in manifest_paths)
     return in_use
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.inference import staging
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.staging import StagingSpec
@@ -41,6 +42,13 @@ class ServingModel:
 def engine_folder(settings: Settings) -> Path:
     """The folder of stages and results: `<home>/inference`."""
     return settings.home / "inference"
+
+
+def shares_engine(settings: Settings) -> bool:
+    """Returns whether steps or instances run on machines that share a bucket and no folder."""
+    executor = settings.execution.executor
+    is_spread = settings.inference.engine == "ray" or executor in {"ray", "kubernetes"}
+    return is_spread and bucket_of(settings.home) is not None
 
 
 def sql_parameters(
@@ -118,6 +126,10 @@ def staging_spec(
         model: that serves the partition.
         settings: of this home.
     """
+    shared, folder = shares_engine(settings), model.folder
+    if shared and folder is not None:
+        # Each machine has another home folder; a stage is four folders below it.
+        folder = Path("../../../..") / folder.relative_to(settings.home.absolute())
     model_parameters = {f"model_{name}": value for name, value in model.parameters.items()}
     return StagingSpec(
         table=prediction.table,
@@ -128,12 +140,13 @@ def staging_spec(
         scorer=prediction.scorer,
         model=prediction.model,
         model_version=model.version,
-        model_folder=model.folder,
+        model_folder=folder,
         parameters=dict(prediction.parameters(settings)),
         lookup_tables=prediction.lookup_tables,
         child_tables=prediction.child_tables,
         sql_parameters={**sql_parameters(prediction, partition, settings), **model_parameters},
         plugins=tuple(plugins()),
+        shared=shared,
         shard_rows=max(settings.inference.shard_rows, prediction.shard_rows),
         small_shard_rows=max(SMALL_SHARD_ROWS, prediction.shard_rows),
         shard_mb=settings.inference.shard_mb,

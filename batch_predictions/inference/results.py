@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from batch_predictions.core.file_hashes import hash_file
+from batch_predictions.core.home_bucket import fetch
 from batch_predictions.core.relative_paths import FileName
 from batch_predictions.inference.scorer import ScorerMetric, metrics_in
 
@@ -57,11 +58,29 @@ class StagingManifest(BaseModel):
     parameters: dict[str, Any]
     plugins: tuple[str, ...] = ()
     """Modules that a worker imports first: they may declare the scorer, or what its model needs."""
+    shared: bool = False
+    """Whether machines share the bucket of the home, and not its folder."""
 
     @classmethod
     def read(cls, path: Path) -> StagingManifest:
         """Reads the manifest at a path."""
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+    def model_path(self, manifest_path: Path) -> Path | None:
+        """The folder of the model's files on this machine; None for a rule."""
+        return manifest_path.parent / self.model_folder if self.model_folder else None
+
+
+def fetch_stage(manifest_path: Path) -> None:
+    """Downloads a stage and its results, as far as other machines have shared them.
+
+    Raises:
+        HomeError: the bucket of the home cannot be read.
+    """
+    fetch(manifest_path.parent)
+    for path in fetch(manifest_path.parent.parent / "results"):
+        # An object is whole.
+        _write_and_rename(digest_path(path), hash_file(path).encode())
 
 
 def result_path(manifest_path: Path, shard: Shard) -> Path:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.core.home_bucket import fetch, share
 from batch_predictions.inference.device import set_current_device
 from batch_predictions.inference.results import Shard, StagingManifest, result_path, write_result
 from batch_predictions.inference.scorer import EXCLUDED, Scorer, ScorerContext
@@ -63,9 +64,12 @@ class Worker:
         """Opens the scorer; the first call loads the plugins, then the scorer and its model."""
         if self.scorer is None:
             set_current_device(self.device)
+            model = self.manifest.model_path(self.path)
+            if model is not None and self.manifest.shared:
+                fetch(model)
             lookup_files = self.manifest.lookup_tables
             context = ScorerContext(
-                model=Path(self.manifest.model_folder) if self.manifest.model_folder else None,
+                model=model,
                 lookup_tables={n: self.path.parent / file for n, file in lookup_files.items()},
                 parameters=self.manifest.parameters,
                 device=self.device,
@@ -82,7 +86,10 @@ class Worker:
         started = time.perf_counter()
         scorer = self.open()
         opening = time.perf_counter() - started
-        return score_shard(scorer, self.path, self.shards[name])._replace(opening=opening)
+        timings = score_shard(scorer, self.path, self.shards[name])._replace(opening=opening)
+        if self.manifest.shared:
+            share(result_path(self.path, self.shards[name]))
+        return timings
 
 
 def load_scorer_class(manifest: StagingManifest) -> Any:

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from batch_predictions.core.durability import rename_if_absent, write_and_fsync
 from batch_predictions.core.file_hashes import hash_file
+from batch_predictions.core.home_bucket import share
 from batch_predictions.inference.results import MANIFEST, UNSTAGED_KEYS, Shard, StagingManifest
 from batch_predictions.inference.scorer import Scorer, scorer_name
 from batch_predictions.inference.staged_keys import stream_unstaged_keys, validate_keys
@@ -46,12 +47,13 @@ class StagingSpec:
         scorer: class that scores the rows.
         model_version: version that the predictions carry.
         model: name of the model; None for a rule.
-        model_folder: folder of the model's files; None for a rule.
+        model_folder: folder of the model's files, may be given from the stage's; None for a rule.
         parameters: the scorer's parameters (JSON values).
         lookup_tables: queries by name.
         child_tables: child tables by column of the scorer's rows.
         sql_parameters: values that the queries may bind.
         plugins: modules that a worker imports before it loads the scorer.
+        shared: whether workers are on machines that share a bucket instead of the folder.
         shard_rows: rows of a shard.
         small_shard_rows: rows of a shard where fewer than `SMALL_PARTITION_SHARDS` shards of
             `shard_rows` would be written, so that instances end together; None: as many.
@@ -75,6 +77,7 @@ class StagingSpec:
     child_tables: Mapping[str, Table] = field(default_factory=dict)
     sql_parameters: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
+    shared: bool = False
 
     def hashed_values(self, lookup_digests: Mapping[str, str]) -> list[Any]:
         """JSON values that every result depends on, besides its rows.
@@ -112,6 +115,7 @@ class StagingSpec:
             model_folder=str(self.model_folder) if self.model_folder else None,
             parameters=dict(self.parameters),
             plugins=self.plugins,
+            shared=self.shared,
         )
 
 
@@ -155,6 +159,8 @@ def stage(warehouse: Warehouse, folder: Path, spec: StagingSpec) -> Path:
             # home.
             shutil.rmtree(staged)
         rename_if_absent(draft, staged)
+        if spec.shared:
+            share(staged)
         return staged / MANIFEST
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -22,6 +22,7 @@ from batch_predictions.inference.results import (
     UNSTAGED_KEYS,
     StagingManifest,
     damaged_results,
+    fetch_stage,
     result_files,
 )
 from batch_predictions.inference.scorer import EXCLUDED
@@ -204,6 +205,7 @@ def validate(
         WarehouseError: a result is missing or damaged, or the column of a child table does not fit
             it.
     """
+    fetch_stage(manifest_path)
     manifest = StagingManifest.read(manifest_path)
     damaged = damaged_results(manifest, manifest_path)
     if damaged:

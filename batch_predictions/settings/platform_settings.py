@@ -48,7 +48,7 @@ class InferenceSettings(Section):
     ray_address: str | None = Field(
         None,
         description="ray: address of the cluster, such as ray://head:10001 or auto; the home must "
-        "be a folder that all its nodes share. Empty: RAY_ADDRESS, else a new "
+        "be in a bucket, or a folder that all its nodes share. Empty: RAY_ADDRESS, else a new "
         "Ray on this machine.",
     )
     ray_num_cpus: float = Field(1.0, ge=0, description="ray: CPUs per instance.")
@@ -81,9 +81,9 @@ class ExecutionSettings(Section):
         "in_process",
         description="in_process: one after the other in the job's process, the fastest on one "
         "machine. multiprocess: each in its own process. ray: each as a job of a Ray cluster "
-        "(extra: ray), GPU-tagged steps on nodes with a GPU; all nodes must share the home folder. "
-        "kubernetes: each as a job of Kubernetes (extra: kubernetes), for runs that Dagster's "
-        "K8sRunLauncher starts; all pods must share the home folder.",
+        "(extra: ray), GPU-tagged steps on nodes with a GPU. kubernetes: each as a job of "
+        "Kubernetes (extra: kubernetes), for runs that Dagster's K8sRunLauncher starts. For both, "
+        "the home must be in a bucket, or a folder that all share.",
     )
     launcher: Literal["default", "ray"] = Field(
         "default",

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.home_bucket import share
 from batch_predictions.features.tiles.building import tile_problems
 from batch_predictions.inference.base import BatchPrediction, asset_key_of
 from batch_predictions.inference.cleanup import remove_old_partitions
@@ -120,6 +121,8 @@ def score(
                 "device": summary.device,
             }
             atomic_write(path.with_name(PACE_FILE), json.dumps(pace))
+            if StagingManifest.read(path).shared:
+                share(path.with_name(PACE_FILE))
         metrics = "".join(
             f"; {name} {metric.mean:.3f}, on a sample of {metric.sample_size:,}"
             for name, metric in mean_metrics(path).items()

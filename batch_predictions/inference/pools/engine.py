@@ -17,7 +17,13 @@ from batch_predictions.core.redaction import shows_identifiers
 from batch_predictions.inference.cleanup import remove_stale_drafts
 from batch_predictions.inference.pools.base import ScoringError, ShardOutcome, WorkerPool
 from batch_predictions.inference.pools.pool_factory import make_pool
-from batch_predictions.inference.results import Shard, StagingManifest, is_intact, result_path
+from batch_predictions.inference.results import (
+    Shard,
+    StagingManifest,
+    fetch_stage,
+    is_intact,
+    result_path,
+)
 from batch_predictions.inference.shards import StageTimings
 from batch_predictions.settings import InferenceSettings
 
@@ -77,7 +83,9 @@ def score(
     Raises:
         ScoringError: a shard failed three times, or too many failed in a row. Results of other
             shards are kept.
+        HomeError: the bucket of the home cannot be read.
     """
+    fetch_stage(manifest_path)
     manifest = StagingManifest.read(manifest_path)
     pending = [s for s in manifest.shards if not is_intact(result_path(manifest_path, s))]
     row_count = sum(shard.rows for shard in pending)
@@ -102,6 +110,9 @@ def score(
             else:
                 retries += 1
         device, size = pool.device, pool.size
+    if manifest.shared:
+        # Other machines have written them.
+        fetch_stage(manifest_path)
     seconds = time.perf_counter() - started
     reused_rows = manifest.rows - row_count
     return ScoreSummary(row_count, reused_rows, seconds, device, size, retries, timings)

@@ -95,7 +95,7 @@ def make_pool(
     # The workers report these errors, with the rows concerned.
     with suppress(ImportError, AttributeError, SettingsError):
         scorer = load_scorer_class(manifest)
-    model = Path(manifest.model_folder) if manifest.model_folder else None
+    model = manifest.model_path(manifest_path)
     if scorer and not uses_gpu(scorer, model):
         settings = settings.model_copy(update={"device": "cpu", "ray_num_gpus": 0.0})
     if settings.engine == "ray":

@@ -1,4 +1,6 @@
-"""Instances of a scorer as Ray actors, which read and write the shared home folder themselves.
+"""Instances of a scorer as Ray actors, which read and write the home themselves.
+
+The home is a folder that all nodes share, or a bucket, of which each node has copies.
 
 No rows pass through Ray: an actor receives a shard's name and returns its device and the problem,
 if any. When an actor or node dies, only the shards that it was scoring are scored again.
@@ -16,7 +18,13 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from batch_predictions.core.home_bucket import location_of
+from batch_predictions.core.home_bucket import (
+    CACHE_VARIABLE,
+    fetch,
+    location_of,
+    place_of,
+    working_folder,
+)
 from batch_predictions.core.redaction import redact
 from batch_predictions.inference.device import choose_device
 from batch_predictions.inference.pools.base import ShardOutcome, describe_error
@@ -167,7 +175,7 @@ class RayPool:
                 scheduling_strategy="SPREAD",
             )
             .remote(
-                str(self.manifest_path),
+                *_place_of(self.manifest_path),
                 _device(self.settings),
                 self.settings.block_mb,
                 actor_variables(),
@@ -216,9 +224,12 @@ class _Actor:
     must be importable on every node.
     """
 
-    def __init__(self, path: str, device: str, block_mb: int, variables: dict[str, str]) -> None:
+    def __init__(
+        self, home: str, name: str, device: str, block_mb: int, variables: dict[str, str]
+    ) -> None:
         os.environ.update(variables)
-        self.manifest_path, self.device_setting, self.block_mb = Path(path), device, block_mb
+        self.manifest_path = working_folder(home) / name
+        self.device_setting, self.block_mb = device, block_mb
         self.device = ""
         self.worker: Any = None
 
@@ -235,6 +246,7 @@ class _Actor:
         path = self.manifest_path
         try:
             if self.worker is None:
+                fetch(path.parent)
                 if not path.exists():
                     return "", f"{path} does not exist here: all nodes must share the home folder"
                 self.device = choose_device(self.device_setting)
@@ -252,8 +264,15 @@ def actor_variables() -> dict[str, str]:
     Scorers read no database, so that the actors need no variables with passwords.
     """
     variables = shareable_variables()
-    variables.pop(WITHHELD, None)
+    for name in (WITHHELD, CACHE_VARIABLE):
+        variables.pop(name, None)
     return {**variables, f"{PREFIX}HOME": location_of(home_folder())}
+
+
+def _place_of(path: Path) -> tuple[str, str]:
+    """A home that all nodes reach, and the name of a file in it; of a shared folder, the path."""
+    place = place_of(path)
+    return (place[0].url, place[1]) if place else (str(path.parent), path.name)
 
 
 def _device(settings: InferenceSettings) -> str:

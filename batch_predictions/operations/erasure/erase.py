@@ -18,6 +18,7 @@ from batch_predictions.core.erasures import (
     request_erasure,
     update_erasures,
 )
+from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.inference.partition_staging import engine_folder
 from batch_predictions.operations.erasure.home_files import (
     erase_from_added_rows,
@@ -161,8 +162,11 @@ def _erase_everywhere(
     summary.other_files += remove_copies(settings.home)
     summary.other_files += records.erase(users)
     summary.partitions += erase_raw_rows(warehouse, users, _id_writer(settings))
-    # Earlier versions of a bucket's tables have the rows, too.
+    # Earlier versions of a bucket's tables have the rows, too, and what machines have shared.
     warehouse.vacuum(0, full=True)
+    bucket = bucket_of(settings.home)
+    if bucket is not None:
+        bucket.remove_shared()
 
 
 def release_folders(settings: Settings, more: Sequence[str | Path] = ()) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.features.tiles.building import remove_old_tiles
 from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.models.model_store import ModelStore
@@ -77,6 +79,10 @@ def prune(
         settings.inference.keep_partitions,
         records.unfinished_runs(),
     )
+    bucket = bucket_of(settings.home)
+    if bucket is not None:
+        days = settings.inference.keep_days
+        bucket.remove_shared(dt.datetime.fromtimestamp(now, dt.UTC) - dt.timedelta(days=days))
     warehouse = Warehouse.of(settings)
     remove_old_previous(settings.home, now)
     table_partitions = remove_old_partitions_of_tables(warehouse, settings, now)
