@@ -57,6 +57,9 @@ class Worker:
         self.path, self.device, self.block_mb = manifest_path, device, block_mb
         self.single_threaded = single_threaded
         self.manifest = StagingManifest.read(manifest_path)
+        if self.manifest.shared:
+            # On this machine nobody may have scored before.
+            (manifest_path.parent.parent / "results").mkdir(exist_ok=True)
         self.shards = {shard.name: shard for shard in self.manifest.shards}
         self.scorer: Scorer | None = None
 
