@@ -306,10 +306,8 @@ class HomeBucket:
         def upload(name: str) -> tuple[str, _Copy]:
             old, stat = copies.get(name), files[name]
             content = (self.root / name).read_bytes()
-            if old and old.e_tag:
-                e_tag = self.objects.put(name, content, if_e_tag=old.e_tag)
-            else:
-                e_tag = self._put_absent(name, content)
+            known = old.e_tag if old else None
+            e_tag = self.objects.put(name, content, if_absent=known is None, if_e_tag=known)
             return name, _Copy(e_tag, stat.st_size, stat.st_mtime_ns)
 
         copies.update(in_threads(upload, changed))
@@ -324,20 +322,6 @@ class HomeBucket:
             for other in doomed:
                 self.objects.delete(other)
                 copies.pop(other, None)
-
-    def _put_absent(self, name: str, content: bytes) -> str | None:
-        """Writes a new object; one with the same bytes may be there, such as of a killed process.
-
-        Raises:
-            ObjectConflictError: there is another one.
-        """
-        try:
-            return self.objects.put(name, content, if_absent=True)
-        except ObjectConflictError:
-            found = self.objects.get(name)
-            if found is None or found[0] != content:
-                raise
-            return found[1]
 
     def _download(self, names: Iterable[str], copies: dict[str, _Copy]) -> None:
         def download(name: str) -> tuple[str, _Copy] | None:

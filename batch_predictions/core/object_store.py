@@ -5,6 +5,7 @@ Credentials are those of the environment; no message shows them.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import re
@@ -25,6 +26,8 @@ SCHEMES = ("s3", "gs", "az")
 """Of stores that can be written."""
 _CHUNK_BYTES = 8 << 20
 _THREADS = 16
+ATTEMPTS = 3
+"""Of requests whose answer breaks off, which the libraries do not ask for again."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -140,51 +143,59 @@ class ObjectFolder:
         """All objects, or those below a prefix, by name."""
         import obstore
 
-        with self._explained("cannot be listed"):
-            listed = [meta for chunk in obstore.list(self._store, prefix) for meta in chunk]
-        return dict(map(_named_info, listed))
+        def ask() -> Iterable[ObjectMeta]:
+            return [meta for chunk in obstore.list(self._store, prefix) for meta in chunk]
+
+        return dict(map(_named_info, self._ask("cannot be listed", ask)))
 
     def list_level(self) -> tuple[Sequence[str], dict[str, ObjectInfo]]:
         """Names of folders, and the objects that are in none."""
         import obstore
 
-        with self._explained("cannot be listed"):
-            level = obstore.list_with_delimiter(self._store)
+        level = self._ask("cannot be listed", lambda: obstore.list_with_delimiter(self._store))
         return [*level["common_prefixes"]], dict(map(_named_info, level["objects"]))
 
     def list_after(self, prefix: str, name: str) -> Sequence[str]:
         """Names below a prefix that come after another, in order."""
         import obstore
 
-        with self._explained("cannot be listed"):
+        def ask() -> Sequence[str]:
             chunks = obstore.list(self._store, prefix, offset=name)
             return sorted(meta["path"] for chunk in chunks for meta in chunk)
+
+        return self._ask("cannot be listed", ask)
 
     def e_tag(self, name: str) -> str | None:
         """What changes with an object's content; None: there is no object."""
         import obstore
 
-        with self._explained(f"{name} cannot be read"):
+        def ask() -> str | None:
             try:
                 return obstore.head(self._store, name)["e_tag"]
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return None
 
+        return self._ask(f"{name} cannot be read", ask)
+
     def get(self, name: str) -> tuple[bytes, str | None] | None:
         """An object's bytes and ETag; None: there is no object."""
         import obstore
 
-        with self._explained(f"{name} cannot be read"):
+        def ask() -> tuple[bytes, str | None] | None:
             try:
                 result = obstore.get(self._store, name)
                 return bytes(result.bytes()), result.meta["e_tag"]
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return None
 
+        return self._ask(f"{name} cannot be read", ask)
+
     def put(
         self, name: str, content: bytes, *, if_absent: bool = False, if_e_tag: str | None = None
     ) -> str | None:
-        """Writes an object, whole or not at all.
+        """Writes an object, whole or not at all; one with the same bytes may be there already.
+
+        It may be of this write, whose answer was lost, or of a process that was killed after it.
 
         Args:
             name: of the object.
@@ -196,44 +207,51 @@ class ObjectFolder:
             The object's ETag.
 
         Raises:
-            ObjectConflictError: the condition is false. After a lost answer the library asks
-                again, and the condition may then be false by this write itself.
+            ObjectConflictError: the condition is false, and the object has other bytes.
         """
         import obstore
         from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
 
         mode: Any = {"e_tag": if_e_tag} if if_e_tag else "create" if if_absent else "overwrite"
-        with self._explained(f"{name} cannot be written"):
-            try:
-                return obstore.put(self._store, name, content, mode=mode)["e_tag"]
-            except (AlreadyExistsError, PreconditionError, NotFoundError, FileExistsError):
-                pass
-        raise ObjectConflictError(f"{self.url}: another process has written {name}")
+        conflicts = (AlreadyExistsError, PreconditionError, NotFoundError, FileExistsError)
+        with self._explained(f"{name} cannot be written"), contextlib.suppress(*conflicts):
+            return _again(lambda: obstore.put(self._store, name, content, mode=mode)["e_tag"])
+        found = self.get(name)
+        if found is None or found[0] != content:
+            raise ObjectConflictError(f"{self.url}: another process has written {name}")
+        return found[1]
 
     def upload(self, path: Path, name: str) -> None:
         """Uploads a file, whole or not at all."""
         import obstore
 
-        with self._explained(f"{name} cannot be uploaded"):
-            obstore.put(self._store, name, path, chunk_size=_CHUNK_BYTES)
+        self._ask(
+            f"{name} cannot be uploaded",
+            lambda: obstore.put(self._store, name, path, chunk_size=_CHUNK_BYTES),
+        )
 
     def download(self, name: str, path: Path) -> bool:
         """Downloads an object to a new file, and fsyncs it. Returns whether there is one."""
         import obstore
 
-        with self._explained(f"{name} cannot be downloaded"):
+        def ask() -> bool:
             try:
                 download_object(self._store, name, path)
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return False
-        return True
+            return True
+
+        return self._ask(f"{name} cannot be downloaded", ask)
 
     def delete(self, name: str) -> None:
         """Removes an object."""
         import obstore
 
-        with self._explained(f"{name} cannot be removed"):
-            obstore.delete(self._store, name)
+        self._ask(f"{name} cannot be removed", lambda: obstore.delete(self._store, name))
+
+    def _ask(self, problem: str, ask: Callable[[], Result]) -> Result:
+        with self._explained(problem):
+            return _again(ask)
 
     def _explained(self, problem: str) -> AbstractContextManager[None]:
         kinds = (FileNotFoundError, PermissionError)
@@ -248,6 +266,17 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Seq
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         return [*pool.map(function, items)]
+
+
+def _again(ask: Callable[[], Result]) -> Result:
+    """Asks a store again where its answer broke off; asked twice, it does the same."""
+    from obstore.exceptions import GenericError, NotFoundError
+
+    for _ in range(ATTEMPTS - 1):
+        # Not found: the parts of an upload that was complete.
+        with contextlib.suppress(GenericError, NotFoundError, FileNotFoundError):
+            return ask()
+    return ask()
 
 
 def _named_info(meta: ObjectMeta) -> tuple[str, ObjectInfo]:

@@ -22,17 +22,22 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from batch_predictions.core.durability import rename_if_absent
 from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.core.file_lock import file_lock
 from batch_predictions.core.home_bucket import MARKER, HomeBucket, bucket_of
-from batch_predictions.core.object_store import delta_options, in_threads, without_credentials
+from batch_predictions.core.object_store import (
+    ATTEMPTS,
+    delta_options,
+    in_threads,
+    without_credentials,
+)
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse.partition_files import remove_empty_folders
 from batch_predictions.warehouse.pointers import PointerCache, pointer_text, read_pointer
@@ -46,6 +51,11 @@ COMMIT_ATTEMPTS = 30
 """Of commits that others of the same table were faster than."""
 COLUMNS_ADDED = "Columns were added after its first files."
 _STATE, _LOCK, _PINNED = ".delta.json", ".delta.lock", ".pinned"
+_APPLYING = ".delta.applying"
+"""The file of a table's folder whose pointers a process is changing, or was when it was killed."""
+_PAST = ".at"
+"""The folder of the home folders with earlier versions."""
+Result = TypeVar("Result")
 _PROPERTIES = {"delta.checkpointInterval": "20"}
 
 
@@ -199,9 +209,8 @@ class DeltaTables:
         Raises:
             WarehouseError: a version is gone: it was vacuumed, or had rows that were erased.
         """
-        digest = hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()[:16]
-        home = self.bucket.root / ".at" / digest
-        draft = home.with_name(f".{digest}-{uuid.uuid4().hex}")
+        home = self._pinned_home(versions)
+        draft = home.with_name(f".{home.name}-{uuid.uuid4().hex}")
         past = DeltaTables(self.bucket, draft / "warehouse", is_pinned=True)
         with self._lock:
             for name, version in versions.items():
@@ -211,18 +220,45 @@ class DeltaTables:
             rename_if_absent(draft, home)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+        (home / _PINNED).touch()
         return home
+
+    def remove_pinned(self, days: float, keep: Iterable[Mapping[str, int]]) -> None:
+        """Removes home folders that `pin` made, but not those of the last days.
+
+        Args:
+            days: since a folder was asked for.
+            keep: versions whose folders stay in any case.
+        """
+        kept = {self._pinned_home(versions) for versions in keep}
+        for home in (self.bucket.root / _PAST).glob("*"):
+            pinned = home / _PINNED
+            changed = (pinned if pinned.exists() else home).stat().st_mtime
+            if home not in kept and changed <= time.time() - days * 86_400:
+                # No reader, and no process that pins it again, meets a part of it.
+                doomed = home.with_name(f".{uuid.uuid4().hex}")
+                home.replace(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+
+    def _pinned_home(self, versions: Mapping[str, int]) -> Path:
+        digest = hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()[:16]
+        return self.bucket.root / _PAST / digest
 
     def _read_version(self, table: Table, version: int) -> _Snapshot:
         from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
 
-        try:
+        def ask() -> dict[str, _File]:
             opened = DeltaTable(self._uri(table), version=version, storage_options=self._options())
-            files = _files_of(table, opened)
-        except DeltaError:
-            files = None
+            return _files_of(table, opened)
+
         prefix = self._prefix(table)
+        files: dict[str, _File] | None
+        try:
+            files = self._ask(table, ask)
+        except self.bucket.objects.error:
+            # Says if the bucket cannot be reached; else the version is gone.
+            self.bucket.objects.e_tag(f"{prefix}_delta_log/{version:020d}.json")
+            files = None
         if files is not None:
             names = [prefix + file.name for file in files.values()]
             if None in in_threads(self.bucket.objects.e_tag, names):
@@ -247,18 +283,23 @@ class DeltaTables:
         """
         removed = 0
         for table in TABLES.values():
-            with self._locked(table), self._explained(table):
+
+            def ask(table: Table = table) -> int:
                 opened = self._open(table)
-                if opened is not None:
-                    files = opened.vacuum(
-                        math.ceil(days * 24),
-                        dry_run=False,
-                        enforce_retention_duration=False,
-                        full=full,
-                        keep_versions=[v for v in keep.get(table.qualified, ()) if v >= 0] or None,
-                    )
-                    removed += len(files)
-                    self._apply(table, self._read(table))
+                if opened is None:
+                    return 0
+                files = opened.vacuum(
+                    math.ceil(days * 24),
+                    dry_run=False,
+                    enforce_retention_duration=False,
+                    full=full,
+                    keep_versions=[v for v in keep.get(table.qualified, ()) if v >= 0] or None,
+                )
+                return len(files)
+
+            with self._locked(table):
+                removed += self._ask(table, ask)
+                self._apply(table, self._read(table))
         return removed
 
     # --- writing --------------------------------------------------------------------------------
@@ -310,32 +351,39 @@ class DeltaTables:
     ) -> None:
         from deltalake.exceptions import CommitFailedError
 
-        for attempt in range(COMMIT_ATTEMPTS):
-            with self._explained(table):
-                opened = self._open_to_write(table)
-                current = _files_of(table, opened)
+        def ask() -> None:
+            opened = self._open_to_write(table)
+            current = _files_of(table, opened)
             if all(_name(current.get(key)) == _name(file) for key, file in wanted.items()):
                 # Nothing to do; or the answer to the commit before was lost.
-                break
+                return
             for key, file in expected.items():
                 if _name(current.get(key)) != _name(file):
                     raise WarehouseError(
                         f"{table.qualified}: another process has replaced {Path(key).parent} in "
                         f"{self.bucket.url} since this one began; nothing was written: run again"
                     )
-            with self._explained(table):
-                try:
-                    _write(opened, table, current, wanted)
-                except CommitFailedError:
-                    if attempt == COMMIT_ATTEMPTS - 1:
-                        raise
-                    time.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311
+            _write(opened, table, current, wanted)
+
+        for attempt in range(COMMIT_ATTEMPTS):
+            try:
+                self._ask(table, ask)
+                break
+            except CommitFailedError:
+                time.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311
+        else:
+            raise WarehouseError(
+                f"{table.qualified}: others have written to it {COMMIT_ATTEMPTS} times before this "
+                "process could; nothing was written: run again"
+            )
         self._apply(table, self._read(table))
 
     # --- versions and pointers ------------------------------------------------------------------
 
     def _is_newer(self, table: Table) -> bool:
-        """Returns whether the bucket has a newer version than the pointers."""
+        """Returns whether the bucket has a newer version than the pointers, or some are not set."""
+        if (self._folder(table) / _APPLYING).exists():
+            return True
         log = f"{self._prefix(table)}_delta_log/"
         known = self._snapshot(table).version
         names = self.bucket.objects.list_after(log, f"{log}{max(known, 0):020d}.json")
@@ -344,13 +392,15 @@ class DeltaTables:
         return newer or (known < 0 and self.bucket.objects.e_tag(f"{log}{0:020d}.json") is not None)
 
     def _read(self, table: Table) -> _Snapshot:
-        with self._explained(table):
+        def ask() -> _Snapshot:
             opened = self._open(table)
             if opened is None:
                 return _Snapshot(-1, {})
             was_altered = COLUMNS_ADDED in (opened.metadata().description or "")
             columns = [] if was_altered else [field.name for field in opened.schema().fields]
             return _Snapshot(opened.version(), _files_of(table, opened), columns)
+
+        return self._ask(table, ask)
 
     def _open(self, table: Table) -> DeltaTable | None:
         """The newest version of a table; None: there is none."""
@@ -389,17 +439,26 @@ class DeltaTables:
             assert opened is not None
         existing = {field.name for field in opened.schema().fields}
         if added := [field for field in schema.fields if field.name not in existing]:
-            opened.alter.add_columns(added)
+            # First, as a process may be killed between.
             opened.alter.set_table_description(f"{table.description} {COLUMNS_ADDED}")
+            opened.alter.add_columns(added)
         return opened
 
     def _apply(self, table: Table, snapshot: _Snapshot) -> None:
         """Makes the pointers of a table those of a version; the caller holds the table's lock."""
         folder, before = self._folder(table), self._snapshot(table)
-        if snapshot.version <= before.version:
+        shown: Mapping[str, _File | None] = before.files
+        applying = folder / _APPLYING
+        if applying.exists():
+            # A process was killed here: some pointers are those that it wrote.
+            paths = folder.rglob("data.parquet")
+            shown = dict.fromkeys(path.relative_to(folder).as_posix() for path in paths)
+        elif snapshot.version <= before.version:
             return
+        folder.mkdir(parents=True, exist_ok=True)
+        applying.touch()
         for key, file in snapshot.files.items():
-            if before.files.get(key) == file:
+            if shown.get(key) == file:
                 continue
             path = folder / key
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -410,13 +469,14 @@ class DeltaTables:
             # The same on all machines, so that what follows from times does, too.
             os.utime(draft, ns=(file.written_ms * 1_000_000,) * 2)
             draft.replace(path)
-        for key in before.files.keys() - snapshot.files.keys():
+        for key in shown.keys() - snapshot.files.keys():
             (folder / key).unlink(missing_ok=True)
             remove_empty_folders(folder / key, folder)
         draft = folder / f"{_STATE}-{uuid.uuid4().hex}"
         content = [snapshot.version, snapshot.files, snapshot.columns]
         draft.write_text(json.dumps(content), encoding="utf-8")
         draft.replace(folder / _STATE)
+        applying.unlink()
 
     def _snapshot(self, table: Table) -> _Snapshot:
         """The version that the pointers show."""
@@ -435,8 +495,18 @@ class DeltaTables:
         with self._lock, file_lock(folder / _LOCK):
             yield
 
-    def _explained(self, table: Table) -> Any:
-        return _as_home_errors(f"{self.bucket.url}, table {table.qualified}", self.bucket)
+    def _ask(self, table: Table, ask: Callable[[], Result]) -> Result:
+        """Asks the bucket again where its answer broke off; asked twice, it does the same."""
+        place = f"{self.bucket.url}, table {table.qualified}"
+        for attempt in range(ATTEMPTS):
+            try:
+                with _as_home_errors(place, self.bucket):
+                    return ask()
+            except self.bucket.objects.error:
+                self._opened.pop(table.qualified, None)
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     def _folder(self, table: Table) -> Path:
         return self.folder / table.schema / table.name

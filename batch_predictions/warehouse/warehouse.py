@@ -185,7 +185,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             kept.setdefault(name, []).append(version)
         if not days:
             tables.cache.clear()
-        shutil.rmtree(Path(self.home) / ".at", ignore_errors=True)
+        tables.remove_pinned(days, [m["versions"] for m in keep if "versions" in m])
         return tables.vacuum(days, kept, full=full)
 
     # --- reading --------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -17,6 +19,8 @@ from batch_predictions.core import durability
 from batch_predictions.core.home_bucket import CACHE_VARIABLE, working_folder
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds import bucket_proxy
+from batch_predictions_tests.worlds.bucket_proxy import CONTROL, Kind
 
 # deltalake holds Python's lock while it waits for an answer, so that a thread could not give one.
 _SERVER = (
@@ -75,3 +79,60 @@ def bucket_server() -> Iterator[Callable[[], Bucket]]:
         finally:
             durability._hooks[:] = hooks
             server.stdin.close()
+
+
+@dataclass(frozen=True)
+class FaultyBucket(Bucket):
+    """A home in a bucket whose requests can be made to fail.
+
+    Attributes:
+        proxy: its URL.
+    """
+
+    proxy: str
+
+    @contextmanager
+    def faults(self, kind: Kind, pattern: str, every: int = 1, most: int = 1) -> Iterator[None]:
+        """Has requests fail in the block, and asserts that one did.
+
+        Args:
+            kind: of the faults.
+            pattern: searched in `<method> <path>`.
+            every: how many requests that match there are to a fault.
+            most: number of faults.
+        """
+        self._plan({"kind": kind, "pattern": pattern, "every": every, "most": most})
+        try:
+            yield
+        finally:
+            made = self._plan({"kind": kind, "pattern": "", "every": 1, "most": 0})
+        assert made, f"no request was {pattern}"
+
+    def _plan(self, plan: dict[str, object]) -> int:
+        """Gives the proxy a plan. Returns the number of faults of the one before."""
+        content = json.dumps(plan).encode()
+        request = urllib.request.Request(self.proxy + CONTROL, content, method="PUT")
+        with urllib.request.urlopen(request) as answer:
+            return int(answer.read())
+
+
+@contextmanager
+def faulty(bucket: Bucket, variables: dict[str, str] | None = None) -> Iterator[FaultyBucket]:
+    """Puts the proxy before the S3 server of the environment, as long as the block runs.
+
+    Args:
+        bucket: the home.
+        variables: of the environment, where `AWS_ENDPOINT_URL` becomes the proxy's.
+    """
+    environment = os.environ if variables is None else variables
+    target = environment["AWS_ENDPOINT_URL"]
+    command = [sys.executable, bucket_proxy.__file__, target]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None and process.stdin is not None
+        proxy = process.stdout.readline().strip()
+        environment["AWS_ENDPOINT_URL"] = proxy
+        try:
+            yield FaultyBucket(bucket.url, proxy)
+        finally:
+            environment["AWS_ENDPOINT_URL"] = target
+            process.stdin.close()
