@@ -18,7 +18,8 @@ from batch_predictions.core.home_bucket import (
     location_of,
     working_folder,
 )
-from batch_predictions_tests.worlds.bucket import Bucket, bucket_server
+from batch_predictions_tests.worlds.bucket import Bucket, bucket_server, faulty
+from batch_predictions_tests.worlds.bucket_proxy import Kind
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,12 @@ def machines(
     new_home: Callable[[], Bucket], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[HomeBucket, HomeBucket]:
     """One home on two machines."""
-    url = new_home().url
+    return two_machines(new_home().url, tmp_path, monkeypatch)
+
+
+def two_machines(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[HomeBucket, HomeBucket]:
     opened = []
     for name in ("first", "second"):
         monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / name))
@@ -94,6 +100,41 @@ def test_two_machines_that_begin_a_home_agree_on_its_state(
         atomic_write(second.root / "state.yaml", "a: 2\n")
     second.pull()
     assert (second.root / "state.yaml").read_text() == "a: 1\n"
+
+
+@pytest.mark.parametrize("kind", ["dropped", "lost", "cut"])
+def test_a_write_whose_answer_is_lost_has_been_made(
+    kind: Kind, new_home: Callable[[], Bucket], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with faulty(new_home()) as home:
+        first, second = two_machines(home.url, tmp_path, monkeypatch)
+        for text in ("1", "2", "3"):
+            with home.faults(kind, r"PUT .*state\.yaml"):
+                atomic_write(first.root / "state.yaml", text)
+            with home.faults(kind, "GET "):
+                assert second.pull() == ["state.yaml"]
+            assert (second.root / "state.yaml").read_text() == text
+        (first.root / "state.yaml").unlink()
+        with home.faults(kind, "POST |DELETE "):
+            fsync_folder(first.root)
+        assert second.objects.list() == {}
+        # An upload in parts.
+        (large := tmp_path / "large").write_bytes(content := bytes(range(256)) * 40_000)
+        for pattern in ("POST .*uploads", "PUT .*partNumber", "POST .*uploadId"):
+            with home.faults(kind, pattern):
+                second.objects.upload(large, "large")
+            found = second.objects.get("large")
+            assert found is not None and found[0] == content
+
+
+def test_the_same_change_of_two_machines_is_no_conflict(machines: tuple[HomeBucket, ...]) -> None:
+    """As of a process that was killed before it noted that it had uploaded a file."""
+    first, second = machines
+    atomic_write(first.root / "alerts.json", "1")
+    second.pull()
+    for text in ("2", "3"):
+        atomic_write(first.root / "alerts.json", text)
+        atomic_write(second.root / "alerts.json", text)
 
 
 def test_a_file_that_a_killed_process_left_is_uploaded(machines: tuple[HomeBucket, ...]) -> None:

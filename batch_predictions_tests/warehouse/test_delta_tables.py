@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pytest
@@ -21,7 +23,8 @@ from batch_predictions.warehouse.content_hashes import content_hashes
 from batch_predictions.warehouse.delta_tables import local_file, tables_of
 from batch_predictions.warehouse.integrity import find_damaged
 from batch_predictions.warehouse.pointers import read_pointer
-from batch_predictions_tests.worlds.bucket import Bucket, bucket_server
+from batch_predictions_tests.worlds.bucket import Bucket, FaultyBucket, bucket_server, faulty
+from batch_predictions_tests.worlds.bucket_proxy import Kind
 from batch_predictions_tests.worlds.programs import run_python
 
 LISTS = TABLES["predictions.retention_audience"]
@@ -203,6 +206,69 @@ def test_a_release_reads_the_versions_that_it_was_made_of(warehouse: Warehouse) 
     assert total(warehouse) == 4
 
 
+def test_versions_that_are_read_stay(warehouse: Warehouse) -> None:
+    warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 5))
+    release = {"versions": warehouse.versions()}
+    warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 2))
+    past = warehouse.at(release)
+    for days, keep in ((1, []), (0, [release])):
+        warehouse.vacuum(days, keep)
+        assert (total(past), total(warehouse)) == (5, 2)
+    warehouse.vacuum(0, full=True)
+    assert not list(Path(warehouse.home).glob(".at/*"))
+
+
+def test_what_a_process_that_was_killed_among_pointers_has_left_is_mended(
+    warehouse: Warehouse, other: Warehouse
+) -> None:
+    warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 5))
+    other.refresh()
+    warehouse.replace_partition(SCORES, DAYS[1], scores(DAYS[1], 5))
+    tables = tables_of(Path(other.home))
+    assert tables is not None
+    draft_names = [uuid.uuid4(), KeyboardInterrupt]
+    with (
+        mock.patch("uuid.uuid4", side_effect=draft_names),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        # The pointer is there, and not yet the record of it.
+        tables.pull([SCORES])
+    assert other.partitions(SCORES) == DAYS[:2]
+    warehouse.remove_partition(SCORES, DAYS[1])
+    other.refresh()
+    assert other.partitions(SCORES) == DAYS[:1]
+    assert total(other) == 5
+
+
+@pytest.fixture
+def faulty_home(home: Bucket) -> Iterator[FaultyBucket]:
+    with faulty(home) as bucket:
+        yield bucket
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dropped", "lost", "cut"])
+def test_rows_are_written_once_where_answers_are_lost(
+    kind: Kind, faulty_home: FaultyBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = faulty_home.machine(tmp_path / "writer", monkeypatch)
+    reader = faulty_home.machine(tmp_path / "reader", monkeypatch)
+    patterns = [r"PUT .*_delta_log/\d+\.json", r"PUT .*\.parquet", "GET "]
+    for users, pattern in enumerate(patterns, 1):
+        with faulty_home.faults(kind, pattern):
+            writer.replace_partition(SCORES, DAYS[0], scores(DAYS[0], users))
+        with faulty_home.faults(kind, "GET ", 2, 4):
+            reader.refresh()
+            assert total(reader) == users
+    release = {"versions": writer.versions()}
+    writer.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 7))
+    with faulty_home.faults(kind, r"GET .*_delta_log"):
+        assert total(reader.at(release)) == len(patterns)
+    with faulty_home.faults(kind, "POST |DELETE "):
+        writer.vacuum(0)
+    assert total(writer) == 7
+
+
 def test_a_local_home_has_no_versions(tmp_path: Path) -> None:
     local = Warehouse.of(Settings(home=tmp_path / "local"))
     assert local.versions() == {} and local.vacuum(0) == 0
@@ -243,6 +309,39 @@ def test_a_column_that_is_declared_later(
     for each in (warehouse, other):
         notes = each.query("select note from predictions.churn_scores order by date, user_id")
         assert notes["note"].to_pylist() == [None, None, "n"]
+
+
+def test_a_process_that_is_killed_while_it_adds_columns(
+    warehouse: Warehouse, other: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deltalake.table import TableAlterer
+
+    warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 2))
+    wider: Table = replace(SCORES, columns=(*SCORES.columns, Column("note", "VARCHAR", "A note.")))
+    monkeypatch.setitem(TABLES, SCORES.qualified, wider)
+    rows = scores(DAYS[1], 1).replace("'churn-1'", "'n' as note, 'churn-1'")
+    steps: list[str] = []
+
+    def killed_at_the_second_step(name: str) -> Callable[..., None]:
+        step = getattr(TableAlterer, name)
+
+        def alter(*values: Any) -> None:
+            if steps:
+                raise KeyboardInterrupt
+            steps.append(name)
+            step(*values)
+
+        return alter
+
+    with monkeypatch.context() as patch:
+        for name in ("add_columns", "set_table_description"):
+            patch.setattr(TableAlterer, name, killed_at_the_second_step(name))
+        with pytest.raises(KeyboardInterrupt):
+            warehouse.replace_partition(wider, DAYS[1], rows)
+    other.refresh()
+    other.replace_partition(wider, DAYS[1], rows)
+    notes = other.query("select note from predictions.churn_scores order by date, user_id")
+    assert notes["note"].to_pylist() == [None, None, "n"]
 
 
 def test_a_file_of_another_program_is_named(warehouse: Warehouse, home: Bucket) -> None:

@@ -63,6 +63,9 @@ class _Server(ThreadingHTTPServer):
         self.plan = _Plan("dropped", "", 1, 0)
         self.lock = threading.Lock()
 
+    def handle_error(self, *_: object) -> None:
+        """Prints nothing: clients are killed."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
