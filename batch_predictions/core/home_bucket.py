@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +40,8 @@ MARKER = ".bucket.json"
 """The file of a folder of copies that names the bucket."""
 CACHE_VARIABLE = "BATCH_PREDICTIONS_HOME_CACHE"
 _STATE, _LOCK = ".objects.json", ".objects.lock"
+_DOWNLOADED = ".objects.downloaded.json"
+"""The copies that a process is putting into the folder, or was when it was killed."""
 _LOCAL = {
     "dagster",
     "inference",
@@ -266,7 +268,7 @@ class HomeBucket:
             names = [
                 name for name in self.objects.list(f"{prefix}/") if not (self.root / name).exists()
             ]
-            self._download(names, {})
+            self._download(names, None)
             return [self.root / name for name in names]
         if not _LAZY.match(f"{prefix}/_"):
             return []
@@ -323,8 +325,13 @@ class HomeBucket:
                 self.objects.delete(other)
                 copies.pop(other, None)
 
-    def _download(self, names: Iterable[str], copies: dict[str, _Copy]) -> None:
-        def download(name: str) -> tuple[str, _Copy] | None:
+    def _download(self, names: Iterable[str], copies: dict[str, _Copy] | None) -> None:
+        """Downloads objects; the files are recorded as copies, if any are, before they are there.
+
+        A file without a record would be taken for one that this machine has written.
+        """
+
+        def download(name: str) -> tuple[str, Path, _Copy] | None:
             found = self.objects.get(name)
             if found is None:
                 return None
@@ -332,11 +339,16 @@ class HomeBucket:
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
             draft.write_bytes(found[0])
-            draft.replace(path)
-            stat = path.stat()
-            return name, _Copy(found[1], stat.st_size, stat.st_mtime_ns)
+            stat = draft.stat()
+            return name, draft, _Copy(found[1], stat.st_size, stat.st_mtime_ns)
 
-        copies.update(filter(None, in_threads(download, names)))
+        downloaded = [*filter(None, in_threads(download, names))]
+        if copies is not None and downloaded:
+            self._record(_DOWNLOADED, {name: copy for name, _, copy in downloaded})
+        for name, draft, copy in downloaded:
+            draft.replace(self.root / name)
+            if copies is not None:
+                copies[name] = copy
 
     def _list(self) -> Iterator[tuple[str, str | None]]:
         """Names and ETags of all objects but those of folders that are each machine's alone."""
@@ -377,21 +389,33 @@ class HomeBucket:
     @contextmanager
     def _copies(self) -> Iterator[dict[str, _Copy]]:
         """The recorded copies, of one process of this machine at a time; changes are recorded."""
-        path = self.root / _STATE
         with file_lock(self.root / _LOCK):
-            try:
-                stored = json.loads(path.read_text(encoding="utf-8"))
-                copies = {name: _Copy(*copy) for name, copy in stored.items()}
-            except FileNotFoundError:
-                copies = {}
-            before = dict(copies)
+            before = self._recorded(_STATE)
+            copies = dict(before)
+            for name, copy in self._recorded(_DOWNLOADED).items():
+                with contextlib.suppress(FileNotFoundError):
+                    stat = (self.root / name).stat()
+                    if copy[1:] == (stat.st_size, stat.st_mtime_ns):
+                        copies[name] = copy
             try:
                 yield copies
             finally:
                 if copies != before:
-                    draft = path.with_name(f"{_STATE}-{uuid.uuid4().hex}")
-                    draft.write_text(json.dumps(copies), encoding="utf-8")
-                    draft.replace(path)
+                    self._record(_STATE, copies)
+                (self.root / _DOWNLOADED).unlink(missing_ok=True)
+
+    def _recorded(self, name: str) -> dict[str, _Copy]:
+        try:
+            stored = json.loads((self.root / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return {name: _Copy(*copy) for name, copy in stored.items()}
+
+    def _record(self, name: str, copies: Mapping[str, _Copy]) -> None:
+        path = self.root / name
+        draft = path.with_name(f"{name}-{uuid.uuid4().hex}")
+        draft.write_text(json.dumps(copies), encoding="utf-8")
+        draft.replace(path)
 
 
 def _cache_folder() -> Path:

@@ -20,6 +20,7 @@ from batch_predictions.core.home_bucket import (
 )
 from batch_predictions_tests.worlds.bucket import Bucket, bucket_server, faulty
 from batch_predictions_tests.worlds.bucket_proxy import Kind
+from batch_predictions_tests.worlds.programs import run_python
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,31 @@ def test_the_same_change_of_two_machines_is_no_conflict(machines: tuple[HomeBuck
     for text in ("2", "3"):
         atomic_write(first.root / "alerts.json", text)
         atomic_write(second.root / "alerts.json", text)
+
+
+def test_what_a_process_that_was_killed_had_downloaded_is_not_this_machines_change(
+    machines: tuple[HomeBucket, ...],
+) -> None:
+    first, second = machines
+    for name in ("alerts.json", "last_run.json"):
+        atomic_write(first.root / name, "1")
+    code = (
+        "import os, pathlib, sys; from batch_predictions.core.home_bucket import bucket_of; "
+        "replace = pathlib.Path.replace\n"
+        "def kill(draft, target):\n"
+        "    replace(draft, target)\n"
+        "    if target.name in ('alerts.json', 'last_run.json'): os._exit(9)\n"
+        "pathlib.Path.replace = kill; bucket_of(pathlib.Path(sys.argv[1])).pull()"
+    )
+    assert run_python("-c", code, str(second.root), check=False).returncode == 9
+    [downloaded] = second.root.glob("[al]*.json")
+    # It was removed before the machine came back.
+    (first.root / downloaded.name).unlink()
+    fsync_folder(first.root)
+    second.pull()
+    [other] = second.root.glob("[al]*.json")
+    assert other != downloaded
+    assert [*second.objects.list()] == [other.name]
 
 
 def test_a_file_that_a_killed_process_left_is_uploaded(machines: tuple[HomeBucket, ...]) -> None:
