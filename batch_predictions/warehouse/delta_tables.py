@@ -88,9 +88,7 @@ def _tables_of(home: Path) -> DeltaTables | None:
         return None
     if pinned.exists():
         return DeltaTables(bucket, home / "warehouse", is_pinned=True)
-    tables = DeltaTables(bucket, home / "warehouse")
-    tables.pull()
-    return tables
+    return DeltaTables(bucket, home / "warehouse")
 
 
 def tables_of(home: Path) -> DeltaTables | None:
@@ -99,7 +97,11 @@ def tables_of(home: Path) -> DeltaTables | None:
     Raises:
         HomeError: the bucket cannot be read.
     """
-    return _tables_of(home)
+    tables = _tables_of(home)
+    if tables is not None and (new := [t for name, t in TABLES.items() if name not in tables.seen]):
+        # At first all; then those of plugins that are loaded later.
+        tables.pull(new)
+    return tables
 
 
 def local_file(path: Path) -> Path:
@@ -157,6 +159,7 @@ class DeltaTables:
     def __init__(self, bucket: HomeBucket, folder: Path, *, is_pinned: bool = False) -> None:
         self.bucket, self.folder, self.is_pinned = bucket, folder, is_pinned
         self.cache = PointerCache(bucket)
+        self.seen: set[str] = set()
         self._opened: dict[str, DeltaTable] = {}
         self._lock = threading.RLock()
 
@@ -169,9 +172,10 @@ class DeltaTables:
             HomeError: the bucket cannot be read.
             WarehouseError: another program has written a second file of a partition.
         """
+        chosen = list(TABLES.values() if tables is None else tables)
+        self.seen.update(table.qualified for table in chosen)
         if self.is_pinned:
             return
-        chosen = list(TABLES.values() if tables is None else tables)
         for table, is_newer in zip(chosen, in_threads(self._is_newer, chosen), strict=True):
             if is_newer:
                 with self._locked(table):
@@ -361,10 +365,8 @@ class DeltaTables:
         """Returns whether the bucket has a newer version than the pointers."""
         log = f"{self._prefix(table)}_delta_log/"
         known = self._snapshot(table).version
-        names = self.bucket.objects.list_after(log, f"{log}{max(known, 0):020d}.json")
-        newer = any(name.endswith(".json") for name in names)
-        # A table's first version comes after no other.
-        return newer or (known < 0 and self.bucket.objects.e_tag(f"{log}{0:020d}.json") is not None)
+        after = f"{log}{known:020d}.json" if known >= 0 else log
+        return any(name.endswith(".json") for name in self.bucket.objects.list_after(log, after))
 
     def _read(self, table: Table) -> _Snapshot:
         with self._explained(table):
