@@ -207,14 +207,15 @@ def play_contests(home: Machines, rounds: int) -> dict[str, Any]:
 def play_versions(home: Machines, seconds: float) -> dict[str, Any]:
     """Removes old versions of a home while processes read it."""
     warehouse = home.open(home.folder_of("keeper"))
-    days_ago, now = 3 * 86_400, time.time
     releases: list[dict[str, Any]] = []
-    with mock.patch("time.time", lambda: now() - days_ago):
-        for number in range(1, 6):
-            for place in machines.PLACES:
-                machines.write(warehouse, place, number)
-            numbers = machines.read_all(warehouse, machines.TABLE_PLACES)
-            releases.append({"versions": warehouse.versions(), "numbers": numbers})
+    for number in range(1, 6):
+        for place in machines.PLACES:
+            machines.write(warehouse, place, number)
+        numbers = machines.read_all(warehouse, machines.TABLE_PLACES)
+        releases.append({"versions": warehouse.versions(), "numbers": numbers})
+    # What was replaced until now is old, what is replaced from now on is of "the last days".
+    time.sleep(1)
+    began = time.time()
     kept = [releases[1], releases[3]]
     readers = [_Reader(home, "keeper", kept), _Reader(home, "keeper", kept)]
     readers += [_Reader(home, name, kept) for name in ("third", "fourth")]
@@ -224,7 +225,7 @@ def play_versions(home: Machines, seconds: float) -> dict[str, Any]:
         _wait(readers, 1)
         while time.monotonic() < end or not rounds:
             machines.write(warehouse, machines.TABLE_PLACES[number % 4], number)
-            removed += warehouse.vacuum(1, kept, full=bool(rounds % 2))
+            removed += warehouse.vacuum((time.time() - began) / 86_400, kept)
             rounds, number = rounds + 1, number + 1
         # Those of today go, too, once every reader has the newest.
         _wait(readers, 2)

@@ -100,7 +100,7 @@ def working_folder(location: str) -> Path:
     folder = _cache_folder() / f"{name}-{digest}"
     marker = folder / MARKER
     if not marker.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         durability.write_and_fsync(draft := folder / f"{MARKER}-{uuid.uuid4().hex}", url)
         draft.replace(marker)
     return folder
@@ -165,6 +165,12 @@ def place_of(path: Path) -> tuple[HomeBucket, str] | None:
             assert bucket is not None
             return bucket, path.absolute().relative_to(parent).as_posix()
     return None
+
+
+def location_of_file(path: Path) -> str:
+    """What others find a file of a home by: the URL of its folder in a bucket, or its path."""
+    place = place_of(path)
+    return f"{place[0].url}/{place[1].rpartition('/')[0]}" if place else str(path)
 
 
 class HomeBucket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import time
 import uuid
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.core.home import HomeError
+from batch_predictions.core.object_store import ObjectInfo
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Column, Table
 from batch_predictions.warehouse import Warehouse, WarehouseError
@@ -200,7 +202,7 @@ def test_a_release_reads_the_versions_that_it_was_made_of(warehouse: Warehouse) 
     assert warehouse.vacuum(0, [release]) == 0
     assert total(warehouse.at(release)) == 5
     # Erasure keeps nothing.
-    assert warehouse.vacuum(0, full=True) == 1
+    assert warehouse.vacuum(0) == 1
     with pytest.raises(WarehouseError, match=r"churn_scores has no version \d any more"):
         warehouse.at(release)
     assert total(warehouse) == 4
@@ -214,7 +216,7 @@ def test_versions_that_are_read_stay(warehouse: Warehouse) -> None:
     for days, keep in ((1, []), (0, [release])):
         warehouse.vacuum(days, keep)
         assert (total(past), total(warehouse)) == (5, 2)
-    warehouse.vacuum(0, full=True)
+    warehouse.vacuum(0)
     assert not list(Path(warehouse.home).glob(".at/*"))
 
 
@@ -267,6 +269,31 @@ def test_rows_are_written_once_where_answers_are_lost(
     with faulty_home.faults(kind, "POST |DELETE "):
         writer.vacuum(0)
     assert total(writer) == 7
+
+
+def test_what_was_replaced_lately_stays_however_old_it_is(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 5))
+    release = {"versions": warehouse.versions()}
+    warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 2))
+    tables = tables_of(Path(warehouse.home))
+    assert tables is not None
+    listed, old = tables.bucket.objects.list, dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+    long_ago = [".parquet"]
+
+    def list_aged(prefix: str | None = None) -> dict[str, ObjectInfo]:
+        return {
+            name: info._replace(modified=old) if name.endswith(tuple(long_ago)) else info
+            for name, info in listed(prefix).items()
+        }
+
+    monkeypatch.setattr(tables.bucket.objects, "list", list_aged)
+    assert warehouse.vacuum(7) == 0
+    assert total(warehouse.at(release)) == 5
+    long_ago.append(".json")
+    assert warehouse.vacuum(7) == 1
+    assert total(warehouse) == 2
 
 
 def test_a_local_home_has_no_versions(tmp_path: Path) -> None:
