@@ -1,6 +1,6 @@
 """Kills, lost answers, contests and removals of old versions, of a home in a bucket.
 
-    python benchmarks/bucket_faults.py [--kills 30] [--faults 30] [--contests 20] [--seconds 20]
+    python benchmarks/bucket_faults.py [--kills 30] [--faults 30] [--contests 20] [--removals 5]
 
 The bucket is moto's, an S3 server in a process of its own, behind a proxy that can drop requests,
 and lose or cut answers. Every machine has a folder of its own.
@@ -204,7 +204,7 @@ def play_contests(home: Machines, rounds: int) -> dict[str, Any]:
     return {"rounds": rounds, "results": dict(results), "problems": problems}
 
 
-def play_versions(home: Machines, seconds: float) -> dict[str, Any]:
+def play_versions(home: Machines, rounds: int) -> dict[str, Any]:
     """Removes old versions of a home while processes read it."""
     warehouse = home.open(home.folder_of("keeper"))
     releases: list[dict[str, Any]] = []
@@ -219,14 +219,13 @@ def play_versions(home: Machines, seconds: float) -> dict[str, Any]:
     kept = [releases[1], releases[3]]
     readers = [_Reader(home, "keeper", kept), _Reader(home, "keeper", kept)]
     readers += [_Reader(home, name, kept) for name in ("third", "fourth")]
-    removed, rounds, number, end = 0, 0, 6, time.monotonic() + seconds
+    removed = removed_at_last = 0
     problems: list[str] = []
     try:
         _wait(readers, 1)
-        while time.monotonic() < end or not rounds:
+        for number in range(6, 6 + rounds):
             machines.write(warehouse, machines.TABLE_PLACES[number % 4], number)
             removed += warehouse.vacuum((time.time() - began) / 86_400, kept)
-            rounds, number = rounds + 1, number + 1
         # Those of today go, too, once every reader has the newest.
         _wait(readers, 2)
         removed_at_last = warehouse.vacuum(0, kept)
@@ -282,7 +281,7 @@ def _wait(readers: list[_Reader], times: int) -> None:
         time.sleep(0.05)
 
 
-def measure(kills: int, faults: int, contests: int, seconds: float, seed: int) -> dict[str, Any]:
+def measure(kills: int, faults: int, contests: int, removals: int, seed: int) -> dict[str, Any]:
     """Plays all of it; what has no rounds is left out."""
     generator = random.Random(seed)
     result: dict[str, Any] = {"machine": machine()}
@@ -304,8 +303,8 @@ def measure(kills: int, faults: int, contests: int, seconds: float, seed: int) -
             play("faults", lambda home: play_faults(home, proxy, faults))
         if contests:
             play("contests", lambda home: play_contests(home, contests))
-        if seconds:
-            play("versions", lambda home: play_versions(home, seconds))
+        if removals:
+            play("versions", lambda home: play_versions(home, removals))
     return result
 
 
@@ -313,11 +312,11 @@ def main(
     kills: Annotated[int, typer.Option(help="Processes that are killed.")] = 30,
     faults: Annotated[int, typer.Option(help="Rounds of faults, one of each kind.")] = 30,
     contests: Annotated[int, typer.Option(help="Rounds of two writers of a partition.")] = 20,
-    seconds: Annotated[float, typer.Option(help="For removals beside readers.")] = 20,
+    removals: Annotated[int, typer.Option(help="Of old versions, beside readers.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the moments of kills.")] = 1,
 ) -> None:
     """Kills, faults, contests and removals; exit code 1 if anything was wrong."""
-    result = measure(kills, faults, contests, seconds, seed)
+    result = measure(kills, faults, contests, removals, seed)
     print_json(result)
     problems = [part for part in result.values() if part.get("problems")]
     raise typer.Exit(bool(problems))

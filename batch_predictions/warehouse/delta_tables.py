@@ -287,7 +287,7 @@ class DeltaTables:
             The number of files.
         """
         self.pull()
-        since = dt.datetime.now(dt.UTC) - dt.timedelta(days=days) if days else None
+        since = dt.datetime.fromtimestamp(time.time() - days * 86_400, dt.UTC) if days else None
         tables = list(TABLES.values())
         found = in_threads(lambda table: self._old_files(table, since), tables)
         removed = 0
