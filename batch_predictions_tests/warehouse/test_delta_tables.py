@@ -238,6 +238,7 @@ def test_a_local_home_has_no_versions(tmp_path: Path) -> None:
         local.at({"versions": {}})
 
 
+@pytest.mark.slow
 def test_copies_are_bounded(warehouse: Warehouse, other: Warehouse) -> None:
     for number in range(1, 25):
         warehouse.replace_partition(
@@ -296,6 +297,7 @@ def test_a_damaged_object_is_not_read(warehouse: Warehouse, other: Warehouse) ->
     assert (damaged.table, "is damaged" in damaged.reason) == (SCORES, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["deltalake", "pandas", "polars"])
 def test_other_engines_read_the_tables(engine: str, warehouse: Warehouse, home: Bucket) -> None:
     from deltalake import DeltaTable
