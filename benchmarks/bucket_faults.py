@@ -17,6 +17,7 @@ Prints JSON with everything that was wrong.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import random
@@ -215,7 +216,7 @@ def play_versions(home: Machines, rounds: int) -> dict[str, Any]:
         releases.append({"versions": warehouse.versions(), "numbers": numbers})
     # What was replaced until now is old, what is replaced from now on is of "the last days".
     time.sleep(1)
-    began = time.time()
+    began = dt.datetime.now(dt.UTC)
     kept = [releases[1], releases[3]]
     readers = [_Reader(home, "keeper", kept), _Reader(home, "keeper", kept)]
     readers += [_Reader(home, name, kept) for name in ("third", "fourth")]
@@ -225,10 +226,10 @@ def play_versions(home: Machines, rounds: int) -> dict[str, Any]:
         _wait(readers, 1)
         for number in range(6, 6 + rounds):
             machines.write(warehouse, machines.TABLE_PLACES[number % 4], number)
-            removed += warehouse.vacuum((time.time() - began) / 86_400, kept)
+            removed += warehouse.vacuum(began, kept)
         # Those of today go, too, once every reader has the newest.
         _wait(readers, 2)
-        removed_at_last = warehouse.vacuum(0, kept)
+        removed_at_last = warehouse.vacuum(None, kept)
         _wait(readers, 2)
     except Exception as error:
         problems.append(f"{type(error).__name__}: {error}")

@@ -227,18 +227,19 @@ class DeltaTables:
         (home / _PINNED).touch()
         return home
 
-    def remove_pinned(self, days: float, keep: Iterable[Mapping[str, int]]) -> None:
-        """Removes home folders that `pin` made, but not those of the last days.
+    def remove_pinned(self, since: dt.datetime | None, keep: Iterable[Mapping[str, int]]) -> None:
+        """Removes home folders that `pin` made, but not those that were asked for lately.
 
         Args:
-            days: since a folder was asked for.
+            since: from when on; None: all are removed.
             keep: versions whose folders stay in any case.
         """
         kept = {self._pinned_home(versions) for versions in keep}
         for home in (self.bucket.root / _PAST).glob("*"):
             pinned = home / _PINNED
             changed = (pinned if pinned.exists() else home).stat().st_mtime
-            if home not in kept and changed <= time.time() - days * 86_400:
+            is_old = since is None or changed < since.timestamp()
+            if home not in kept and is_old:
                 # No reader, and no process that pins it again, meets a part of it.
                 doomed = home.with_name(f".{uuid.uuid4().hex}")
                 home.replace(doomed)
@@ -274,20 +275,20 @@ class DeltaTables:
             )
         return _Snapshot(version, files)
 
-    def vacuum(self, days: float, keep: Mapping[str, Sequence[int]]) -> int:
-        """Removes files that no version of the last days has, nor one that is kept.
+    def vacuum(self, since: dt.datetime | None, keep: Mapping[str, Sequence[int]]) -> int:
+        """Removes files that no version since a time has, nor one that is kept.
 
         The library's own vacuum writes two commits to each table, in which it may find nothing.
 
         Args:
-            days: for which versions stay; 0: none but the newest, nor files of unfinished writes.
+            since: versions that were current then or later stay; None: only the newest, and no
+                files of unfinished writes.
             keep: versions that stay in any case, by a table's qualified name.
 
         Returns:
             The number of files.
         """
         self.pull()
-        since = dt.datetime.fromtimestamp(time.time() - days * 86_400, dt.UTC) if days else None
         tables = list(TABLES.values())
         found = in_threads(lambda table: self._old_files(table, since), tables)
         removed = 0
