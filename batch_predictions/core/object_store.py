@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from batch_predictions.core.redaction import environment_secrets, redact
+from batch_predictions.core.traffic import TrafficCounter
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -128,10 +129,14 @@ class ObjectFolder:
         url: such as s3://bucket/prefix.
         what: is kept there, for messages.
         error: that is raised where the store cannot be reached, or refuses.
+
+    Attributes:
+        traffic: counts what this process asks the store for.
     """
 
     def __init__(self, url: str, what: str, error: type[Exception]) -> None:
         self.url, self.error = url, error
+        self.traffic = TrafficCounter()
         require_obstore(f"{what} at {url}", error)
         with self._explained("cannot be opened"):
             self._store: ObjectStore = open_object_store(url)
@@ -142,6 +147,7 @@ class ObjectFolder:
 
         with self._explained("cannot be listed"):
             listed = [meta for chunk in obstore.list(self._store, prefix) for meta in chunk]
+        self.traffic.add_list(len(listed))
         return dict(map(_named_info, listed))
 
     def list_level(self) -> tuple[Sequence[str], dict[str, ObjectInfo]]:
@@ -150,7 +156,9 @@ class ObjectFolder:
 
         with self._explained("cannot be listed"):
             level = obstore.list_with_delimiter(self._store)
-        return [*level["common_prefixes"]], dict(map(_named_info, level["objects"]))
+        folders, objects = level["common_prefixes"], level["objects"]
+        self.traffic.add_list(len(folders) + len(objects))
+        return [*folders], dict(map(_named_info, objects))
 
     def list_after(self, prefix: str, name: str) -> Sequence[str]:
         """Names below a prefix that come after another, in order."""
@@ -158,12 +166,15 @@ class ObjectFolder:
 
         with self._explained("cannot be listed"):
             chunks = obstore.list(self._store, prefix, offset=name)
-            return sorted(meta["path"] for chunk in chunks for meta in chunk)
+            names = sorted(meta["path"] for chunk in chunks for meta in chunk)
+        self.traffic.add_list(len(names))
+        return names
 
     def e_tag(self, name: str) -> str | None:
         """What changes with an object's content; None: there is no object."""
         import obstore
 
+        self.traffic.add("head")
         with self._explained(f"{name} cannot be read"):
             try:
                 return obstore.head(self._store, name)["e_tag"]
@@ -174,12 +185,15 @@ class ObjectFolder:
         """An object's bytes and ETag; None: there is no object."""
         import obstore
 
+        self.traffic.add("get")
         with self._explained(f"{name} cannot be read"):
             try:
                 result = obstore.get(self._store, name)
-                return bytes(result.bytes()), result.meta["e_tag"]
+                content = bytes(result.bytes())
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return None
+        self.traffic.add("get", 0, received=len(content))
+        return content, result.meta["e_tag"]
 
     def put(
         self, name: str, content: bytes, *, if_absent: bool = False, if_e_tag: str | None = None
@@ -203,9 +217,12 @@ class ObjectFolder:
         from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
 
         mode: Any = {"e_tag": if_e_tag} if if_e_tag else "create" if if_absent else "overwrite"
+        self.traffic.add_put(len(content), _CHUNK_BYTES if mode == "overwrite" else None)
         with self._explained(f"{name} cannot be written"):
             try:
-                return obstore.put(self._store, name, content, mode=mode)["e_tag"]
+                return obstore.put(self._store, name, content, mode=mode, chunk_size=_CHUNK_BYTES)[
+                    "e_tag"
+                ]
             except (AlreadyExistsError, PreconditionError, NotFoundError, FileExistsError):
                 pass
         raise ObjectConflictError(f"{self.url}: another process has written {name}")
@@ -214,6 +231,7 @@ class ObjectFolder:
         """Uploads a file, whole or not at all."""
         import obstore
 
+        self.traffic.add_put(path.stat().st_size, _CHUNK_BYTES)
         with self._explained(f"{name} cannot be uploaded"):
             obstore.put(self._store, name, path, chunk_size=_CHUNK_BYTES)
 
@@ -221,17 +239,20 @@ class ObjectFolder:
         """Downloads an object to a new file, and fsyncs it. Returns whether there is one."""
         import obstore
 
+        self.traffic.add("get")
         with self._explained(f"{name} cannot be downloaded"):
             try:
-                download_object(self._store, name, path)
+                size = download_object(self._store, name, path)["size"]
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return False
+        self.traffic.add("get", 0, received=size)
         return True
 
     def delete(self, name: str) -> None:
         """Removes an object."""
         import obstore
 
+        self.traffic.add("delete")
         with self._explained(f"{name} cannot be removed"):
             obstore.delete(self._store, name)
 
