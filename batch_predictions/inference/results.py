@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -68,7 +69,9 @@ class StagingManifest(BaseModel):
 
     def model_path(self, manifest_path: Path) -> Path | None:
         """The folder of the model's files on this machine; None for a rule."""
-        return manifest_path.parent / self.model_folder if self.model_folder else None
+        if self.model_folder is None:
+            return None
+        return Path(os.path.normpath(manifest_path.parent / self.model_folder))
 
 
 def fetch_stage(manifest_path: Path) -> None:

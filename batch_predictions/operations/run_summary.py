@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.serving.lookup import Lookup, item_lookup
 from batch_predictions.serving.lookup.item_lookup import item_sentiment, sentiment_lines
 from batch_predictions.serving.lookup.user_lookup import retention
@@ -263,7 +264,6 @@ def _demand_lines(lookup: Lookup) -> Iterator[str]:
 
 
 def _next_lines(settings: Settings, summary: Summary) -> Iterator[str]:
-    database = f"{settings.home}/warehouse.duckdb"
     table = "recommendations" if summary.rows.get("recommendations") else "item_sentiments"
     yield ""
     yield "Next:"
@@ -272,6 +272,11 @@ def _next_lines(settings: Settings, summary: Summary) -> Iterator[str]:
     if summary.release_id:
         yield "  batch-predictions serve                    lookups over HTTP, and an explorer:"
         yield "                                             http://127.0.0.1:8080/explorer"
-    yield f"  duckdb -readonly {database} \\"
-    yield f'      "from predictions.{table} limit 20"'
+    bucket = bucket_of(settings.home)
+    if bucket is None:
+        yield f"  duckdb -readonly {settings.home}/warehouse.duckdb \\"
+        yield f'      "from predictions.{table} limit 20"'
+    else:
+        place = f"{bucket.url}/warehouse/predictions/{table}"
+        yield f"""  python -c "import polars; print(polars.read_delta('{place}'))\""""
     yield "  batch-predictions init                     settings for tables of your own"

@@ -10,6 +10,7 @@ import os
 from dataclasses import asdict, dataclass, field
 
 from batch_predictions.core.home import State, read_state
+from batch_predictions.core.home_bucket import location_of
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.machine import disk_of, file_sizes
 from batch_predictions.operations.records import (
@@ -125,11 +126,12 @@ def read_status(
     timezone = state.timezone if state else "UTC"
     today = today or current_date(timezone)
     max_age_days = max_age_days or settings.alerts.max_age_days
-    status = Status(str(settings.home), settings.source.kind, today.isoformat())
+    status = Status(location_of(settings.home), settings.source.kind, today.isoformat())
     _add_disk(status, settings)
     if state is None:
         status.add_problem(
-            "no_run", f"{settings.home} has no run yet: `batch-predictions run` makes the first"
+            "no_run",
+            f"{location_of(settings.home)} has no run yet: `batch-predictions run` makes the first",
         )
         return status
     _add_release(status, settings, today, max_age_days)

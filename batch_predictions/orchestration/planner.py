@@ -114,6 +114,8 @@ class Planner:
         force: bool = False,
     ) -> None:
         self.settings, self.instance, self.graph = settings, instance, graph
+        # A daemon plans for days: others may have written since.
+        Warehouse.of(settings).refresh()
         self.state: State = read_state(settings.home) or initialise_home(prepare_process(settings))
         self.warehouse = Warehouse.of(settings)
         self.only: Collection[dg.AssetKey] | None = select_assets(graph, only) if only else None

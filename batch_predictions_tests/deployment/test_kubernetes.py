@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from batch_predictions.core.home_bucket import CACHE_VARIABLE
 from batch_predictions.inference.dagster.assets import GPU
 from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.deployment import DEPLOYMENT, PROGRAM, parse_command, read_yaml
@@ -21,13 +22,13 @@ from batch_predictions_tests.worlds.http_service import running_service
 from batch_predictions_tests.worlds.paths import ROOT
 
 KINDS = {
-    ("v1", "PersistentVolumeClaim"): "batch-predictions-home",
     ("v1", "ConfigMap"): "batch-predictions-settings",
     ("apps/v1", "Deployment"): "batch-predictions-serve",
     ("v1", "Service"): "batch-predictions-serve",
     ("policy/v1", "PodDisruptionBudget"): "batch-predictions-serve",
     ("ray.io/v1", "RayCluster"): "batch-predictions-ray",
 }
+HOME = "s3://shop-predictions/home"
 SECRETS = {"batch-predictions", "batch-predictions-serve"}
 """Those that docs/deployment.md makes, besides dagster-postgresql."""
 
@@ -40,7 +41,7 @@ def read_manifests(name: str) -> dict[str, dict[str, Any]]:
 
 MANIFESTS = {
     key: manifest
-    for name in ("home", "serve", "cronjobs", "raycluster")
+    for name in ("settings", "serve", "cronjobs", "raycluster")
     for key, manifest in read_manifests(name).items()
 }
 CRON_JOBS = [item for item in MANIFESTS.values() if item["kind"] == "CronJob"]
@@ -97,18 +98,18 @@ def test_a_pod_has_no_rights_and_refers_to_what_exists(name: str) -> None:
     assert {(str(security["runAsUser"]), str(security["runAsGroup"]))} == set(user)
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     for volume in volumes.values():
-        claim = volume.get("persistentVolumeClaim", {}).get("claimName", "batch-predictions-home")
+        assert "persistentVolumeClaim" not in volume, "no volume is shared"
         settings = volume.get("configMap", {}).get("name", "batch-predictions-settings")
-        assert f"PersistentVolumeClaim {claim}" in MANIFESTS
         assert f"ConfigMap {settings}" in MANIFESTS
     for container in spec["containers"]:
         assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes)
         assert {source["secretRef"]["name"] for source in container["envFrom"]} <= SECRETS
         assert "memory" in container["resources"]["limits"]
-        for variable in container.get("env", []):
-            if variable["name"] == "BATCH_PREDICTIONS_HOME":
-                paths = [mount["mountPath"] for mount in container["volumeMounts"]]
-                assert variable["value"] in paths
+        if name != "serve":
+            variables = {item["name"]: item["value"] for item in container["env"]}
+            assert variables["BATCH_PREDICTIONS_HOME"] == HOME
+            paths = [mount["mountPath"] for mount in container["volumeMounts"]]
+            assert variables[CACHE_VARIABLE] in paths
         if "command" in container:
             program, *words = container["command"]
             assert program == PROGRAM and parse_command(words)
@@ -162,7 +163,9 @@ def test_the_settings_of_the_pods_are_valid(
     for job in CRON_JOBS:
         spec = pod_specs()[job["metadata"]["name"]]
         for variable in spec["containers"][0]["env"]:
-            monkeypatch.setenv(variable["name"], variable["value"])
+            # The bucket is not here.
+            if variable["name"] != "BATCH_PREDICTIONS_HOME":
+                monkeypatch.setenv(variable["name"], variable["value"])
         assert Settings.load().execution.executor == "in_process"
         assert job["spec"]["concurrencyPolicy"] == "Forbid"
         assert job["spec"]["jobTemplate"]["spec"]["backoffLimit"] == 0
@@ -177,7 +180,8 @@ def test_the_chart_runs_the_code_location_with_the_home_and_postgresql() -> None
     assert importlib.util.find_spec(code["dagsterApiGrpcArgs"][1])
     assert code["includeConfigInLaunchedRuns"] == {"enabled": True}
     mounts = {mount["mountPath"]: mount["name"] for mount in code["volumeMounts"]}
-    assert mounts[code["env"]["BATCH_PREDICTIONS_HOME"]] == "home"
+    assert code["env"]["BATCH_PREDICTIONS_HOME"] == HOME
+    assert mounts[code["env"][CACHE_VARIABLE]] == "cache"
     assert set(mounts.values()) == {volume["name"] for volume in code["volumes"]}
     assert values["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
     assert values["runLauncher"]["type"] == "K8sRunLauncher"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from batch_predictions.core import durability
-from batch_predictions.core.home_bucket import CACHE_VARIABLE, working_folder
+from batch_predictions.core.home_bucket import CACHE_VARIABLE, bucket_of, working_folder
 from batch_predictions.core.object_store import ObjectFolder, in_threads
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
@@ -54,7 +54,10 @@ class Bucket:
             monkeypatch: of the test.
         """
         monkeypatch.setenv(CACHE_VARIABLE, str(folder))
-        return Warehouse.of(Settings(home=working_folder(self.url)))
+        settings = Settings(home=working_folder(self.url))
+        # As `Settings.load` does: from then on what is made durable is uploaded.
+        assert bucket_of(settings.home) is not None
+        return Warehouse.of(settings)
 
 
 @contextmanager

@@ -121,6 +121,16 @@ class GeneratorScorer(ProcessScorer):
         return cls(dict(context.parameters))
 
 
+class ModelScorer(FailingScorer):
+    """Needs a file of its model on the machine where it is opened."""
+
+    @classmethod
+    def open(cls, context: ScorerContext) -> Self:
+        """Fails where the model has no names."""
+        assert context.model is not None and (context.model / "names.txt").read_text()
+        return cls(dict(context.parameters))
+
+
 def stage_users(
     warehouse: Warehouse,
     users: int = 40,
@@ -128,6 +138,8 @@ def stage_users(
     scorer: type[Scorer] = FailingScorer,
     shard_mb: int = 64,
     plugins: tuple[str, ...] = (),
+    shared: bool = False,
+    model_folder: Path | None = None,
     **parameters: Any,
 ) -> Path:
     """Stages users u0000000, u0000001, …; returns the manifest's path."""
@@ -142,6 +154,8 @@ def stage_users(
         model_version="rules-1",
         shard_rows=shard_rows,
         shard_mb=shard_mb,
+        shared=shared,
+        model_folder=model_folder,
     )
     return staging.stage(warehouse, Path(warehouse.home) / "inference", spec)
 

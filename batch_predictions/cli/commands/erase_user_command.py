@@ -39,6 +39,7 @@ def erase_user(
     and predicts nothing again for it. Models have no ids; what they learned from the user leaves
     with the next training. Backups and files that were exported elsewhere are yours to remove.
     """
+    from batch_predictions.core.home_bucket import location_of
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.operations.erasure import erase
     from batch_predictions.orchestration.dagster_records import DagsterRecords
@@ -67,7 +68,7 @@ def erase_user(
         f"Erased {summary.users} user{'' if summary.users == 1 else 's'}: {summary.partitions} "
         f"partitions, {summary.store_rows} rows of the serving store, {summary.release_files} "
         f"release files, {summary.sinks} sinks, {summary.other_files} other files and records. "
-        f"Home: {settings.home}"
+        f"Home: {location_of(settings.home)}"
     )
     for note in summary.notes:
         typer.echo(f"  {note}", file=sys.stderr)

@@ -31,6 +31,7 @@ def first_day(
     removed, and rows of these days are refused from then on.
     """
     from batch_predictions.core.home import read_state
+    from batch_predictions.core.home_bucket import location_of
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.sources.home_state import move_first_day
     from batch_predictions.tables.discovery import load_plugins
@@ -56,7 +57,8 @@ def first_day(
     removed_partitions = sum(move.removed.values())
     typer.echo(
         f"The first day is {move.after}, before {move.before}; {removed_partitions:,} partitions "
-        f"were removed. `batch-predictions run` ingests what is due. Home: {settings.home}"
+        f"were removed. `batch-predictions run` ingests what is due. "
+        f"Home: {location_of(settings.home)}"
     )
 
 

@@ -18,6 +18,7 @@ def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> N
     The settings `retention` and `inference.keep_days` say what is kept. `run` does the same at its
     end, for a hundred runs at a time.
     """
+    from batch_predictions.core.home_bucket import location_of
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.operations.retention import prune
     from batch_predictions.orchestration.dagster_records import DagsterRecords
@@ -32,5 +33,6 @@ def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> N
         f"Removed {removed.runs} Dagster runs, {len(removed.model_versions)} models, "
         f"{removed.inference_partitions} partitions of shards, {removed.tiles} files of tiles, "
         f"{removed.table_partitions} partitions of features, predictions and metrics and "
-        f"{removed.posted_rows} posted rows that the warehouse has. Home: {settings.home}"
+        f"{removed.posted_rows} posted rows that the warehouse has. "
+        f"Home: {location_of(settings.home)}"
     )

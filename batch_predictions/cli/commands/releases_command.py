@@ -33,6 +33,8 @@ def releases_list(context: typer.Context, home: Home = None, as_json: Json = Fal
             "created_at": release.created_at,
             "status": release.status,
             "rows": sum(release.rows.values()),
+            # Of the tables of a home in a bucket.
+            **({"versions": v} if as_json and (v := release.manifest.get("versions")) else {}),
         }
         for release in releases
     ]
