@@ -338,10 +338,10 @@ class DeltaTables:
         """Returns whether the bucket has a newer version than the pointers."""
         log = f"{self._prefix(table)}_delta_log/"
         known = self._snapshot(table).version
-        names = self.bucket.objects.list_after(log, f"{log}{max(known, 0):020d}.json")
-        newer = any(name.endswith(".json") for name in names)
-        # A table's first version comes after no other.
-        return newer or (known < 0 and self.bucket.objects.e_tag(f"{log}{0:020d}.json") is not None)
+        # A table's first version comes after no other, but after the folder.
+        newest = f"{log}{known:020d}.json" if known >= 0 else log
+        names = self.bucket.objects.list_after(log, newest)
+        return any(name.endswith(".json") for name in names)
 
     def _read(self, table: Table) -> _Snapshot:
         with self._explained(table):
