@@ -165,6 +165,12 @@ def place_of(path: Path) -> tuple[HomeBucket, str] | None:
     return None
 
 
+def location_of_file(path: Path) -> str:
+    """What others find a file of a home by: the URL of its folder in a bucket, or its path."""
+    place = place_of(path)
+    return f"{place[0].url}/{place[1].rpartition('/')[0]}" if place else str(path)
+
+
 class HomeBucket:
     """The files of a home in a bucket, and their copies in a folder.
 

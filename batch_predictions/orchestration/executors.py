@@ -6,7 +6,7 @@ import os
 
 import dagster as dg
 
-from batch_predictions.core.home_bucket import location_of
+from batch_predictions.core.home_bucket import CACHE_VARIABLE, location_of
 from batch_predictions.orchestration import dagster_internals
 from batch_predictions.settings import PREFIX, Settings, SettingsError, shareable_variables
 
@@ -79,7 +79,10 @@ def inherited_env(settings: Settings) -> dict[str, str]:
 
     Those with a password are not among them: Ray's nodes must have them; see docs/operations.md.
     """
-    return shareable_variables() | {
+    variables = shareable_variables()
+    # Each node has a folder of its own for its copies.
+    variables.pop(CACHE_VARIABLE, None)
+    return variables | {
         f"{PREFIX}HOME": location_of(settings.home),
         "RAY_USAGE_STATS_ENABLED": "0",
     }

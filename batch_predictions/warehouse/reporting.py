@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from batch_predictions.core.home_bucket import location_of_file
 from batch_predictions.core.redaction import mask, shows_identifiers
 from batch_predictions.tables import Table
 from batch_predictions.tables.identifiers import is_identifying
@@ -95,7 +96,7 @@ def record_materializations(
         is_new = result.changed or key not in recorded
         metadata: dict[str, Any] = {
             "dagster/partition_row_count": result.rows,
-            "path": dg.MetadataValue.path(str(result.path)),
+            "path": dg.MetadataValue.path(location_of_file(result.path)),
             "changed": result.changed,
             CONTENT_HASH: hashes[key],
             **((extra or {}).get(key) or {}),
