@@ -98,7 +98,7 @@ def working_folder(location: str) -> Path:
     folder = _cache_folder() / f"{name}-{digest}"
     marker = folder / MARKER
     if not marker.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         durability.write_and_fsync(draft := folder / f"{MARKER}-{uuid.uuid4().hex}", url)
         draft.replace(marker)
     return folder

@@ -12,10 +12,10 @@ is downloaded for that. Who reads rows asks `local_file` for a copy, as DuckDB d
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import hashlib
 import json
-import math
 import os
 import random
 import shutil
@@ -88,9 +88,7 @@ def _tables_of(home: Path) -> DeltaTables | None:
         return None
     if pinned.exists():
         return DeltaTables(bucket, home / "warehouse", is_pinned=True)
-    tables = DeltaTables(bucket, home / "warehouse")
-    tables.pull()
-    return tables
+    return DeltaTables(bucket, home / "warehouse")
 
 
 def tables_of(home: Path) -> DeltaTables | None:
@@ -99,7 +97,11 @@ def tables_of(home: Path) -> DeltaTables | None:
     Raises:
         HomeError: the bucket cannot be read.
     """
-    return _tables_of(home)
+    tables = _tables_of(home)
+    if tables is not None and (new := [t for name, t in TABLES.items() if name not in tables.seen]):
+        # At first all; then those of plugins that are loaded later.
+        tables.pull(new)
+    return tables
 
 
 def local_file(path: Path) -> Path:
@@ -157,6 +159,7 @@ class DeltaTables:
     def __init__(self, bucket: HomeBucket, folder: Path, *, is_pinned: bool = False) -> None:
         self.bucket, self.folder, self.is_pinned = bucket, folder, is_pinned
         self.cache = PointerCache(bucket)
+        self.seen: set[str] = set()
         self._opened: dict[str, DeltaTable] = {}
         self._lock = threading.RLock()
 
@@ -169,9 +172,10 @@ class DeltaTables:
             HomeError: the bucket cannot be read.
             WarehouseError: another program has written a second file of a partition.
         """
+        chosen = list(TABLES.values() if tables is None else tables)
+        self.seen.update(table.qualified for table in chosen)
         if self.is_pinned:
             return
-        chosen = list(TABLES.values() if tables is None else tables)
         for table, is_newer in zip(chosen, in_threads(self._is_newer, chosen), strict=True):
             if is_newer:
                 with self._locked(table):
@@ -234,32 +238,55 @@ class DeltaTables:
             )
         return _Snapshot(version, files)
 
-    def vacuum(self, days: float, keep: Mapping[str, Sequence[int]], *, full: bool) -> int:
+    def vacuum(self, days: float, keep: Mapping[str, Sequence[int]]) -> int:
         """Removes files that no version of the last days has, nor one that is kept.
 
+        The library's own vacuum writes two commits to each table, in which it may find nothing.
+
         Args:
-            days: for which versions stay.
+            days: for which versions stay; 0: none but the newest, nor files of unfinished writes.
             keep: versions that stay in any case, by a table's qualified name.
-            full: whether files of commits that were never made are searched for, too.
 
         Returns:
             The number of files.
         """
+        self.pull()
+        since = dt.datetime.now(dt.UTC) - dt.timedelta(days=days) if days else None
+        tables = list(TABLES.values())
+        found = in_threads(lambda table: self._old_files(table, since), tables)
         removed = 0
-        for table in TABLES.values():
-            with self._locked(table), self._explained(table):
-                opened = self._open(table)
-                if opened is not None:
-                    files = opened.vacuum(
-                        math.ceil(days * 24),
-                        dry_run=False,
-                        enforce_retention_duration=False,
-                        full=full,
-                        keep_versions=[v for v in keep.get(table.qualified, ()) if v >= 0] or None,
-                    )
-                    removed += len(files)
-                    self._apply(table, self._read(table))
+        for table, names in zip(tables, found, strict=True):
+            if names:
+                for version in keep.get(table.qualified, ()):
+                    names -= self._names_at(table, version)
+                in_threads(self.bucket.objects.delete, sorted(names))
+                removed += len(names)
         return removed
+
+    def _old_files(self, table: Table, since: dt.datetime | None) -> set[str]:
+        """Names of objects that no version since a time has; None: that the newest has not."""
+        prefix = self._prefix(table)
+        objects = self.bucket.objects.list(prefix)
+        current = {prefix + file.name for file in self._snapshot(table).files.values()}
+        old = {name for name in objects if name.endswith(".parquet") and name not in current}
+        old = {name for name in old if "/_delta_log/" not in name}
+        if since is None or not old:
+            return old
+        for name, info in objects.items():
+            if info.modified >= since:
+                # A file of a write that goes on, or a commit: what it removed was there till then.
+                old.discard(name)
+                if name.endswith(".json") and (found := self.bucket.objects.get(name)):
+                    for action in map(json.loads, found[0].splitlines()):
+                        old.discard(prefix + action.get("remove", {}).get("path", ""))
+        return old
+
+    def _names_at(self, table: Table, version: int) -> set[str]:
+        try:
+            files = self._read_version(table, version).files
+        except WarehouseError:
+            return set()
+        return {self._prefix(table) + file.name for file in files.values()}
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -338,10 +365,8 @@ class DeltaTables:
         """Returns whether the bucket has a newer version than the pointers."""
         log = f"{self._prefix(table)}_delta_log/"
         known = self._snapshot(table).version
-        # A table's first version comes after no other, but after the folder.
-        newest = f"{log}{known:020d}.json" if known >= 0 else log
-        names = self.bucket.objects.list_after(log, newest)
-        return any(name.endswith(".json") for name in names)
+        after = f"{log}{known:020d}.json" if known >= 0 else log
+        return any(name.endswith(".json") for name in self.bucket.objects.list_after(log, after))
 
     def _read(self, table: Table) -> _Snapshot:
         with self._explained(table):

@@ -164,15 +164,12 @@ class Warehouse(dg.ConfigurableResource[Any]):
             )
         return type(self)(home=str(tables.pin(release["versions"])), duckdb=self.duckdb)
 
-    def vacuum(
-        self, days: float, keep: Sequence[Mapping[str, Any]] = (), *, full: bool = False
-    ) -> int:
+    def vacuum(self, days: float, keep: Sequence[Mapping[str, Any]] = ()) -> int:
         """Removes files of a bucket that are of no version of the last days; of a folder, nothing.
 
         Args:
             days: for which versions stay.
             keep: manifests of releases whose versions stay in any case.
-            full: whether files of writes that were never finished are searched for, too.
 
         Returns:
             The number of files.
@@ -186,7 +183,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         if not days:
             tables.cache.clear()
         shutil.rmtree(Path(self.home) / ".at", ignore_errors=True)
-        return tables.vacuum(days, kept, full=full)
+        return tables.vacuum(days, kept)
 
     # --- reading --------------------------------------------------------------------------------
 

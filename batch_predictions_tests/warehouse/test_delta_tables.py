@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.core.home import HomeError
+from batch_predictions.core.object_store import ObjectInfo
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Column, Table
 from batch_predictions.warehouse import Warehouse, WarehouseError
@@ -197,10 +199,35 @@ def test_a_release_reads_the_versions_that_it_was_made_of(warehouse: Warehouse) 
     assert warehouse.vacuum(0, [release]) == 0
     assert total(warehouse.at(release)) == 5
     # Erasure keeps nothing.
-    assert warehouse.vacuum(0, full=True) == 1
+    assert warehouse.vacuum(0) == 1
     with pytest.raises(WarehouseError, match=r"churn_scores has no version \d any more"):
         warehouse.at(release)
     assert total(warehouse) == 4
+
+
+def test_what_was_replaced_lately_stays_however_old_it_is(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 5))
+    release = {"versions": warehouse.versions()}
+    warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 2))
+    tables = tables_of(Path(warehouse.home))
+    assert tables is not None
+    listed, old = tables.bucket.objects.list, dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+    long_ago = [".parquet"]
+
+    def list_aged(prefix: str | None = None) -> dict[str, ObjectInfo]:
+        return {
+            name: info._replace(modified=old) if name.endswith(tuple(long_ago)) else info
+            for name, info in listed(prefix).items()
+        }
+
+    monkeypatch.setattr(tables.bucket.objects, "list", list_aged)
+    assert warehouse.vacuum(7) == 0
+    assert total(warehouse.at(release)) == 5
+    long_ago.append(".json")
+    assert warehouse.vacuum(7) == 1
+    assert total(warehouse) == 2
 
 
 def test_a_local_home_has_no_versions(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def prune(
     with Store.of(settings) as store, store.read() as db:
         releases = all_releases(db)
     days = settings.retention.version_days
-    warehouse.vacuum(days, [release.manifest for release in releases], full=all_runs)
+    warehouse.vacuum(days, [release.manifest for release in releases])
     # After the partitions: if this process is killed between, the next one finds the records.
     remove_records_of_removed_partitions(warehouse, settings, records)
     return PruneResult(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +25,7 @@ from batch_predictions.serving.sinks.sync import (
 )
 from batch_predictions.settings import Settings, SettingsError, SinkSettings
 from batch_predictions.tables import TABLES, Table, columns
+from batch_predictions_tests.worlds.bucket import bucket_server
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.serving import DAY, open_world
@@ -331,29 +329,10 @@ def test_a_table_that_is_not_of_a_sink_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_bucket_gets_delta_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("deltalake", reason="pip install -e '.[lakehouse]'")
-    pytest.importorskip("moto.server", reason="moto is not installed")
-    # In a process of its own: the library holds Python's lock while it waits for an answer.
-    code = "from moto.server import ThreadedMotoServer as S; s = S('127.0.0.1', 0); s.start(); "
-    code += "print(s.get_host_and_port()[1], flush=True); import sys; sys.stdin.read(); s.stop()"
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-3, text=True) as server:
-        assert server.stdout is not None and server.stdin is not None
-        port = next(line for line in server.stdout if line.strip().isdigit()).strip()
-        endpoint = f"http://127.0.0.1:{port}"
-        for name, value in {
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",  # for the reader
-        }.items():
-            monkeypatch.setenv(name, value)
-        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/lake", method="PUT"))
+    with bucket_server() as new_bucket:
         monkeypatch.setitem(TABLES, OFFERS.qualified, OFFERS)
-        world = DeltaWorld(tmp_path / "home", "s3://lake/predictions")
+        world = DeltaWorld(tmp_path / "home", new_bucket().url)
         release_id = world.release()
         assert world.current("recommendations", "distinct release_id") == [(release_id,)]
         assert not sync_sinks(world.settings)[0].is_new
         world.shop.store.close()
-        server.stdin.close()
