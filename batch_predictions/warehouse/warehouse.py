@@ -349,7 +349,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
                     table,
                     [partition],
                     typed_rows(db, table, rows, bound, fixed),
-                    bound,
+                    lambda _: bound,
                     part,
                     metadata,
                 )[partition]
@@ -361,7 +361,9 @@ class Warehouse(dg.ConfigurableResource[Any]):
             else:
                 relation = select_from_parquet(rows)
             select = typed_rows(db, table, relation, {}, fixed)
-            written = self._write_and_replace(db, table, [partition], select, {}, part, metadata)
+            written = self._write_and_replace(
+                db, table, [partition], select, lambda _: {}, part, metadata
+            )
             return written[partition]
 
     def replace_partitions(
@@ -414,7 +416,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 key: result
                 for keys in groups
                 for key, result in self._write_and_replace(
-                    db, table, keys, select, {}, part, metadata
+                    db, table, keys, select, lambda key: {"partition_key": key}, part, metadata
                 ).items()
             }
         finally:
@@ -471,7 +473,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         table: Table,
         partitions: Sequence[Key],
         select: str,
-        bound: dict[str, Any],
+        bound_to: Callable[[Key], dict[str, Any]],
         part: Mapping[str, str] | None,
         metadata: Mapping[str, str] | None,
     ) -> dict[Key, WriteResult]:
@@ -481,10 +483,8 @@ class Warehouse(dg.ConfigurableResource[Any]):
             drafts = {}
             for number, key in enumerate(partitions):
                 draft, target = scratch / f"{number}.parquet", self.path(table, key, part)
-                parameters = bound or ({"partition_key": key} if "$partition_key" in select else {})
-                rows = self._write_draft(
-                    db, table, draft, select, parameters, fixed_columns(table, key, part), metadata
-                )
+                fixed = fixed_columns(table, key, part)
+                rows = self._write_draft(db, table, draft, select, bound_to(key), fixed, metadata)
                 # An unchanged file keeps its time, so that nothing downstream becomes stale.
                 changed = not _has_rows_of(draft, target)
                 if changed:
