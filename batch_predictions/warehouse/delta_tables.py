@@ -238,20 +238,20 @@ class DeltaTables:
             )
         return _Snapshot(version, files)
 
-    def vacuum(self, days: float, keep: Mapping[str, Sequence[int]]) -> int:
-        """Removes files that no version of the last days has, nor one that is kept.
+    def vacuum(self, since: dt.datetime | None, keep: Mapping[str, Sequence[int]]) -> int:
+        """Removes files that no version since a time has, nor one that is kept.
 
         The library's own vacuum writes two commits to each table, in which it may find nothing.
 
         Args:
-            days: for which versions stay; 0: none but the newest, nor files of unfinished writes.
+            since: versions that were current then or later stay; None: only the newest, and no
+                files of unfinished writes.
             keep: versions that stay in any case, by a table's qualified name.
 
         Returns:
             The number of files.
         """
         self.pull()
-        since = dt.datetime.now(dt.UTC) - dt.timedelta(days=days) if days else None
         tables = list(TABLES.values())
         found = in_threads(lambda table: self._old_files(table, since), tables)
         removed = 0

@@ -164,11 +164,13 @@ class Warehouse(dg.ConfigurableResource[Any]):
             )
         return type(self)(home=str(tables.pin(release["versions"])), duckdb=self.duckdb)
 
-    def vacuum(self, days: float, keep: Sequence[Mapping[str, Any]] = ()) -> int:
-        """Removes files of a bucket that are of no version of the last days; of a folder, nothing.
+    def vacuum(
+        self, since: dt.datetime | None = None, keep: Sequence[Mapping[str, Any]] = ()
+    ) -> int:
+        """Removes files of a bucket that no version since a time has; of a folder, nothing.
 
         Args:
-            days: for which versions stay.
+            since: versions that were current then or later stay; None: only the newest.
             keep: manifests of releases whose versions stay in any case.
 
         Returns:
@@ -180,10 +182,10 @@ class Warehouse(dg.ConfigurableResource[Any]):
         kept: dict[str, list[int]] = {}
         for name, version in (item for m in keep for item in m.get("versions", {}).items()):
             kept.setdefault(name, []).append(version)
-        if not days:
+        if since is None:
             tables.cache.clear()
         shutil.rmtree(Path(self.home) / ".at", ignore_errors=True)
-        return tables.vacuum(days, kept)
+        return tables.vacuum(since, kept)
 
     # --- reading --------------------------------------------------------------------------------
 

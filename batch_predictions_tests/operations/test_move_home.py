@@ -84,6 +84,7 @@ def test_a_home_is_the_same_in_a_bucket_and_back(
     assert (back.home / "warehouse.duckdb").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [1, 3, 6])
 def test_a_copy_that_was_stopped_goes_on(stop_at: int, local: Settings, bucket: Settings) -> None:
     with pytest.raises(KeyboardInterrupt):

@@ -163,7 +163,7 @@ def _erase_everywhere(
     summary.other_files += records.erase(users)
     summary.partitions += erase_raw_rows(warehouse, users, _id_writer(settings))
     # Earlier versions of a bucket's tables have the rows, too, and what machines have shared.
-    warehouse.vacuum(0)
+    warehouse.vacuum()
     bucket = bucket_of(settings.home)
     if bucket is not None:
         bucket.remove_shared()

@@ -81,16 +81,16 @@ def prune(
     )
     bucket = bucket_of(settings.home)
     if bucket is not None:
-        days = settings.inference.keep_days
-        bucket.remove_shared(dt.datetime.fromtimestamp(now, dt.UTC) - dt.timedelta(days=days))
+        bucket.remove_shared(_before(now, settings.inference.keep_days))
     warehouse = Warehouse.of(settings)
     remove_old_previous(settings.home, now)
     table_partitions = remove_old_partitions_of_tables(warehouse, settings, now)
     tiles = remove_old_tiles(warehouse, now)
     with Store.of(settings) as store, store.read() as db:
         releases = all_releases(db)
-    days = settings.retention.version_days
-    warehouse.vacuum(days, [release.manifest for release in releases])
+    warehouse.vacuum(
+        _before(now, settings.retention.version_days), [release.manifest for release in releases]
+    )
     # After the partitions: if this process is killed between, the next one finds the records.
     remove_records_of_removed_partitions(warehouse, settings, records)
     return PruneResult(
@@ -103,6 +103,10 @@ def prune(
         table_partitions,
         remove_ingested_posted_rows(warehouse, settings, now),
     )
+
+
+def _before(now: float, days: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(now, dt.UTC) - dt.timedelta(days=days)
 
 
 def _released_versions(releases: Sequence[Release]) -> set[str]:
