@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from batch_predictions.core.redaction import environment_secrets, redact
+from batch_predictions.core.traffic import TrafficCounter
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -131,10 +132,14 @@ class ObjectFolder:
         url: such as s3://bucket/prefix.
         what: is kept there, for messages.
         error: that is raised where the store cannot be reached, or refuses.
+
+    Attributes:
+        traffic: counts what this process asks the store for.
     """
 
     def __init__(self, url: str, what: str, error: type[Exception]) -> None:
         self.url, self.error = url, error
+        self.traffic = TrafficCounter()
         require_obstore(f"{what} at {url}", error)
         with self._explained("cannot be opened"):
             self._store: ObjectStore = open_object_store(url)
@@ -143,17 +148,21 @@ class ObjectFolder:
         """All objects, or those below a prefix, by name."""
         import obstore
 
-        def ask() -> Iterable[ObjectMeta]:
-            return [meta for chunk in obstore.list(self._store, prefix) for meta in chunk]
+        def ask() -> dict[str, ObjectInfo]:
+            listed = [meta for chunk in obstore.list(self._store, prefix) for meta in chunk]
+            self.traffic.add_list(len(listed))
+            return dict(map(_named_info, listed))
 
-        return dict(map(_named_info, self._ask("cannot be listed", ask)))
+        return self._ask("cannot be listed", ask)
 
     def list_level(self) -> tuple[Sequence[str], dict[str, ObjectInfo]]:
         """Names of folders, and the objects that are in none."""
         import obstore
 
         level = self._ask("cannot be listed", lambda: obstore.list_with_delimiter(self._store))
-        return [*level["common_prefixes"]], dict(map(_named_info, level["objects"]))
+        folders, objects = level["common_prefixes"], level["objects"]
+        self.traffic.add_list(len(folders) + len(objects))
+        return [*folders], dict(map(_named_info, objects))
 
     def list_after(self, prefix: str, name: str) -> Sequence[str]:
         """Names below a prefix that come after another, in order."""
@@ -161,7 +170,9 @@ class ObjectFolder:
 
         def ask() -> Sequence[str]:
             chunks = obstore.list(self._store, prefix, offset=name)
-            return sorted(meta["path"] for chunk in chunks for meta in chunk)
+            names = sorted(meta["path"] for chunk in chunks for meta in chunk)
+            self.traffic.add_list(len(names))
+            return names
 
         return self._ask("cannot be listed", ask)
 
@@ -170,6 +181,7 @@ class ObjectFolder:
         import obstore
 
         def ask() -> str | None:
+            self.traffic.add("head")
             try:
                 return obstore.head(self._store, name)["e_tag"]
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
@@ -182,11 +194,14 @@ class ObjectFolder:
         import obstore
 
         def ask() -> tuple[bytes, str | None] | None:
+            self.traffic.add("get")
             try:
                 result = obstore.get(self._store, name)
-                return bytes(result.bytes()), result.meta["e_tag"]
+                content = bytes(result.bytes())
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return None
+            self.traffic.add("get", 0, received=len(content))
+            return content, result.meta["e_tag"]
 
         return self._ask(f"{name} cannot be read", ask)
 
@@ -214,8 +229,15 @@ class ObjectFolder:
 
         mode: Any = {"e_tag": if_e_tag} if if_e_tag else "create" if if_absent else "overwrite"
         conflicts = (AlreadyExistsError, PreconditionError, NotFoundError, FileExistsError)
+
+        def ask() -> str | None:
+            self.traffic.add_put(len(content), _CHUNK_BYTES if mode == "overwrite" else None)
+            return obstore.put(self._store, name, content, mode=mode, chunk_size=_CHUNK_BYTES)[
+                "e_tag"
+            ]
+
         with self._explained(f"{name} cannot be written"), contextlib.suppress(*conflicts):
-            return _again(lambda: obstore.put(self._store, name, content, mode=mode)["e_tag"])
+            return _again(ask)
         found = self.get(name)
         if found is None or found[0] != content:
             raise ObjectConflictError(f"{self.url}: another process has written {name}")
@@ -225,20 +247,23 @@ class ObjectFolder:
         """Uploads a file, whole or not at all."""
         import obstore
 
-        self._ask(
-            f"{name} cannot be uploaded",
-            lambda: obstore.put(self._store, name, path, chunk_size=_CHUNK_BYTES),
-        )
+        def ask() -> None:
+            self.traffic.add_put(path.stat().st_size, _CHUNK_BYTES)
+            obstore.put(self._store, name, path, chunk_size=_CHUNK_BYTES)
+
+        self._ask(f"{name} cannot be uploaded", ask)
 
     def download(self, name: str, path: Path) -> bool:
         """Downloads an object to a new file, and fsyncs it. Returns whether there is one."""
         import obstore
 
         def ask() -> bool:
+            self.traffic.add("get")
             try:
-                download_object(self._store, name, path)
+                size = download_object(self._store, name, path)["size"]
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return False
+            self.traffic.add("get", 0, received=size)
             return True
 
         return self._ask(f"{name} cannot be downloaded", ask)
@@ -247,7 +272,11 @@ class ObjectFolder:
         """Removes an object."""
         import obstore
 
-        self._ask(f"{name} cannot be removed", lambda: obstore.delete(self._store, name))
+        def ask() -> None:
+            self.traffic.add("delete")
+            obstore.delete(self._store, name)
+
+        self._ask(f"{name} cannot be removed", ask)
 
     def _ask(self, problem: str, ask: Callable[[], Result]) -> Result:
         with self._explained(problem):

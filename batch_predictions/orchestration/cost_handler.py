@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batch_predictions.core.home import HomeError
+from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.operations.costs.usage import FOLDER, StepCost, Usage, peak_mib, reset_peak
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class CostHandler(logging.Handler):
             return
         try:
             self._measure(event, str(run_id), event.step_key)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HomeError) as error:
             # In one line: what logging does by default prints a traceback on a full disk.
             logger.warning("what %s has used is not recorded: %s", event.step_key, error)
 
@@ -62,7 +64,14 @@ class CostHandler(logging.Handler):
             cost.peak_mib = peak_mib()
             cost.bytes_read = end.bytes_read - begin.bytes_read
             cost.bytes_written = end.bytes_written - begin.bytes_written
+            self._add_traffic(cost)
             self._append(cost)
+
+    def _add_traffic(self, cost: StepCost) -> None:
+        """Adds what the process has asked the home's bucket for since the step before ended."""
+        assert self._folder is not None
+        if (bucket := bucket_of(self._folder.parent)) is not None:
+            cost.requests, cost.bytes_sent, cost.bytes_received = bucket.objects.traffic.take()
 
     def _append(self, cost: StepCost) -> None:
         assert self._folder is not None

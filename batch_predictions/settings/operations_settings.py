@@ -66,6 +66,15 @@ class CostsSettings(Section):
         0.0, ge=0, description="Price of a GPU for an hour; charged while a step scores on one."
     )
     gib_month: float = Field(0.0, ge=0, description="Price of a written GiB for a month.")
+    million_writes: float = Field(
+        0.0, ge=0, description="Price of a million requests to a bucket that write or list objects."
+    )
+    million_reads: float = Field(
+        0.0, ge=0, description="Price of a million requests to a bucket that read objects."
+    )
+    gib_received: float = Field(
+        0.0, ge=0, description="Price of a GiB that leaves a bucket for this machine."
+    )
 
 
 class TrainingSettings(Section):

@@ -75,6 +75,9 @@ COSTS = declare(
         bytes_read BIGINT: read by the steps' processes from files and sockets
         bytes_written BIGINT: written by them
         cost DOUBLE: in the currency of the settings costs.*; 0 without prices
+        requests BIGINT: that the steps' processes made to the bucket of the home; 0 of a local home
+        bytes_sent BIGINT: of objects that they uploaded to the bucket
+        bytes_received BIGINT: of objects that they downloaded from it
     """),
         key=("asset", "partition_key", "run_id"),
     )

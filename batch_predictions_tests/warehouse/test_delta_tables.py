@@ -305,6 +305,19 @@ def test_a_local_home_has_no_versions(tmp_path: Path) -> None:
         local.at({"versions": {}})
 
 
+def test_to_look_for_newer_versions_is_a_request_for_each_table(
+    warehouse: Warehouse, other: Warehouse
+) -> None:
+    tables = tables_of(Path(other.home))
+    assert tables is not None
+    warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 5))
+    for _ in range(2):
+        tables.bucket.objects.traffic.take()
+        tables.pull()
+        assert tables.bucket.objects.traffic.take().requests == {"list": len(TABLES)}
+        assert other.partitions(SCORES) == DAYS[:1]
+
+
 @pytest.mark.slow
 def test_copies_are_bounded(warehouse: Warehouse, other: Warehouse) -> None:
     for number in range(1, 25):

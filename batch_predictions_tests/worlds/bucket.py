@@ -1,4 +1,4 @@
-"""A bucket of an S3 server in a process of its own, and homes in it."""
+"""A bucket of an S3 server in a process of its own, or of one that a variable names."""
 
 from __future__ import annotations
 
@@ -12,18 +12,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batch_predictions.core import durability
 from batch_predictions.core.home_bucket import CACHE_VARIABLE, bucket_of, working_folder
+from batch_predictions.core.object_store import ObjectFolder, in_threads
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds import bucket_proxy
 from batch_predictions_tests.worlds.bucket_proxy import CONTROL, Kind
 
+SERVER = "BATCH_PREDICTIONS_TEST_S3"
+"""The variable with the URL of an S3 server; its credentials are those of AWS_ACCESS_KEY_ID, …"""
+_BUCKET = "lake"
+_DEFAULTS = {
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 # deltalake holds Python's lock while it waits for an answer, so that a thread could not give one.
-_SERVER = (
+_MOTO = (
     "from moto.server import ThreadedMotoServer as S; s = S('127.0.0.1', 0); s.start(); "
     "print(s.get_host_and_port()[1], flush=True); import sys; sys.stdin.read(); s.stop()"
 )
@@ -55,32 +66,47 @@ class Bucket:
 
 @contextmanager
 def bucket_server() -> Iterator[Callable[[], Bucket]]:
-    """Starts an S3 server, which processes reach by the environment.
+    """Reaches the S3 server that a variable names, or starts one; processes do by the environment.
 
     Yields:
-        Takes a new home in it at each call.
+        Takes a new home in it at each call. What the homes have is removed at the end.
     """
     pytest.importorskip("deltalake", reason="pip install -e '.[lakehouse]'")
-    pytest.importorskip("moto.server", reason="moto is not installed")
-    command = [sys.executable, "-c", _SERVER]
+    boto3: Any = pytest.importorskip("boto3", reason="moto is not installed")
     hooks = list(durability._hooks)
-    with (
-        subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-3, text=True) as server,
-        pytest.MonkeyPatch.context() as monkeypatch,
-    ):
-        assert server.stdout is not None and server.stdin is not None
-        port = next(line for line in server.stdout if line.strip().isdigit()).strip()
-        endpoint = f"http://127.0.0.1:{port}"
+    folder = f"batch-predictions-tests-{uuid.uuid4().hex}"
+    with _endpoint() as endpoint, pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        monkeypatch.setenv("AWS_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")  # for readers that are not ours
-        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/lake", method="PUT"))
+        for name, value in _DEFAULTS.items():
+            monkeypatch.setenv(name, os.environ.get(name, value))
+        if endpoint.startswith("http://"):
+            monkeypatch.setenv("AWS_ALLOW_HTTP", "true")  # for readers that are not ours
+        s3 = boto3.client("s3")
+        if _BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
+            s3.create_bucket(Bucket=_BUCKET)
         try:
-            yield lambda: Bucket(f"s3://lake/{uuid.uuid4().hex}")
+            yield lambda: Bucket(f"s3://{_BUCKET}/{folder}/{uuid.uuid4().hex}")
         finally:
             durability._hooks[:] = hooks
+            if SERVER in os.environ:
+                objects = ObjectFolder(f"s3://{_BUCKET}/{folder}", "a test's homes", RuntimeError)
+                in_threads(objects.delete, objects.list())
+
+
+@contextmanager
+def _endpoint() -> Iterator[str]:
+    """The URL of the server that the variable names, or of one of moto's."""
+    if SERVER in os.environ:
+        yield os.environ[SERVER]
+        return
+    pytest.importorskip("moto.server", reason="moto is not installed")
+    command = [sys.executable, "-c", _MOTO]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-3, text=True) as server:
+        assert server.stdout is not None and server.stdin is not None
+        port = next(line for line in server.stdout if line.strip().isdigit()).strip()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
             server.stdin.close()
 
 
@@ -129,6 +155,8 @@ def faulty(bucket: Bucket, variables: dict[str, str] | None = None) -> Iterator[
     """
     environment = os.environ if variables is None else variables
     target = environment["AWS_ENDPOINT_URL"]
+    if not target.startswith("http://"):
+        pytest.skip("the proxy reaches servers without encryption only")
     command = [sys.executable, bucket_proxy.__file__, target]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
         assert process.stdout is not None and process.stdin is not None

@@ -47,10 +47,12 @@ def costs(
     """Seconds, CPU seconds, peak memory, bytes and money of every table and model.
 
     Of `evaluation.costs`, which every run writes. Prices are the settings `costs.core_hour`,
-    `costs.gpu_hour` and `costs.gib_month`.
+    `costs.gpu_hour` and `costs.gib_month`; of requests to the bucket of a home, and of what is
+    downloaded from it, `costs.million_writes`, `costs.million_reads` and `costs.gib_received`.
     """
     from batch_predictions.operations.costs.collect import collect_costs
     from batch_predictions.operations.costs.cost_report import (
+        OF_BUCKETS,
         cost_per_million,
         plot_costs,
         sum_costs,
@@ -69,7 +71,8 @@ def costs(
     if as_json:
         typer.echo(json.dumps({"rows": rows, **total}, default=str))
     else:
-        print_table(rows)
+        hidden = () if any(row["requests"] for row in rows) else OF_BUCKETS
+        print_table([{key: row[key] for key in row if key not in hidden} for row in rows])
         if total:
             typer.echo(
                 f"a million predictions: {total['cpu_seconds_per_million']:,.0f} CPU seconds, cost "

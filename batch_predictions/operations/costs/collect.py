@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,13 +140,29 @@ def _rows(
                 "bytes_read": int(share * node.sum("bytes_read")),
                 "bytes_written": int(share * node.sum("bytes_written")),
                 "cost": share * _cost(node.steps, prices),
+                "requests": int(share * _requests(node.steps).total()),
+                "bytes_sent": int(share * node.sum("bytes_sent")),
+                "bytes_received": int(share * node.sum("bytes_received")),
             }
 
 
 def _cost(steps: Sequence[StepCost], prices: CostsSettings) -> float:
-    """Cost of steps: cores and GPUs by the hour, written bytes by the GiB and month."""
+    """Cost of steps: cores and GPUs by the hour, written bytes by the GiB and month.
+
+    Requests to a bucket are charged by the million, downloads by the GiB; removals are free.
+    """
     cpu = sum(step.cpu_seconds for step in steps)
     on_gpu = any(step.device.startswith("cuda") for step in steps)
     gpu = sum(step.seconds for step in steps if step.step.endswith(".score")) if on_gpu else 0.0
     written = sum(step.bytes_written for step in steps) / 2**30
-    return cpu / 3600 * prices.core_hour + gpu / 3600 * prices.gpu_hour + written * prices.gib_month
+    local = cpu / 3600 * prices.core_hour + gpu / 3600 * prices.gpu_hour
+    requests = _requests(steps)
+    writes, reads = requests["put"] + requests["list"], requests["get"] + requests["head"]
+    received = sum(step.bytes_received for step in steps) / 2**30
+    bucket = writes / 1e6 * prices.million_writes + reads / 1e6 * prices.million_reads
+    return local + written * prices.gib_month + bucket + received * prices.gib_received
+
+
+def _requests(steps: Sequence[StepCost]) -> Counter[str]:
+    """Numbers of requests to a bucket, by kind."""
+    return sum((Counter(step.requests) for step in steps), Counter())

@@ -9,6 +9,8 @@ from batch_predictions.tables import COSTS
 from batch_predictions.warehouse import Warehouse
 
 MILLION = 1_000_000
+OF_BUCKETS = ("requests", "mib_sent", "mib_received")
+"""Sums that are 0 for a local home."""
 _SUMS = f"""
     select
         {{by}} as {{by}},
@@ -19,7 +21,10 @@ _SUMS = f"""
         max(peak_mib) as peak_mib,
         sum(bytes_read) / 1048576.0 as mib_read,
         sum(bytes_written) / 1048576.0 as mib_written,
-        sum(cost) as cost
+        sum(cost) as cost,
+        coalesce(sum(requests), 0)::BIGINT as requests,
+        coalesce(sum(bytes_sent), 0) / 1048576.0 as mib_sent,
+        coalesce(sum(bytes_received), 0) / 1048576.0 as mib_received
     from {COSTS.qualified}
     where date >= $first::DATE and date <= $last::DATE
     group by 1

@@ -89,6 +89,9 @@ class StepCost:
         bytes_written: by the process.
         assets: rows by asset, such as predictions.demand, and partition, for what was materialized.
         device: where a step scored, such as cuda:0; empty elsewhere.
+        requests: to the bucket of the home, by kind; empty for a local home.
+        bytes_sent: of objects that were uploaded to it.
+        bytes_received: of objects that were downloaded from it.
     """
 
     run_id: str
@@ -100,3 +103,6 @@ class StepCost:
     bytes_written: int = 0
     assets: dict[str, dict[str, int]] = field(default_factory=dict)
     device: str = ""
+    requests: dict[str, int] = field(default_factory=dict)
+    bytes_sent: int = 0
+    bytes_received: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -12,13 +13,21 @@ from typer.testing import CliRunner
 
 from batch_predictions.cli.command_line import make_app
 from batch_predictions.core import process_records
+from batch_predictions.core.home_bucket import CACHE_VARIABLE, bucket_of, working_folder
 from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.operations.costs.collect import collect_costs
-from batch_predictions.operations.costs.cost_report import cost_per_million, plot_costs, sum_costs
+from batch_predictions.operations.costs.cost_report import (
+    OF_BUCKETS,
+    cost_per_million,
+    plot_costs,
+    sum_costs,
+)
 from batch_predictions.operations.costs.usage import FOLDER, StepCost, Usage, peak_mib, reset_peak
 from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.settings import CostsSettings, Settings
+from batch_predictions.tables import COSTS, TABLES
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions_tests.worlds.bucket import bucket_server
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2024-03-01", end_date="2024-03-10")
 DAY = "2024-03-03"
@@ -76,6 +85,11 @@ def test_a_run_has_a_row_for_each_asset(settings: Settings, warehouse: Warehouse
     assert lists_row["cpu_seconds"] > 0 and lists_row["seconds"] > 0
     assert lists_row["peak_mib"] > BYTES / 2**20
     assert lists_row["cost"] == pytest.approx(lists_row["cpu_seconds"])
+    assert (lists_row["requests"], lists_row["bytes_sent"], lists_row["bytes_received"]) == (
+        0,
+        0,
+        0,
+    )
     assert rows["models.broken"]["rows"] == 0
     # Nothing is left to collect, and other runs of the day are kept.
     assert collect_costs(settings) == 0
@@ -131,6 +145,67 @@ def test_assets_that_are_made_together_share_their_steps(
     assert total["cost_per_million"] == pytest.approx(6 / (10 / 1e6))
 
 
+def test_requests_to_a_bucket_have_prices(settings: Settings, warehouse: Warehouse) -> None:
+    settings.costs = CostsSettings(million_writes=5e6, million_reads=1e6, gib_received=1024.0)
+    requests = {"put": 2, "list": 2, "get": 1, "head": 3, "delete": 8}
+    both = {"predictions.lists": {DAY: 10}, "features.scores": {DAY: 30}}
+    step = StepCost("r1", "lists.load", assets=both, requests=requests)
+    step.bytes_sent, step.bytes_received = 3 << 20, 6 << 20
+    write(settings, [step])
+    collect_costs(settings)
+    # 4 requests that write cost 20, 4 that read 4, those that remove nothing, and 6 MiB cost 6.
+    rows = warehouse.query(
+        "select requests, bytes_sent, bytes_received, cost from evaluation.costs"
+    )
+    half = {"requests": 8, "bytes_sent": 3 << 19, "bytes_received": 3 << 20, "cost": 15.0}
+    assert rows.to_pylist() == [half, half]
+    shown = CliRunner().invoke(make_app(), ["costs", "--home", str(settings.home)])
+    assert all(name in shown.output for name in OF_BUCKETS)
+
+
+def test_a_home_whose_costs_have_no_requests_yet(
+    settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = replace(COSTS, columns=COSTS.columns[:-3])
+    assert older.columns[-1].name == "cost"
+    with monkeypatch.context() as patch:
+        patch.setitem(TABLES, COSTS.qualified, older)
+        row = "1 as rows, 1.0 as seconds, 2.0 as cpu_seconds, 1.0 as peak_mib, 0 as bytes_read"
+        warehouse.replace_partition(
+            older,
+            DAY,
+            f"select DATE '{DAY}' as date, 'models.churn' as asset, '{DAY}' as partition_key, "
+            f"'r0' as run_id, {row}, 0 as bytes_written, 0.0 as cost",
+        )
+    day = as_date(DAY)
+    assert sum_costs(Warehouse.of(settings), day, day)[0]["requests"] == 0
+    steps = [StepCost("r1", "orders.load", assets={"predictions.orders": {DAY: 5}})]
+    write(settings, steps)
+    assert collect_costs(settings) == 1
+    query = "select run_id, requests from evaluation.costs order by 1"
+    assert Warehouse.of(settings).query(query)["requests"].to_pylist() == [None, 0]
+
+
+def test_a_step_counts_what_its_process_asks_the_bucket_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bucket_server() as new_home:
+        monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+        settings = Settings(home=working_folder(new_home().url))
+        bucket = bucket_of(settings.home)
+        assert bucket is not None
+        bucket.objects.traffic.take()
+        # Before the first step, as a process that opens its home.
+        bucket.objects.put("x", b"12345")
+        assert bucket.objects.get("x") is not None
+        run_id = run(settings, DAY)
+        lines = (settings.home / FOLDER / f"{run_id}.jsonl").read_text().splitlines()
+        first, second = (StepCost(**json.loads(line)) for line in lines)
+        assert first.requests["put"] >= 1 and first.requests["get"] >= 1
+        assert first.bytes_sent >= 5 and first.bytes_received >= 5
+        assert (second.requests, second.bytes_sent, second.bytes_received) == ({}, 0, 0)
+
+
 def test_a_run_that_made_nothing_is_charged_to_its_partition(
     settings: Settings, warehouse: Warehouse
 ) -> None:
@@ -184,7 +259,7 @@ def test_the_command(settings: Settings) -> None:
     command = ["costs", "--home", str(settings.home)]
     shown = CliRunner().invoke(make_app(), command)
     assert shown.exit_code == 0 and "predictions.orders" in shown.output, shown.output
-    assert "a million predictions" in shown.output
+    assert "a million predictions" in shown.output and "requests" not in shown.output
     printed = json.loads(CliRunner().invoke(make_app(), [*command, "--json"]).stdout)
     assert printed["predictions"] == 5 and printed["rows"][0]["runs"] == 1
 
