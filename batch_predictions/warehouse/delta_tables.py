@@ -56,7 +56,8 @@ _APPLYING = ".delta.applying"
 _PAST = ".at"
 """The folder of the home folders with earlier versions."""
 Result = TypeVar("Result")
-_PROPERTIES = {"delta.checkpointInterval": "20"}
+_PROPERTIES = {"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 400 days"}
+"""Versions of stored releases are read from the log."""
 
 
 class _File(NamedTuple):
