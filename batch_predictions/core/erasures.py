@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.file_lock import file_lock
 from batch_predictions.core.home import HomeError
+from batch_predictions.core.home_bucket import refresh
 
 FILE_NAME = "erasures.json"
 REASON = "erased"
@@ -209,6 +210,7 @@ def update_erasures(home: Path) -> Iterator[ErasureLog]:
     """The record, locked; it is written when the block ends without an error."""
     home.mkdir(parents=True, exist_ok=True)
     with file_lock(home / f".{FILE_NAME}.lock"):
+        refresh(home / FILE_NAME)
         log = read_erasures(home) or ErasureLog(salt=secrets.token_hex(16))
         yield log
         atomic_write(home / FILE_NAME, log.model_dump_json(indent=1) + "\n")

@@ -43,6 +43,7 @@ _STATE, _LOCK = ".objects.json", ".objects.lock"
 _DOWNLOADED = ".objects.downloaded.json"
 """The copies that a process is putting into the folder, or was when it was killed."""
 _LOCAL = {
+    "alerts.log",
     "dagster",
     "inference",
     "processes",
@@ -141,6 +142,17 @@ def fetch(folder: Path) -> list[Path]:
     """
     place = place_of(folder)
     return place[0].fetch(folder) if place is not None else []
+
+
+def refresh(path: Path) -> None:
+    """Brings a file of a home in a bucket to what the bucket has, before it is changed.
+
+    Raises:
+        HomeError: the bucket cannot be read.
+    """
+    place = place_of(path)
+    if place is not None:
+        place[0].refresh(place[1])
 
 
 def share(path: Path) -> None:
@@ -246,6 +258,16 @@ class HomeBucket:
             ]
             self._download(due, copies)
         return due
+
+    def refresh(self, name: str) -> None:
+        """Downloads a file if its object is another one by now, or removes it if that is gone."""
+        with self._copies() as copies:
+            known, e_tag = copies.get(name), self.objects.e_tag(name)
+            if e_tag is not None and (known is None or known.e_tag != e_tag):
+                self._download([name], copies)
+            elif e_tag is None and known is not None:
+                (self.root / name).unlink(missing_ok=True)
+                del copies[name]
 
     def push(self, folder: Path) -> None:
         """Uploads what has changed in a folder, and removes the objects of files that are gone.

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.home_bucket import refresh
 from batch_predictions.core.redaction import ALERT_URLS, redact
 from batch_predictions.operations.records import RunRecords
 from batch_predictions.operations.status import Status, StatusProblem, read_status
@@ -95,7 +96,8 @@ def update_alerts(
         send: sends a message; None: apprise.
     """
     with file_lock(home / f".{STATE_NAME}.lock"):
-        # A run and a watcher may look at once.
+        # A run and a watcher may look at once, on other machines too.
+        refresh(home / STATE_NAME)
         before, unsent = _read_state(home)
         now = {problem.condition: problem for problem in status.problems}
         if UNREADABLE in now:

@@ -10,13 +10,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.core.home import HomeError
 from batch_predictions.core.home_bucket import bucket_of
-from batch_predictions.operations.costs.usage import FOLDER, StepCost, Usage, peak_mib, reset_peak
+from batch_predictions.operations.costs.usage import (
+    FOLDER,
+    WRITER,
+    StepCost,
+    Usage,
+    peak_mib,
+    reset_peak,
+)
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -77,13 +85,18 @@ class CostHandler(logging.Handler):
         assert self._folder is not None
         self._folder.mkdir(parents=True, exist_ok=True)
         line = json.dumps(asdict(cost)) + "\n"
+        bucket = bucket_of(self._folder.parent)
+        # Of a bucket, steps of one run on several machines write no file together.
+        writer = f"{WRITER}{socket.gethostname()}-{os.getpid()}" if bucket else ""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        handle = os.open(self._folder / f"{cost.run_id}.jsonl", flags, 0o600)
+        handle = os.open(self._folder / f"{cost.run_id}{writer}.jsonl", flags, 0o600)
         try:
             # One write, so that lines of several processes do not mix.
             os.write(handle, line.encode())
         finally:
             os.close(handle)
+        if bucket:
+            bucket.push(self._folder)
 
 
 def _folder_of_home() -> Path | None:

@@ -16,6 +16,7 @@ from batch_predictions.core.home_bucket import (
     bucket_of,
     fetch,
     location_of,
+    refresh,
     working_folder,
 )
 from batch_predictions_tests.worlds.bucket import Bucket, bucket_server, faulty
@@ -214,3 +215,18 @@ def test_other_urls_are_refused_without_their_secrets(url: str) -> None:
     with pytest.raises(HomeError, match="a home cannot be at a URL") as refused:
         working_folder(url)
     assert "password" not in str(refused.value)
+
+
+def test_a_file_that_machines_change_in_turns_is_looked_at_before(
+    machines: tuple[HomeBucket, ...],
+) -> None:
+    first, second = machines
+    for number, machine in enumerate([first, second, first, second]):
+        refresh(machine.root / "alerts.json")
+        if number:
+            assert (machine.root / "alerts.json").read_text() == str(number - 1)
+        atomic_write(machine.root / "alerts.json", str(number))
+    (second.root / "alerts.json").unlink()
+    second.pull()
+    refresh(first.root / "alerts.json")
+    assert not (first.root / "alerts.json").exists()

@@ -14,7 +14,7 @@ import pyarrow as pa
 from batch_predictions.core import process_records
 from batch_predictions.core.file_lock import file_lock
 from batch_predictions.core.home_lock import processes_folder
-from batch_predictions.operations.costs.usage import FOLDER, StepCost
+from batch_predictions.operations.costs.usage import FOLDER, WRITER, StepCost
 from batch_predictions.settings import CostsSettings, Settings
 from batch_predictions.tables import COSTS
 from batch_predictions.warehouse import Warehouse
@@ -67,18 +67,22 @@ def collect_costs(
     processes = processes_folder(settings.home)
     # A command and a sensor may collect at once.
     with file_lock(folder / ".lock"):
+        paths_of: dict[str, list[Path]] = {}
         for path in sorted(folder.glob("*.jsonl")):
-            is_chosen = run_ids is None or path.stem in run_ids
-            if not is_chosen or process_records.is_running(processes, path.stem):
+            paths_of.setdefault(path.stem.partition(WRITER)[0], []).append(path)
+        for run_id, paths in paths_of.items():
+            is_chosen = run_ids is None or run_id in run_ids
+            if not is_chosen or process_records.is_running(processes, run_id):
                 continue
-            steps = _steps(path)
-            rows = list(_rows(steps, settings.costs, partition_of(path.stem)))
+            steps = [step for path in paths for step in _steps(path)]
+            rows = list(_rows(steps, settings.costs, partition_of(run_id)))
             if steps and not rows:
                 continue
-            _write(warehouse, path.stem, rows)
+            _write(warehouse, run_id, rows)
             written += len(rows)
             # A process that dies before this writes the same rows again.
-            path.unlink()
+            for path in paths:
+                path.unlink()
     return written
 
 

@@ -14,6 +14,8 @@ _RESET_PEAK = "5"
 
 
 FOLDER = "costs"
+WRITER = "~"
+"""Divides a run's id and the process of a machine in the name of a file of records."""
 """The folder of a home with the records of steps, a file for each run."""
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from batch_predictions.core.database_url import DatabaseUrlError, parse_database_url
 from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.home_bucket import refresh
 from batch_predictions.core.object_store import SCHEMES, without_credentials
 from batch_predictions.core.read_only import StoreError
 from batch_predictions.serving.sinks.delta_sink import DeltaSink
@@ -110,6 +111,7 @@ def sync_sinks(settings: Settings, *, force: bool = False) -> list[SinkResult]:
             except (ReleaseError, StoreError) as error:
                 results.append(SinkResult(sink.location, release_id, False, str(error)))
     if settings.sinks or (settings.home / FILE_NAME).exists():
+        refresh(settings.home / FILE_NAME)
         state = {result.location: [result.release_id, result.error] for result in results}
         atomic_write(settings.home / FILE_NAME, json.dumps(state, indent=1))
     return results

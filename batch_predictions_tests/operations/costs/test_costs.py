@@ -199,11 +199,30 @@ def test_a_step_counts_what_its_process_asks_the_bucket_for(
         bucket.objects.put("x", b"12345")
         assert bucket.objects.get("x") is not None
         run_id = run(settings, DAY)
-        lines = (settings.home / FOLDER / f"{run_id}.jsonl").read_text().splitlines()
+        [file] = (settings.home / FOLDER).glob(f"{run_id}~*.jsonl")
+        lines = file.read_text().splitlines()
         first, second = (StepCost(**json.loads(line)) for line in lines)
         assert first.requests["put"] >= 1 and first.requests["get"] >= 1
         assert first.bytes_sent >= 5 and first.bytes_received >= 5
-        assert (second.requests, second.bytes_sent, second.bytes_received) == ({}, 0, 0)
+        # The record of the step before.
+        assert (second.requests, second.bytes_received) == ({"put": 1}, 0)
+        assert bucket.objects.get(f"{FOLDER}/{file.name}") is not None
+
+
+def test_steps_on_several_machines_are_one_run(settings: Settings, warehouse: Warehouse) -> None:
+    for machine, asset in (("a", "predictions.lists"), ("b", "predictions.scores")):
+        write(settings, [StepCost("r1", "step", 9, 7, 5, assets={asset: {DAY: 3}})])
+        file = settings.home / FOLDER / "r1.jsonl"
+        file.rename(file.with_name(f"r1~{machine}-1.jsonl"))
+    assert collect_costs(settings) == 2
+    rows = warehouse.query(
+        "select asset, run_id, rows from evaluation.costs order by 1"
+    ).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [
+        ("predictions.lists", "r1", 3),
+        ("predictions.scores", "r1", 3),
+    ]
+    assert collect_costs(settings) == 0
 
 
 def test_a_run_that_made_nothing_is_charged_to_its_partition(
