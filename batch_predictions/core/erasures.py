@@ -18,10 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.file_lock import file_lock
-from batch_predictions.core.home import HomeError
+from batch_predictions.core.home import ERASURES, HomeError
 from batch_predictions.core.home_bucket import refresh
 
-FILE_NAME = "erasures.json"
+FILE_NAME = ERASURES
 REASON = "erased"
 """Reason of refused rows of an erased user in `raw.quarantine`; the row itself is not kept."""
 _WORD = re.compile(r"[^\s|\"'\\,;()\[\]{}<>`]+")

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from batch_predictions.core.durability import atomic_write, fsync_folder, write_and_fsync
 
 SCHEMA_VERSION = 1
+ERASURES = "erasures.json"
+"""The file of a home that has the hashes of erased users."""
 
 
 class HomeError(RuntimeError):

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from batch_predictions.core import durability
 from batch_predictions.core.file_lock import file_lock
-from batch_predictions.core.home import HomeError, state_copy_path
+from batch_predictions.core.home import ERASURES, HomeError, state_copy_path
 from batch_predictions.core.object_store import (
     SCHEMES,
     ObjectConflictError,
@@ -56,8 +56,10 @@ _LOCAL = {
 """Files and folders of a home that each machine has for itself, or that are no files there."""
 ENGINE = "inference"
 """Folder of the engine's shards and results, which machines share only where several score."""
-PRIVATE_COPIES = (ENGINE, "training_cache")
-"""Folders of these that have rows of users."""
+PARTITION_COPIES, PAST = ".cache", ".at"
+"""Folders of copies of partitions, and of the homes with earlier versions of them."""
+_WITH_USERS = (ENGINE, "training_cache", PARTITION_COPIES, PAST)
+"""Folders of each machine alone that have rows of users."""
 _LAZY = re.compile(r"(models/[^/]+/versions/[^/]+/)(?!manifest\.json$)")
 """Objects that are downloaded when they are needed: files of models, all but the manifest."""
 _log = logging.getLogger(__name__)
@@ -234,7 +236,8 @@ class HomeBucket:
     def pull(self) -> list[str]:
         """Brings the folder to what the bucket has, and uploads what a killed process left.
 
-        Where the bucket and the folder have both changed, the bucket's file is kept.
+        Where the bucket and the folder have both changed, the bucket's file is kept. If a user was
+        erased on another machine, the copies of rows that this one has are removed.
 
         Returns:
             Names of the files that were downloaded.
@@ -377,6 +380,10 @@ class HomeBucket:
             draft.replace(self.root / name)
             if copies is not None:
                 copies[name] = copy
+            if name == ERASURES:
+                # Whoever was erased on another machine is erased from the copies of this one.
+                for folder in _WITH_USERS:
+                    shutil.rmtree(self.root / folder, ignore_errors=True)
 
     def _list(self) -> Iterator[tuple[str, str | None]]:
         """Names and ETags of all objects but those of folders that are each machine's alone."""

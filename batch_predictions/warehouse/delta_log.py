@@ -287,8 +287,7 @@ def _write(
 ) -> None:
     """Commits new files of partitions, and the removal of those that they had."""
     from deltalake import CommitProperties
-    from deltalake._internal import RemoveAction
-    from deltalake.transaction import AddAction, Transaction
+    from deltalake.transaction import AddAction, RemoveAction, Transaction
 
     actions: list[Any] = []
     for key, file in wanted.items():

@@ -22,7 +22,7 @@ from pathlib import Path
 from batch_predictions.core.durability import rename_if_absent
 from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.core.file_lock import file_lock
-from batch_predictions.core.home_bucket import MARKER, HomeBucket, bucket_of
+from batch_predictions.core.home_bucket import MARKER, PAST, HomeBucket, bucket_of
 from batch_predictions.core.object_store import in_threads
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse.delta_log import DeltaLog, TableFile, TableVersion
@@ -33,8 +33,6 @@ from batch_predictions.warehouse.schema_sql import WarehouseError
 _STATE, _LOCK, _PINNED = ".delta.json", ".delta.lock", ".pinned"
 _APPLYING = ".delta.applying"
 """The file of a table's folder whose pointers a process is changing, or was when it was killed."""
-_PAST = ".at"
-"""The folder of the home folders with earlier versions."""
 
 
 @functools.cache
@@ -182,7 +180,7 @@ class DeltaTables:
             keep: versions whose folders stay in any case.
         """
         kept = {self._pinned_home(versions) for versions in keep}
-        for home in (self.bucket.root / _PAST).glob("*"):
+        for home in (self.bucket.root / PAST).glob("*"):
             pinned = home / _PINNED
             changed = (pinned if pinned.exists() else home).stat().st_mtime
             is_old = since is None or changed < since.timestamp()
@@ -194,7 +192,7 @@ class DeltaTables:
 
     def _pinned_home(self, versions: Mapping[str, int]) -> Path:
         digest = hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()[:16]
-        return self.bucket.root / _PAST / digest
+        return self.bucket.root / PAST / digest
 
     def vacuum(self, since: dt.datetime | None, keep: Mapping[str, Sequence[int]]) -> int:
         """Removes files that no version since a time has, nor one that is kept.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batch_predictions.core.home import HomeError
-from batch_predictions.core.home_bucket import HomeBucket
+from batch_predictions.core.home_bucket import PARTITION_COPIES, HomeBucket
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 SCHEME = "home"
 _BEGINNING = b'{"object": '
 _MAX_POINTER_BYTES = 4096
-_FOLDER = ".cache"
 _IN_USE_SECONDS = 600
 """A copy that was asked for within this time is not removed."""
 _SCAN_EVERY = 16
@@ -78,7 +77,7 @@ class PointerCache:
 
     def __init__(self, bucket: HomeBucket) -> None:
         self.bucket = bucket
-        self.folder = bucket.root / _FOLDER
+        self.folder = bucket.root / PARTITION_COPIES
         self._downloaded = 0
 
     def file(self, path: Path, pointer: FilePointer) -> Path:

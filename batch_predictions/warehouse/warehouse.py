@@ -12,7 +12,6 @@ import datetime as dt
 import itertools
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,9 +34,7 @@ from duckdb import (
 from duckdb import Error as DuckDBError
 
 from batch_predictions.core.durability import fsync_ancestors, fsync_folder
-from batch_predictions.core.erasures import FILE_NAME as ERASURES
 from batch_predictions.core.file_hashes import hash_file
-from batch_predictions.core.home_bucket import PRIVATE_COPIES
 from batch_predictions.core.redaction import mask
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
@@ -131,11 +128,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         """
         tables = tables_of(Path(self.home))
         if tables is not None and not tables.is_pinned:
-            if ERASURES in tables.bucket.pull():
-                # Whoever was erased on another machine is erased from the copies of this one.
-                tables.cache.clear()
-                for name in PRIVATE_COPIES:
-                    shutil.rmtree(Path(self.home) / name, ignore_errors=True)
+            tables.bucket.pull()
             tables.pull()
 
     def versions(self) -> dict[str, int]:

@@ -172,6 +172,34 @@ def test_a_file_that_a_killed_process_left_is_uploaded(machines: tuple[HomeBucke
     assert (second.root / "last_run.json").read_text() == "{}"
 
 
+@pytest.mark.parametrize("look", ["pull", "refresh"])
+def test_who_is_erased_elsewhere_is_in_no_copy_here(
+    look: str, machines: tuple[HomeBucket, ...]
+) -> None:
+    first, second = machines
+    kept = second.root / "dagster" / "dagster.yaml"
+    copies = [
+        second.root / name / "x"
+        for name in (".cache/ab", ".at/1", "inference/t", "training_cache/recommender")
+    ]
+    for path in (kept, *copies):
+        path.parent.mkdir(parents=True)
+        path.write_text("u05")
+    second.pull()
+    assert all(path.exists() for path in copies)
+    atomic_write(first.root / "erasures.json", "{}")
+    if look == "pull":
+        second.pull()
+    else:
+        refresh(second.root / "erasures.json")
+    assert not any(path.exists() for path in copies) and kept.exists()
+    # Once: what is made since has none of the user's rows.
+    copies[0].parent.mkdir(parents=True)
+    copies[0].write_text("u06")
+    second.pull()
+    assert copies[0].exists()
+
+
 def test_models_are_downloaded_when_they_are_needed(machines: tuple[HomeBucket, ...]) -> None:
     first, second = machines
     version = Path("models/churn/versions/churn-1")

@@ -18,14 +18,16 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from batch_predictions.core.home import ERASURES
 from batch_predictions.core.home_bucket import (
     CACHE_VARIABLE,
-    fetch,
+    ENGINE,
     location_of,
     place_of,
     working_folder,
 )
 from batch_predictions.core.redaction import redact
+from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.inference.device import choose_device
 from batch_predictions.inference.pools.base import ShardOutcome, describe_error
 from batch_predictions.inference.pools.ray_resources import (
@@ -178,6 +180,7 @@ class RayPool:
                 *_place_of(self.manifest_path),
                 _device(self.settings),
                 self.settings.block_mb,
+                self.settings.keep_days,
                 actor_variables(),
             )
         )
@@ -225,11 +228,17 @@ class _Actor:
     """
 
     def __init__(
-        self, home: str, name: str, device: str, block_mb: int, variables: dict[str, str]
+        self,
+        home: str,
+        name: str,
+        device: str,
+        block_mb: int,
+        keep_days: int,
+        variables: dict[str, str],
     ) -> None:
         os.environ.update(variables)
         self.manifest_path = working_folder(home) / name
-        self.device_setting, self.block_mb = device, block_mb
+        self.device_setting, self.block_mb, self.keep_days = device, block_mb, keep_days
         self.device = ""
         self.worker: Any = None
 
@@ -246,9 +255,12 @@ class _Actor:
         path = self.manifest_path
         try:
             if self.worker is None:
-                fetch(path.parent)
+                _fetch_stage_to_node(path, self.keep_days)
                 if not path.exists():
-                    return "", f"{path} does not exist here: all nodes must share the home folder"
+                    return "", (
+                        f"{path} does not exist here: the home must be in a bucket, or in a folder "
+                        "that all nodes share"
+                    )
                 self.device = choose_device(self.device_setting)
                 self.worker = Worker(path, self.device, self.block_mb, True)
             timings = self.worker.score(shard)
@@ -267,6 +279,16 @@ def actor_variables() -> dict[str, str]:
     for name in (WITHHELD, CACHE_VARIABLE):
         variables.pop(name, None)
     return {**variables, f"{PREFIX}HOME": location_of(home_folder())}
+
+
+def _fetch_stage_to_node(path: Path, keep_days: int) -> None:
+    """Downloads a stage from the bucket of a home; old ones and erased users leave the node."""
+    place = place_of(path)
+    if place is not None:
+        bucket = place[0]
+        bucket.refresh(ERASURES)
+        remove_old_partitions(bucket.root / ENGINE, keep_days)
+        bucket.fetch(path.parent)
 
 
 def _place_of(path: Path) -> tuple[str, str]:
