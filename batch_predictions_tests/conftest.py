@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -41,6 +41,7 @@ from batch_predictions.models.model_store import ModelStore  # noqa: E402
 from batch_predictions.settings import Settings  # noqa: E402
 from batch_predictions.tables import discovery  # noqa: E402
 from batch_predictions.warehouse import Warehouse  # noqa: E402
+from batch_predictions_tests.worlds.bucket import Bucket, bucket_server  # noqa: E402
 from batch_predictions_tests.worlds.home_state import STATE  # noqa: E402
 from batch_predictions_tests.worlds.postgres import BACKENDS  # noqa: E402
 
@@ -61,6 +62,13 @@ def _isolation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     # Plugins that a test loads are loaded for that test alone.
     monkeypatch.setattr(discovery, "_plugins", {**discovery._plugins})
     yield
+
+
+@pytest.fixture(scope="module")
+def new_home() -> Iterator[Callable[[], Bucket]]:
+    """Makes an empty home in a bucket of an S3 server at each call."""
+    with bucket_server() as server:
+        yield server
 
 
 @pytest.fixture

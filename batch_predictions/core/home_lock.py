@@ -136,7 +136,7 @@ class _DatabaseLock:
     """The lock of a home in a bucket: PostgreSQL's, of the session of a connection.
 
     A process that loses its connection loses the lock; two that write one partition, or one file,
-    still cannot replace each other's unseen (`home_bucket`, `delta_tables`).
+    still cannot replace each other's unseen (`bucket_files`, `delta_log`).
     """
 
     def __init__(self, url: str, db: sa.Connection) -> None:

@@ -28,7 +28,7 @@ SCHEMES = ("s3", "gs", "az")
 _CHUNK_BYTES = 8 << 20
 _THREADS = 16
 ATTEMPTS = 3
-"""Of requests whose answer breaks off, which the libraries do not ask for again."""
+"""Times that a request is made whose answer breaks off: the libraries make it once."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -76,6 +76,37 @@ def delta_options(url: str) -> dict[str, str] | None:
     return {"AWS_ENDPOINT_URL": endpoint} | ({"AWS_ALLOW_HTTP": "true"} if is_plain else {})
 
 
+@contextmanager
+def delta_errors_as(
+    error: type[Exception], place: str, *, passed: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Raises errors of deltalake in the block as another, without credentials.
+
+    Args:
+        error: what is raised.
+        place: the sink or the home, for the message.
+        passed: errors that the block's caller wants as they are.
+
+    Raises:
+        Exception: of the type `error`: also where deltalake is not installed.
+    """
+    try:
+        from deltalake.exceptions import DeltaError
+    except ImportError as missing:
+        raise error(
+            f"{place} needs Delta Lake: install batch_predictions with the extra lakehouse"
+        ) from missing
+    try:
+        yield
+        return
+    except passed:
+        raise
+    except (DeltaError, OSError) as caught:
+        problem = without_credentials(str(caught).splitlines()[0])
+    # Outside of the block, so that no traceback has the library's error.
+    raise error(f"{place} cannot be read or written: {problem}")
+
+
 def without_credentials(text: str) -> str:
     """A text of a store without users and queries of URLs, and without secrets of variables."""
     text = re.sub(r"(://)[^/@\s]*@", r"\1", text)
@@ -118,7 +149,13 @@ class ObjectConflictError(RuntimeError):
 
 
 class ObjectInfo(NamedTuple):
-    """An object: its size, bytes, when it was last changed, and what changes with its content."""
+    """The description of an object in a list.
+
+    Attributes:
+        size: in bytes.
+        modified: when it was last changed, UTC.
+        e_tag: changes with its content; None: the store gives none.
+    """
 
     size: int
     modified: dt.datetime
@@ -132,15 +169,18 @@ class ObjectFolder:
         url: such as s3://bucket/prefix.
         what: is kept there, for messages.
         error: that is raised where the store cannot be reached, or refuses.
+        extra: of this package, with which obstore is installed.
 
     Attributes:
         traffic: counts what this process asks the store for.
     """
 
-    def __init__(self, url: str, what: str, error: type[Exception]) -> None:
+    def __init__(
+        self, url: str, what: str, error: type[Exception], extra: str = "objectstore"
+    ) -> None:
         self.url, self.error = url, error
         self.traffic = TrafficCounter()
-        require_obstore(f"{what} at {url}", error)
+        require_obstore(f"{what} at {url}", error, extra)
         with self._explained("cannot be opened"):
             self._store: ObjectStore = open_object_store(url)
 
@@ -177,7 +217,7 @@ class ObjectFolder:
         return self._ask("cannot be listed", ask)
 
     def e_tag(self, name: str) -> str | None:
-        """What changes with an object's content; None: there is no object."""
+        """The ETag of an object, which changes with its content; None: there is no object."""
         import obstore
 
         def ask() -> str | None:
@@ -269,12 +309,13 @@ class ObjectFolder:
         return self._ask(f"{name} cannot be downloaded", ask)
 
     def delete(self, name: str) -> None:
-        """Removes an object."""
+        """Removes an object, if it is there."""
         import obstore
 
         def ask() -> None:
             self.traffic.add("delete")
-            obstore.delete(self._store, name)
+            with contextlib.suppress(obstore.exceptions.NotFoundError, FileNotFoundError):
+                obstore.delete(self._store, name)
 
         self._ask(f"{name} cannot be removed", ask)
 
@@ -338,18 +379,19 @@ def explained(
         ) from None
 
 
-def require_obstore(what: str, error: type[Exception]) -> None:
-    """Raises an error where the extra objectstore is not installed.
+def require_obstore(what: str, error: type[Exception], extra: str = "objectstore") -> None:
+    """Raises an error where obstore is not installed.
 
     Args:
         what: needs it.
         error: what is raised.
+        extra: of this package, with which it is installed.
     """
     try:
         import obstore.store  # noqa: F401
     except ImportError:
         raise error(
-            f"{what}: the extra objectstore is needed, pip install 'batch-predictions[objectstore]'"
+            f"{what}: the extra {extra} is needed, pip install 'batch-predictions[{extra}]'"
         ) from None
 
 

@@ -11,7 +11,7 @@ PAGE = 1000
 
 
 class Traffic(NamedTuple):
-    """What went between a process and a store.
+    """Requests of a process to a store, and the bytes of objects that they moved.
 
     Attributes:
         requests: their numbers by kind: list, get, head, put and delete.
@@ -55,7 +55,7 @@ class TrafficCounter:
         self.add("put", parts, sent=size)
 
     def take(self) -> Traffic:
-        """What was counted since this was last called, in any thread."""
+        """Returns the traffic since the last call, of all threads, and begins anew."""
         with self._lock:
             taken = Traffic(dict(self._requests), self._sent, self._received)
             self._requests.clear()

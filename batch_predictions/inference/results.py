@@ -60,7 +60,7 @@ class StagingManifest(BaseModel):
     plugins: tuple[str, ...] = ()
     """Modules that a worker imports first: they may declare the scorer, or what its model needs."""
     shared: bool = False
-    """Whether machines share the bucket of the home, and not its folder."""
+    """True: workers are on machines that share the bucket of the home, and not its folder."""
 
     @classmethod
     def read(cls, path: Path) -> StagingManifest:

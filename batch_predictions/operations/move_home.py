@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from batch_predictions.core.bucket_files import is_local
 from batch_predictions.core.durability import fsync_ancestors
 from batch_predictions.core.home import HomeError, read_state, state_copy_path, state_path
-from batch_predictions.core.home_bucket import bucket_of, fetch, is_local, location_of
+from batch_predictions.core.home_bucket import bucket_of, fetch, location_of
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
@@ -23,7 +24,6 @@ from batch_predictions.warehouse.delta_tables import (
     content_hash,
     count_rows,
     local_file,
-    tables_of,
 )
 from batch_predictions.warehouse.partition_files import scratch_dir
 
@@ -32,7 +32,7 @@ PARTITIONS_AT_ONCE = 256
 
 
 class MoveSummary(NamedTuple):
-    """What a home has that was copied.
+    """Counts of what a copied home has.
 
     Attributes:
         partitions: of tables; those that the target had already are counted too.
@@ -124,7 +124,6 @@ def _copy_partitions(
         for path, target in targets.items()
         if not (target.exists() and content_hash(target) == content_hash(path))
     }
-    tables = tables_of(Path(copy.home))
     with scratch_dir(copy.folder) as scratch:
         drafts = {}
         for number, (path, target) in enumerate(due.items()):
@@ -132,13 +131,7 @@ def _copy_partitions(
             shutil.copyfile(local_file(path), drafts[target])
             # What was made when stays known: what is older than its inputs is made again.
             shutil.copystat(path, drafts[target])
-        if tables is not None and drafts:
-            tables.commit(table, drafts, {due[path]: count_rows(path) for path in due})
-        else:
-            for target, draft in drafts.items():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                draft.replace(target)
-                fsync_ancestors(target.parent, Path(copy.home))
+        copy.replace_files(table, drafts, {due[path]: count_rows(path) for path in due})
     return sum(map(count_rows, paths))
 
 

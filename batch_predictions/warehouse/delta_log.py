@@ -12,18 +12,18 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from batch_predictions.core.home_bucket import HomeBucket
+from batch_predictions.core.bucket_files import HomeBucket
+from batch_predictions.core.home import HomeError
 from batch_predictions.core.object_store import (
     ATTEMPTS,
+    delta_errors_as,
     delta_options,
     in_threads,
-    without_credentials,
 )
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.schema_sql import WarehouseError, empty_schema
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 COMMIT_ATTEMPTS = 30
-"""Of commits that others of the same table were faster than."""
+"""Times that a commit is tried while other processes commit to the same table."""
 COLUMNS_ADDED = "Columns were added after its first files."
 _PROPERTIES = {"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 400 days"}
 """Versions of stored releases are read from the log."""
@@ -123,7 +123,7 @@ class DeltaLog:
         files: dict[str, TableFile] | None
         try:
             files = self._ask(table, ask)
-        except self.bucket.objects.error:
+        except HomeError:
             # Raises if the bucket cannot be read; else the version is gone.
             self.bucket.objects.get(f"{prefix}_delta_log/{version:020d}.json")
             files = None
@@ -206,8 +206,8 @@ class DeltaLog:
             if info.modified >= since:
                 # A file of a write that goes on, or a commit: what it removed was there till then.
                 old.discard(name)
-                if name.endswith(".json") and (found := self.bucket.objects.get(name)):
-                    for action in map(json.loads, found[0].splitlines()):
+                if name.endswith(".json") and (commit := self.bucket.objects.get(name)):
+                    for action in map(json.loads, commit[0].splitlines()):
                         old.discard(prefix + action.get("remove", {}).get("path", ""))
         return old
 
@@ -255,13 +255,15 @@ class DeltaLog:
 
     def _ask(self, table: Table, ask: Callable[[], Result]) -> Result:
         """Asks the bucket again where its answer broke off; asked twice, it does the same."""
-        place = f"{self.bucket.url}, table {table.qualified}"
+        from deltalake.exceptions import CommitFailedError
+
+        place = f"the table {table.qualified} of {self.bucket.url}"
         for attempt in range(ATTEMPTS):
             try:
                 # The library's tables are used by one thread at a time.
-                with self._lock, _as_home_errors(place, self.bucket):
+                with self._lock, delta_errors_as(HomeError, place, passed=(CommitFailedError,)):
                     return ask()
-            except self.bucket.objects.error:
+            except HomeError:
                 self._opened.pop(table.qualified, None)
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -269,7 +271,7 @@ class DeltaLog:
 
     @staticmethod
     def prefix(table: Table) -> str:
-        """What names of a table's objects begin with."""
+        """The beginning of the names of a table's objects, from the home's URL."""
         return f"warehouse/{table.schema}/{table.name}/"
 
     def _uri(self, table: Table) -> str:
@@ -341,24 +343,3 @@ def _partition_values(key: str) -> dict[str, str | None]:
 
 def _name(file: TableFile | None) -> str | None:
     return file.name if file else None
-
-
-@contextmanager
-def _as_home_errors(place: str, bucket: HomeBucket) -> Iterator[None]:
-    """Raises errors of the library in the block as HomeError, without credentials."""
-    try:
-        from deltalake.exceptions import CommitFailedError, DeltaError
-    except ImportError as error:
-        raise bucket.objects.error(
-            "a home in a bucket needs Delta Lake: install batch_predictions with the extra "
-            "lakehouse"
-        ) from error
-    try:
-        yield
-        return
-    except CommitFailedError:
-        raise
-    except (DeltaError, OSError) as error:
-        problem = without_credentials(str(error).splitlines()[0])
-    # Outside of the block, so that no traceback has the library's error.
-    raise bucket.objects.error(f"{place}: {problem}")

@@ -19,10 +19,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from batch_predictions.core.bucket_files import PAST, HomeBucket
 from batch_predictions.core.durability import rename_if_absent
 from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.core.file_lock import file_lock
-from batch_predictions.core.home_bucket import MARKER, PAST, HomeBucket, bucket_of
+from batch_predictions.core.home_bucket import MARKER, bucket_of
 from batch_predictions.core.object_store import in_threads
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse.delta_log import DeltaLog, TableFile, TableVersion

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from batch_predictions.core.durability import fsync_ancestors
 from batch_predictions.core.file_lock import file_lock
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.schema_sql import WarehouseError, fixed_columns
@@ -67,6 +68,21 @@ def path_of(
             raise WarehouseError(f"{table.qualified}: {name}={value!r} cannot name a folder")
         folder /= f"{name}={value}"
     return folder / "data.parquet"
+
+
+def replace_file(draft: Path, path: Path, home: Path) -> None:
+    """Moves a finished file to where a partition has its own, so that it survives a power cut.
+
+    Args:
+        draft: the file, on the same disk.
+        path: of the partition's file, which need not exist.
+        home: the home folder.
+    """
+    is_new = not path.parent.is_dir()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft.replace(path)
+    # The folder of a new partition is a new name in its parent.
+    fsync_ancestors(path.parent, home if is_new else path.parent)
 
 
 def remove_empty_folders(path: Path, root: Path) -> None:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batch_predictions.core.bucket_files import PARTITION_COPIES, HomeBucket
 from batch_predictions.core.home import HomeError
-from batch_predictions.core.home_bucket import PARTITION_COPIES, HomeBucket
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -31,7 +31,7 @@ _SCAN_EVERY = 16
 
 
 class FilePointer(NamedTuple):
-    """What a partition's file is in the bucket.
+    """A pointer to the object of a bucket that has the rows of a partition.
 
     Attributes:
         name: of the object, `…/<SHA-256>-<id>.parquet`, from the home's URL.
@@ -197,25 +197,25 @@ def pointer_file_system(local_file: Callable[[Path], Path]) -> AbstractFileSyste
         cachable = False
 
         def glob(self, path: str, **_: Any) -> list[str]:
-            return sorted(f"{SCHEME}://{found}" for found in glob.glob(_local(path)))  # noqa: PTH207
+            return sorted(f"{SCHEME}://{file}" for file in glob.glob(_path_of(path)))  # noqa: PTH207
 
         def info(self, path: str, **_: Any) -> dict[str, Any]:
-            file = Path(_local(path))
+            file = Path(_path_of(path))
             pointer = read_pointer(file)
             size = pointer.size if pointer else file.stat().st_size
             return {"name": path, "size": size, "type": "file"}
 
         def exists(self, path: str, **_: Any) -> bool:
-            return Path(_local(path)).exists()
+            return Path(_path_of(path)).exists()
 
         def modified(self, path: str) -> dt.datetime:
-            return dt.datetime.fromtimestamp(Path(_local(path)).stat().st_mtime, dt.UTC)
+            return dt.datetime.fromtimestamp(Path(_path_of(path)).stat().st_mtime, dt.UTC)
 
         def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
-            return _ReadAt(local_file(Path(_local(path))))
+            return _ReadAt(local_file(Path(_path_of(path))))
 
     return PointerFileSystem()
 
 
-def _local(path: str) -> str:
+def _path_of(path: str) -> str:
     return "/" + path.removeprefix(f"{SCHEME}://").lstrip("/")

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import os
-import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,29 +21,24 @@ import dagster as dg
 import pyarrow as pa
 from dagster_duckdb import DuckDBResource
 from duckdb import (
-    ConversionException,
     DuckDBPyConnection,
     FatalException,
     InternalException,
     InvalidInputException,
     IOException,
-    OutOfRangeException,
 )
 from duckdb import Error as DuckDBError
 
-from batch_predictions.core.durability import fsync_ancestors, fsync_folder
-from batch_predictions.core.file_hashes import hash_file
-from batch_predictions.core.redaction import mask
+from batch_predictions.core.durability import fsync_folder
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import partition_files
 from batch_predictions.warehouse.delta_tables import local_file, tables_of
+from batch_predictions.warehouse.drafts import has_rows_of, write_draft
 from batch_predictions.warehouse.path_sql import escape_pattern, quote_literal
-from batch_predictions.warehouse.pointers import read_pointer
 from batch_predictions.warehouse.schema_sql import (
     WarehouseError,
     check_partition_column,
-    check_rows,
     fixed_columns,
     select_from_parquet,
     typed_rows,
@@ -433,6 +426,26 @@ class Warehouse(dg.ConfigurableResource[Any]):
             self._remove(table, [path])
         return exists
 
+    def replace_files(
+        self, table: Table, drafts: Mapping[Path, Path], rows: Mapping[Path, int]
+    ) -> None:
+        """Moves finished files to where partitions have theirs; in a bucket, by one commit.
+
+        Args:
+            table: the table.
+            drafts: the files, on the home's disk, by the paths of partitions as `path` gives them.
+            rows: number of rows by the same paths.
+
+        Raises:
+            WarehouseError: another machine has replaced one of the partitions in the bucket.
+        """
+        tables = tables_of(Path(self.home))
+        if tables is not None and drafts:
+            tables.commit(table, drafts, rows)
+            return
+        for path, draft in drafts.items():
+            partition_files.replace_file(draft, path, Path(self.home))
+
     def remove_files(self, table: Table, paths: Sequence[Path]) -> None:
         """Removes files of partitions, which nobody writes meanwhile, and folders left empty.
 
@@ -479,56 +492,14 @@ class Warehouse(dg.ConfigurableResource[Any]):
             for number, key in enumerate(partitions):
                 draft, target = scratch / f"{number}.parquet", self.path(table, key, part)
                 fixed = fixed_columns(table, key, part)
-                rows = self._write_draft(db, table, draft, select, bound_to(key), fixed, metadata)
+                rows = write_draft(db, table, draft, select, bound_to(key), fixed, metadata)
                 # An unchanged file keeps its time, so that nothing downstream becomes stale.
-                changed = not _has_rows_of(draft, target)
+                changed = not has_rows_of(draft, target)
                 if changed:
                     drafts[target] = draft
                 results[key] = WriteResult(table, key, rows, target, changed)
-            tables = tables_of(Path(self.home))
-            if tables is not None and drafts:
-                rows_of = {result.path: result.rows for result in results.values()}
-                tables.commit(table, drafts, rows_of)
-            else:
-                for target, draft in drafts.items():
-                    self._rename(draft, target)
+            self.replace_files(table, drafts, {r.path: r.rows for r in results.values()})
         return results
-
-    def _write_draft(
-        self,
-        db: DuckDBPyConnection,
-        table: Table,
-        draft: Path,
-        select: str,
-        bound: dict[str, Any],
-        fixed: Mapping[str, str | None],
-        metadata: Mapping[str, str] | None,
-    ) -> int:
-        """Writes and checks the rows of a partition. Returns their number."""
-        footer = ""
-        if metadata:
-            pairs = ", ".join(f"{k}: {quote_literal(v)}" for k, v in sorted(metadata.items()))
-            footer = f", kv_metadata {{{pairs}}}"
-        try:
-            copied = db.execute(
-                f"copy ({select}) to {quote_literal(draft)} "
-                f"(format parquet, compression zstd{footer})",
-                bound,
-            ).fetchone()
-        except (ConversionException, OutOfRangeException) as error:
-            raise WarehouseError(f"{table.qualified}: {_first_line(error)}") from error
-        if copied and copied[0]:
-            check_rows(db, table, draft, fixed)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        return copied[0] if copied else 0
-
-    def _rename(self, draft: Path, target: Path) -> None:
-        is_new = not target.parent.is_dir()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft.replace(target)
-        # The folder of a new partition is a new name in its parent.
-        fsync_ancestors(target.parent, Path(self.home) if is_new else target.parent)
 
     def metadata(
         self, table: Table, partition: str | None, part: Mapping[str, str] | None = None
@@ -544,16 +515,6 @@ class Warehouse(dg.ConfigurableResource[Any]):
             return {key.decode(): value.decode() for key, value in rows.fetchall()}
 
 
-def _has_rows_of(draft: Path, target: Path) -> bool:
-    """Returns whether a partition has the rows and the metadata of a draft already."""
-    if not target.exists():
-        return False
-    pointer = read_pointer(target)
-    if pointer is not None and pointer.sha256 == hash_file(draft):
-        return True
-    return partition_files.files_equal(draft, local_file(target))
-
-
 def _is_concurrent_replace(error: DuckDBError) -> bool:
     """Returns whether an error may come from a file that was replaced during the query."""
     if isinstance(error, InvalidInputException):
@@ -566,11 +527,3 @@ def _is_concurrent_replace(error: DuckDBError) -> bool:
 def as_date(key: str) -> dt.date:
     """The date of a partition key."""
     return dt.date.fromisoformat(key)
-
-
-_VALUES = re.compile(r"""(?<=with value )(?P<v>.+)(?= can't)|(?P<q>["'])(?P<w>.*)(?P=q)""")
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of an error of a cast, with its value masked."""
-    return _VALUES.sub(lambda m: mask(m["v"] or m["w"]), str(error).splitlines()[0])

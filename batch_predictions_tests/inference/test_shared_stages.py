@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from batch_predictions.inference.results import (
 )
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.bucket import Bucket, bucket_server
+from batch_predictions_tests.worlds.bucket import Bucket
 from batch_predictions_tests.worlds.pool_fixtures import (
     ModelScorer,
     count_results,
@@ -28,12 +28,6 @@ from batch_predictions_tests.worlds.pool_fixtures import (
     read_results,
     stage_users,
 )
-
-
-@pytest.fixture(scope="module")
-def new_home() -> Iterator[Callable[[], Bucket]]:
-    with bucket_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,17 +15,11 @@ from batch_predictions.operations.move_home import MoveSummary, move_home
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.bucket import Bucket, bucket_server
+from batch_predictions_tests.worlds.bucket import Bucket
 from batch_predictions_tests.worlds.home_state import STATE
 from batch_predictions_tests.worlds.small_home import write_small_home
 
 LISTS = TABLES["predictions.recommendations"]
-
-
-@pytest.fixture(scope="module")
-def new_home() -> Iterator[Callable[[], Bucket]]:
-    with bucket_server() as server:
-        yield server
 
 
 @pytest.fixture

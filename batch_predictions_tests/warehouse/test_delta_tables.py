@@ -25,7 +25,7 @@ from batch_predictions.warehouse.content_hashes import content_hashes
 from batch_predictions.warehouse.delta_tables import local_file, tables_of
 from batch_predictions.warehouse.integrity import find_damaged
 from batch_predictions.warehouse.pointers import read_pointer
-from batch_predictions_tests.worlds.bucket import Bucket, FaultyBucket, bucket_server, faulty
+from batch_predictions_tests.worlds.bucket import Bucket, FaultyBucket, faulty
 from batch_predictions_tests.worlds.bucket_proxy import Kind
 from batch_predictions_tests.worlds.programs import run_python
 
@@ -34,12 +34,6 @@ SCORES = TABLES["predictions.churn_scores"]
 USERS = TABLES["raw.users"]
 REFUSED = TABLES["raw.quarantine"]
 DAYS = ["2026-11-01", "2026-11-02", "2026-11-03"]
-
-
-@pytest.fixture(scope="module")
-def new_home() -> Iterator[Callable[[], Bucket]]:
-    with bucket_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -18,14 +18,9 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from batch_predictions.core.bucket_files import ENGINE
 from batch_predictions.core.home import ERASURES
-from batch_predictions.core.home_bucket import (
-    CACHE_VARIABLE,
-    ENGINE,
-    location_of,
-    place_of,
-    working_folder,
-)
+from batch_predictions.core.home_bucket import CACHE_VARIABLE, location_of, place_of, working_folder
 from batch_predictions.core.redaction import redact
 from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.inference.device import choose_device

@@ -7,14 +7,13 @@ so that a reader of these versions sees one release, whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from batch_predictions.core.object_store import delta_options, without_credentials
+from batch_predictions.core.object_store import delta_errors_as, delta_options, without_credentials
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.settings.sinks_settings import SinkSettings
@@ -84,7 +83,7 @@ class DeltaSink:
         Raises:
             SinkError: the folder or bucket cannot be written.
         """
-        with _as_sink_errors(self.location):
+        with delta_errors_as(SinkError, f"the sink {self.location}"):
             recorded = self._recorded()
             names = {table.name for table in tables}
             is_recorded = recorded.release_id == served.release_id
@@ -110,7 +109,7 @@ class DeltaSink:
         Raises:
             SinkError: the folder or bucket cannot be written.
         """
-        with _as_sink_errors(self.location):
+        with delta_errors_as(SinkError, f"the sink {self.location}"):
             erased: set[str] = set()
             for name in self._recorded().versions:
                 table = self._open(name)
@@ -203,23 +202,3 @@ class DeltaSink:
 
     def _options(self) -> dict[str, str] | None:
         return delta_options(self.settings.url)
-
-
-@contextmanager
-def _as_sink_errors(location: str) -> Iterator[None]:
-    """Raises errors of the library in the block as SinkError, without credentials."""
-    try:
-        from deltalake.exceptions import DeltaError
-    except ImportError as error:
-        raise SinkError(
-            f"the sink {location} needs Delta Lake: install batch_predictions with the extra "
-            "lakehouse"
-        ) from error
-    try:
-        yield
-    except (DeltaError, OSError) as error:
-        problem = without_credentials(str(error).splitlines()[0])
-    else:
-        return
-    # Outside of the block, so that no traceback has the library's error.
-    raise SinkError(f"the sink {location} cannot be written: {problem}")

@@ -44,7 +44,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class SinkResult:
-    """Whether one sink has the release that is served.
+    """The state of one sink after a synchronisation.
 
     Attributes:
         location: of the sink, without credentials.
