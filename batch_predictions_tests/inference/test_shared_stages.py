@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from batch_predictions.core.durability import fsync_folder
+from batch_predictions.core.durability import atomic_write, fsync_folder
 from batch_predictions.core.home_bucket import bucket_of, share
 from batch_predictions.inference.pools.base import ScoringError
 from batch_predictions.inference.pools.engine import score
+from batch_predictions.inference.pools.ray import _fetch_stage_to_node
 from batch_predictions.inference.results import (
     StagingManifest,
     fetch_stage,
@@ -117,3 +119,22 @@ def test_shared_files_are_removed(machines: tuple[Warehouse, Warehouse]) -> None
     bucket.remove_shared()
     assert bucket.objects.list() == {}
     assert (bucket.root / "inference").is_dir()
+
+
+def test_a_node_of_ray_gets_the_stage_and_keeps_no_old_ones_and_no_erased_users(
+    machines: tuple[Warehouse, Warehouse],
+) -> None:
+    here, there = machines
+    path = stage_users(here, users=5, shared=True)
+    on_node = on(there, path, here)
+    old = on_node.parents[2] / "2023-01-01" / "staged-1" / "shard-00000.parquet"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    for stale in (old, *list(old.parents)[:2]):
+        os.utime(stale, (0, 0))
+    _fetch_stage_to_node(on_node, keep_days=7)
+    assert on_node.exists() and not old.exists()
+    atomic_write(Path(here.home) / "erasures.json", "{}")
+    on_node.with_name("of-an-erased-user").touch()
+    _fetch_stage_to_node(on_node, keep_days=7)
+    assert on_node.exists() and not on_node.with_name("of-an-erased-user").exists()
