@@ -14,9 +14,15 @@ class SinkSettings(Section):
 
     url: Location = Field(
         repr=False,
-        description="postgresql://host/database (extra: sql); or a folder, s3://, gs:// or az:// "
-        "for Delta Lake tables (extra: lakehouse). A password is better in the environment: "
+        description="postgresql://host/database (extra: sql); "
+        "snowflake://user@account/database?warehouse=W (extra: snowflake); or a folder, s3://, "
+        "gs:// or az:// (extra: lakehouse). A password is better in the environment: "
         "BATCH_PREDICTIONS_SINKS is the whole list as JSON.",
+    )
+    format: Literal["delta", "parquet"] = Field(
+        "delta",
+        description="Of a folder or bucket: Delta Lake tables, whose versions name whole "
+        "releases; or one Parquet file for each table and day.",
     )
     tables: list[str] = Field(
         default_factory=list,

@@ -14,8 +14,9 @@ from batch_predictions.core.home_bucket import refresh
 from batch_predictions.core.object_store import SCHEMES, without_credentials
 from batch_predictions.core.read_only import StoreError
 from batch_predictions.serving.sinks.delta_sink import DeltaSink
-from batch_predictions.serving.sinks.postgres_sink import PostgresSink
+from batch_predictions.serving.sinks.parquet_sink import ParquetSink
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable, release_tables
+from batch_predictions.serving.sinks.sql_sink import DATABASES, SqlSink
 from batch_predictions.serving.store.pointer import NoReleaseError, ReleaseError
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
 from batch_predictions.serving.store.store import store_url
@@ -71,17 +72,18 @@ def open_sinks(settings: Settings) -> list[Sink]:
 def _open_sink(sink: SinkSettings) -> Sink:
     scheme = urlsplit(sink.url).scheme
     if scheme in ("", "file", *SCHEMES):
-        return DeltaSink(sink)
+        return ParquetSink(sink) if sink.format == "parquet" else DeltaSink(sink)
     try:
         url = parse_database_url(sink.url, "sinks.url")
     except DatabaseUrlError as error:
         raise SettingsError(str(error)) from None
-    if url.get_backend_name() != "postgresql":
+    if url.get_backend_name() not in DATABASES:
         raise SettingsError(
-            f"sinks.url {without_credentials(sink.url)}: a sink is postgresql://host/database, or "
-            f"a folder or URL of {', '.join(f'{name}://' for name in SCHEMES)} for Delta tables"
+            f"sinks.url {without_credentials(sink.url)}: a sink is postgresql://host/database, "
+            "snowflake://user@account/database, or a folder or URL of "
+            f"{', '.join(f'{name}://' for name in SCHEMES)}"
         )
-    return PostgresSink(url, sink)
+    return SqlSink(url, sink)
 
 
 def sync_sinks(settings: Settings, *, force: bool = False) -> list[SinkResult]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import os
 import re
+import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from batch_predictions.core.object_store import ObjectFolder
 from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_users
 from batch_predictions.serving.release.release_records import rollback
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
@@ -23,7 +28,8 @@ from batch_predictions.serving.sinks.sync import (
     outdated_sinks,
     sync_sinks,
 )
-from batch_predictions.settings import Settings, SettingsError, SinkSettings
+from batch_predictions.settings import Settings, SettingsError, SinkSettings, SourceSettings
+from batch_predictions.sources.databases.adbc import ADBC_DRIVERS
 from batch_predictions.tables import TABLES, Table, columns
 from batch_predictions_tests.worlds.bucket import bucket_server
 from batch_predictions_tests.worlds.paths import ROOT
@@ -56,7 +62,7 @@ class SinkWorld:
     def use(self, **options: Any) -> None:
         """Sets the options of the sink."""
         sink = SinkSettings.model_validate({"url": self.url, **options})
-        self.settings = self.shop.settings.model_copy(update={"sinks": [sink]})
+        self.settings: Settings = self.shop.settings.model_copy(update={"sinks": [sink]})
 
     def release(self, day: dt.date = DAY, tag: str = "a") -> str:
         """Releases a day with offers, and writes it into the sink."""
@@ -120,16 +126,78 @@ class DeltaWorld(SinkWorld):
         return sorted(duckdb.execute(f"select {select} from rows").fetchall(), key=repr)
 
 
-@pytest.fixture(params=["delta", pytest.param("postgres", marks=pytest.mark.slow)])
+class ParquetWorld(SinkWorld):
+    def use(self, **options: Any) -> None:
+        super().use(**{"format": "parquet", **options})
+
+    def current(self, name: str, select: str) -> list[tuple[Any, ...]]:
+        files = json.loads((Path(self.url) / "current.json").read_text())["tables"][name]
+        return self.read([f"{self.url}/{file}" for file in files], select)
+
+    def stored(self, name: str, select: str) -> list[tuple[Any, ...]]:
+        return self.read([f"{self.url}/{name}/**/*.parquet"], select)
+
+    def read(self, files: list[str], select: str) -> list[tuple[Any, ...]]:
+        query = f"select {select} from read_parquet($files, hive_partitioning = true)"
+        return sorted(duckdb.execute(query, {"files": files}).fetchall(), key=repr)
+
+
+class SnowflakeWorld(SinkWorld):
+    """Snowflake, or a server that answers as it does: see .ci/with-snowflake."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        self.schema = f"sink_{uuid.uuid4().hex}"
+        super().__init__(home, url)
+
+    def use(self, **options: Any) -> None:
+        super().use(**{"database_schema": self.schema, **options})
+
+    def current(self, name: str, select: str) -> list[tuple[Any, ...]]:
+        return self.query(f"select {select} from {self.schema}.current_{name}")
+
+    def stored(self, name: str, select: str) -> list[tuple[Any, ...]]:
+        return self.query(f"select {select} from {self.schema}.{name}")
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        from adbc_driver_snowflake.dbapi import connect
+
+        arguments = ADBC_DRIVERS["snowflake"].arguments(sa.make_url(self.url), SourceSettings())
+        with connect(**arguments) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return sorted((tuple(map(_plain, row)) for row in cursor.fetchall()), key=repr)
+
+
+def _plain(value: Any) -> Any:
+    """A value of Snowflake, whose integers are decimals and whose arrays are JSON."""
+    if isinstance(value, Decimal):
+        return int(value)
+    return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+
+
+@pytest.fixture(
+    params=[
+        "delta",
+        "parquet",
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("snowflake", marks=pytest.mark.slow),
+    ]
+)
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SinkWorld]:
     """A home whose sink is of either kind."""
     monkeypatch.setitem(TABLES, OFFERS.qualified, OFFERS)
     opened: SinkWorld
-    if request.param == "delta":
+    if request.param in ("delta", "parquet"):
         pytest.importorskip("deltalake", reason="pip install -e '.[lakehouse]'")
-        opened = DeltaWorld(tmp_path / "home", str(tmp_path / "lake"))
+        kind = {"delta": DeltaWorld, "parquet": ParquetWorld}[request.param]
+        opened = kind(tmp_path / "home", str(tmp_path / "lake"))
+    elif request.param == "snowflake":
+        pytest.importorskip("adbc_driver_snowflake", reason="pip install -e '.[snowflake]'")
+        url = os.environ.get("BATCH_PREDICTIONS_TEST_SNOWFLAKE")
+        if not url:
+            pytest.skip("no Snowflake: .ci/with-snowflake starts a server that answers as it does")
+        opened = SnowflakeWorld(tmp_path / "home", url)
     else:
         pytest.importorskip("adbc_driver_postgresql", reason="pip install -e '.[sql]'")
         opened = PostgresWorld(tmp_path / "home", empty_postgres())
@@ -327,12 +395,40 @@ def test_a_table_that_is_not_of_a_sink_is_left_alone(tmp_path: Path) -> None:
     world.shop.store.close()
 
 
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    pytest.importorskip("obstore", reason="pip install -e '.[lakehouse]'")
+    lake = tmp_path / "lake"
+    (lake / "users").mkdir(parents=True)
+    (lake / "users" / "mine.parquet").write_bytes(b"mine")
+    world = ParquetWorld(tmp_path / "home", str(lake))
+    world.shop.release()
+    [result] = sync_sinks(world.settings)
+    assert "lake/users has files that no sink has written" in str(result.error)
+    (lake / "current.json").write_text("{}")
+    [result] = sync_sinks(world.settings)
+    assert "lake/current.json is not of a sink" in str(result.error)
+    assert [path.name for path in lake.rglob("*.*")] == ["current.json", "mine.parquet"]
+    world.shop.store.close()
+
+
 @pytest.mark.slow
-def test_a_bucket_gets_delta_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [DeltaWorld, ParquetWorld])
+def test_a_bucket_gets_tables(
+    kind: type[SinkWorld], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with bucket_server() as new_bucket:
         monkeypatch.setitem(TABLES, OFFERS.qualified, OFFERS)
-        world = DeltaWorld(tmp_path / "home", new_bucket().url)
+        world = kind(tmp_path / "home", new_bucket().url)
         release_id = world.release()
-        assert world.current("recommendations", "distinct release_id") == [(release_id,)]
+        if kind is DeltaWorld:
+            assert world.current("recommendations", "distinct release_id") == [(release_id,)]
+        else:
+            objects = ObjectFolder(world.url, "the sink", SinkError)
+            current = json.loads((objects.get("current.json") or (b"", None))[0])
+            assert current["release_id"] == release_id
+            for name in (name for files in current["tables"].values() for name in files):
+                assert objects.download(name, tmp_path / "rows.parquet")
+                ids = pq.read_table(tmp_path / "rows.parquet")["release_id"]
+                assert ids.unique().to_pylist() == [release_id]
         assert not sync_sinks(world.settings)[0].is_new
         world.shop.store.close()

@@ -1,0 +1,177 @@
+"""A sink of Parquet files by day, in a folder or a bucket, for engines that do not read Delta Lake.
+
+`<url>/<table>/date=YYYY-MM-DD/rows.parquet` has the rows of a day (`week=` for tables of weeks;
+`<url>/<table>/rows.parquet` for `items` and `users`). Each file is replaced whole; tables follow
+one another, and `<url>/current.json` then names the release and its files.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batch_predictions.core.object_store import ObjectFolder, local_folder, without_credentials
+from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
+from batch_predictions.serving.store.snapshot import ServedRelease
+from batch_predictions.settings.sinks_settings import SinkSettings
+
+CURRENT = "current.json"
+FILE = "rows.parquet"
+MARK = "Written by batch_predictions: every release replaces files."
+
+
+@dataclass(frozen=True)
+class ParquetSink:
+    """Writes releases as Parquet files.
+
+    Attributes:
+        settings: the URL, and whether rows of earlier days stay.
+    """
+
+    settings: SinkSettings
+
+    @property
+    def location(self) -> str:
+        """The URL, without credentials."""
+        return without_credentials(self.settings.url)
+
+    def write(self, served: ServedRelease, tables: Sequence[SinkTable], *, force: bool) -> bool:
+        """Writes a release, unless the files are those of it.
+
+        Args:
+            served: the release.
+            tables: its tables that the sink gets.
+            force: whether it is written even if the files are those of it.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            SinkError: the folder or bucket cannot be written, or has files of others.
+        """
+        current = self._current()
+        if (
+            current is not None
+            and current["release_id"] == served.release_id
+            and {table.name for table in tables} <= current["tables"].keys()
+            and not force
+        ):
+            return False
+        if current is None:
+            for table in tables:
+                if self._objects.list(f"{table.name}/"):
+                    raise SinkError(
+                        f"{self.location}/{table.name} has files that no sink has written: set "
+                        "another URL"
+                    )
+            self._put(None, {})
+        kept = {table.name: self._replace(table) for table in tables}
+        self._put(served, kept)
+        for table in tables:
+            for name in set(self._objects.list(f"{table.name}/")) - {*kept[table.name]}:
+                self._objects.delete(name)
+        return True
+
+    def erase(self, is_erased: Callable[[str], bool]) -> int:
+        """Writes the files that have rows of users without them.
+
+        Args:
+            is_erased: whether a user is erased.
+
+        Returns:
+            The number of ids of users of which rows were removed.
+
+        Raises:
+            SinkError: the folder or bucket cannot be written.
+        """
+        erased: set[str] = set()
+        if self._current() is None:
+            return 0
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / FILE
+            for name in self._objects.list():
+                if not name.endswith(f"/{FILE}") or not self._objects.download(name, path):
+                    continue
+                if "user_id" not in pq.read_schema(path).names:
+                    continue
+                with pq.ParquetFile(path) as file:
+                    ids = {u for b in file.iter_batches(columns=["user_id"]) for u in _ids(b)}
+                    users = {user for user in ids if is_erased(user)}
+                    if users:
+                        rows = (_without(batch, users) for batch in file.iter_batches())
+                        self._upload(file.schema_arrow, rows, name)
+                erased.update(users)
+        return len(erased)
+
+    @cached_property
+    def _objects(self) -> ObjectFolder:
+        url, what = self.settings.url.rstrip("/"), "the sink"
+        folder = local_folder(url, what, SinkError)
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SinkError(f"the sink {url} cannot be written: {error.strerror}") from error
+            url = folder.absolute().as_uri()
+        return ObjectFolder(url, what, SinkError, "lakehouse")
+
+    def _current(self) -> dict[str, Any] | None:
+        """The record of the release that the files are of; None: nothing was written yet."""
+        found = self._objects.get(CURRENT)
+        if found is None:
+            return None
+        try:
+            current: dict[str, Any] = json.loads(found[0])
+            if current["written_by"] == MARK:
+                return current
+        except (ValueError, TypeError, KeyError):
+            pass
+        raise SinkError(f"{self.location}/{CURRENT} is not of a sink: set another URL")
+
+    def _put(self, served: ServedRelease | None, files: dict[str, list[str]]) -> None:
+        current = {
+            "written_by": MARK,
+            "release_id": served.release_id if served else None,
+            "as_of": served.as_of.isoformat() if served else None,
+            "tables": files,
+        }
+        self._objects.put(CURRENT, json.dumps(current, indent=1).encode())
+
+    def _replace(self, table: SinkTable) -> list[str]:
+        """Writes the file of the release's day. Returns the names of the files that stay."""
+        folder = f"{table.name}/{table.partition}={table.day}" if table.partition else table.name
+        name = f"{folder}/{FILE}"
+        # The folder has the day.
+        schema = pa.schema([field for field in table.schema if field.name != table.partition])
+        batches = (batch.select(schema.names) for batch in table.reader())
+        self._upload(schema, batches, name)
+        if table.partition and self.settings.keep == "days":
+            return sorted(self._objects.list(f"{table.name}/"))
+        return [name]
+
+    def _upload(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], name: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / FILE
+            with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            self._objects.upload(path, name)
+
+
+def _ids(batch: pa.RecordBatch) -> list[str]:
+    ids: list[str] = batch["user_id"].unique().to_pylist()
+    return ids
+
+
+def _without(batch: pa.RecordBatch, users: set[str]) -> pa.RecordBatch:
+    is_kept = pc.invert(pc.is_in(batch["user_id"], pa.array(sorted(users))))
+    return batch.filter(is_kept)
