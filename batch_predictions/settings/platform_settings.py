@@ -15,6 +15,15 @@ class DuckDBSettings(Section):
 
     memory_limit: str = Field("2GB", description="Memory of DuckDB; beyond it, it spills to disk.")
     threads: int = Field(2, ge=1, description="Threads of one query.")
+    max_temp_directory_size: str | None = Field(
+        None,
+        description="Disk for what does not fit into memory, such as 50GB; a query that needs "
+        "more fails. Empty: 90 % of the free disk.",
+    )
+
+    def config(self) -> dict[str, str | int]:
+        """The limits as options of DuckDB's `connect`."""
+        return self.model_dump(exclude_none=True)
 
 
 class InferenceSettings(Section):

@@ -84,8 +84,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         """The warehouse of a home folder, with DuckDB's limits from its settings."""
         home = settings.home.absolute()
         config = {
-            "memory_limit": settings.duckdb.memory_limit,
-            "threads": settings.duckdb.threads,
+            **settings.duckdb.config(),
             "temp_directory": str(home / "warehouse" / ".tmp" / "spill"),
             "preserve_insertion_order": True,
         }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from batch_predictions.sources.adapters import files as files_adapter
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.due_partitions import days_to_ingest
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
@@ -48,6 +50,30 @@ def test_a_late_row_changes_only_its_day(tmp_path: Path) -> None:
     shop.write("interactions.csv", rows + "late,i,2024-01-04,1\n")
     results = shop.ingest()
     assert [day for day, result in results.items() if result.write_result.changed] == ["2024-01-04"]
+
+
+def test_a_long_history_is_read_in_groups_of_days_with_equal_partitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = SourceFolder(tmp_path)
+    for day in day_keys(10):
+        # Of each file a row is refused, and one without a day belongs to the file's newest day.
+        rows = f"u,i,{day},1\nu,i,{day},x\nv,i,,2\nw,j,{day},3\n"
+        shop.write(f"interactions/{day}.csv", HEADER + rows)
+    whole = shop.ingest()
+    files = {path: path.read_bytes() for path in shop.warehouse.folder.rglob("*.parquet")}
+    shutil.rmtree(shop.warehouse.folder)
+    monkeypatch.setattr(files_adapter, "ROWS_PER_READ", 9)
+    with shop.source.open_partitions(INTERACTIONS, day_keys(10), tmp_path) as groups:
+        assert [len(group) for group in groups] == [2, 2, 2, 2, 2]
+    results = shop.ingest()
+    assert [r.counts for r in results.values()] == [r.counts for r in whole.values()]
+    assert total_counts(results) == (40, 20, 20)
+    assert {path: path.read_bytes() for path in shop.warehouse.folder.rglob("*.parquet")} == files
+    # A group reads all files that have its days: a large one is read once.
+    shop.write("interactions/more.csv", HEADER + f"u,i,{day},1\n" * 25)
+    with shop.source.open_partitions(INTERACTIONS, day_keys(10), tmp_path) as groups:
+        assert [len(group) for group in groups] == [6, 3, 1]
 
 
 def test_corrected_data_clears_the_quarantine(tmp_path: Path) -> None:

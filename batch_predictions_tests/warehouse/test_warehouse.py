@@ -38,6 +38,14 @@ def test_an_empty_partition_is_a_file_without_rows_and_the_view_is_typed(
     assert rows.schema.field("toys").type == pa.list_(pa.string())
 
 
+def test_a_query_that_needs_more_disk_than_the_settings_allow_fails(tmp_path: Path) -> None:
+    limits = DuckDBSettings(memory_limit="100MB", max_temp_directory_size="50MB")
+    warehouse = Warehouse.of(Settings(home=tmp_path / "home", duckdb=limits))
+    rows = "select range as a, md5(range::varchar) as b from range(20_000_000) order by b"
+    with pytest.raises(duckdb.OutOfMemoryException, match="max_temp_directory_size"):
+        warehouse.value(f"select count(*) from (from ({rows}) limit 10_000_000)")
+
+
 def test_arrow_and_shards_can_be_written_like_queries(warehouse: Warehouse, tmp_path: Path) -> None:
     rows = make_pets(
         pet_id=["1"],

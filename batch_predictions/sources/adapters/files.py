@@ -8,7 +8,8 @@ reviews are needed. Columns of users and items that are not mapped become `attri
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,7 @@ import duckdb
 from batch_predictions.core.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import MAX_DATE, RAW_TABLES, SourceError
+from batch_predictions.sources.databases.day_groups import group_days
 from batch_predictions.sources.files.file_index import (
     INDEX_VERSION,
     FileIndex,
@@ -56,6 +58,10 @@ from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.column_mapping import validate_mapping
 from batch_predictions.sources.validation.value_maps import validate_values
 from batch_predictions.tables import Table
+
+ROWS_PER_READ = 5_000_000
+"""How many rows of a daily table are validated together, unless a file has more: they fit into
+DuckDB's default memory, while all days of a long history would be written to disk first."""
 
 
 class MappedFilesSource(FileSource):
@@ -130,6 +136,22 @@ class MappedFilesSource(FileSource):
         """
         groups = self._groups(table)
         return self._interpret(db, table, groups, [group.read(db, limit) for group in groups])
+
+    @contextmanager
+    def open_partitions(
+        self, table: Table, days: Sequence[str], folder: Path
+    ) -> Iterator[list[Sequence[str]]]:
+        """Yields groups of days; of a daily table, with a limited number of rows each."""
+        if self.home is None or table.partition != "date":
+            with super().open_partitions(table, days, folder) as groups:
+                yield groups
+            return
+        index = self._index(self.home, table, self.state.default_date)
+        counts = index.count_partitions(self.state.first_day, self.state.default_date)
+        # Several groups would each read a large file.
+        largest = max((sum(file.count_days().values()) for file in index.files.values()), default=0)
+        rows = max(ROWS_PER_READ, largest)
+        yield group_days(days, {str(day): count for day, count in counts.items()}, rows)
 
     def rows_sql(
         self,

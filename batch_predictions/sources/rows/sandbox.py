@@ -36,7 +36,7 @@ def connect_memory(
     """
     config: dict[str, str | bool | int | float | list[str]] = {"threads": 2, **CLOSED_OPTIONS}
     if limits is not None:
-        config |= {"memory_limit": limits.memory_limit, "threads": limits.threads}
+        config |= limits.config()
     if spill is not None:
         config["temp_directory"] = str(spill)
     db = duckdb.connect(":memory:", config=config)
