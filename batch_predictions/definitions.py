@@ -71,12 +71,12 @@ def platform(settings: Settings) -> dg.Definitions:
     predictions = instances(BatchPrediction, "predictions/*.py")
     assets = [
         *(raw_asset(table, partitions) for table in INGESTED_TABLES),
-        *(tile_asset(tile, partitions) for tile in TILES.values()),
+        *(tile_asset(tile, partitions, settings) for tile in TILES.values()),
         *(
             feature_asset(feature, partitions, settings)
             for feature in instances(FeatureTable, "features/declared_features.py")
         ),
-        *(training_asset(training, partitions) for training in trainings().values()),
+        *(training_asset(training, partitions, settings) for training in trainings().values()),
         *(prediction_asset(prediction, partitions, settings) for prediction in predictions),
         realized_metrics_asset(instances(RealizedMetric, "evaluation/*.py"), partitions),
         histograms_asset(partitions),

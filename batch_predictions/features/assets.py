@@ -66,6 +66,7 @@ def feature_asset(
         **asset_arguments(table, query, partitions),
         check_specs=usual_check_specs(table),
         deps=_dependencies(query, partitions),
+        op_tags=settings.execution.large_step_tags(),
     )
     def compute_feature(
         context: dg.AssetExecutionContext,
@@ -160,13 +161,22 @@ def _require_upstreams(
         raise dg.Failure(f"{name}: {'; '.join(problems)}", allow_retries=False)
 
 
-def tile_asset(tile: Tile, partitions: Partitions) -> dg.AssetsDefinition:
-    """A daily asset `tiles/<table>`; it also makes what its readers need of earlier days."""
+def tile_asset(
+    tile: Tile, partitions: Partitions, settings: Settings | None = None
+) -> dg.AssetsDefinition:
+    """A daily asset `tiles/<table>`; it also makes what its readers need of earlier days.
+
+    Args:
+        tile: the declaration.
+        partitions: of the home.
+        settings: determine which node its step requests; None: any.
+    """
     table = tile.table
 
     @dg.asset(
         **asset_arguments(table, tile.sql, partitions),
         deps=[dg.AssetKey(name.split(".")) for name in tile.upstreams],
+        op_tags=settings.execution.large_step_tags() if settings else None,
     )
     def compute_tile(
         context: dg.AssetExecutionContext,

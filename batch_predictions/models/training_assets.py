@@ -33,8 +33,16 @@ SHOWN_DECISIONS = 8
 """Newest decisions that the metadata of a training shows."""
 
 
-def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefinition:
-    """A weekly asset `models/<name>` that fits, evaluates, decides and stores."""
+def training_asset(
+    training: Training, partitions: Partitions, settings: Settings | None = None
+) -> dg.AssetsDefinition:
+    """A weekly asset `models/<name>` that fits, evaluates, decides and stores.
+
+    Args:
+        training: the declaration.
+        partitions: of the home.
+        settings: determine which node its step requests; None: any.
+    """
 
     @dg.asset(
         name=training.name,
@@ -50,6 +58,7 @@ def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefin
             for table in (*training.tables, *training.extra_tables)
         ],
         pool="training",
+        op_tags=settings.execution.large_step_tags() if settings else None,
     )
     def model(
         context: dg.AssetExecutionContext,

@@ -105,6 +105,15 @@ class ExecutionSettings(Section):
         description="Minutes that `run` waits while a run of the UI holds the pool gpu, and that a "
         "run of the UI waits for a command; then it ends, and says what it waited for.",
     )
+    large_step_cpus: float | None = Field(
+        None,
+        gt=0,
+        description="ray, kubernetes: cores that a step of features, tiles or a training requests, "
+        "so that it runs on a large node. Empty: as any step.",
+    )
+    large_step_memory_gb: float | None = Field(
+        None, gt=0, description="ray, kubernetes: memory that such a step requests, GB."
+    )
     ray_jobs: str | None = Field(
         None,
         description="ray: address of the cluster's job server, such as http://head:8265. Empty: "
@@ -128,6 +137,19 @@ class ExecutionSettings(Section):
         "{module: dagster_k8s, class: K8sRunLauncher, config: {…}}}. Passwords and keys are "
         "refused: write {env: NAME} for a variable of the environment.",
     )
+
+    def large_step_tags(self) -> dict[str, Any]:
+        """Tags with which a step requests a large node of Kubernetes or Ray; empty: none is set."""
+        cpus, memory = self.large_step_cpus, self.large_step_memory_gb
+        kubernetes = {"cpu": cpus and f"{cpus:g}", "memory": memory and f"{memory:g}G"}
+        ray = {"num_cpus": cpus, "memory": memory and int(memory * 1e9)}
+        if cpus is memory is None:
+            return {}
+        requests = {name: value for name, value in kubernetes.items() if value}
+        return {
+            "dagster-k8s/config": {"container_config": {"resources": {"requests": requests}}},
+            "dagster-ray/config": {name: value for name, value in ray.items() if value},
+        }
 
 
 class RetentionSettings(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import importlib.util
 import json
 import os
 import signal
@@ -20,14 +21,20 @@ import dagster as dg
 import pytest
 import yaml
 
+from batch_predictions.features import declared_features
+from batch_predictions.features.assets import feature_asset, tile_asset
+from batch_predictions.features.tiles.base import TILES
 from batch_predictions.inference.dagster.assets import GPU, step_tags
 from batch_predictions.inference.pools.ray import actor_variables
+from batch_predictions.models.training import trainings
+from batch_predictions.models.training_assets import training_asset
 from batch_predictions.orchestration.executors import executor_of, inherited_env
 from batch_predictions.orchestration.instance import prepare
 from batch_predictions.predictions.churn import ChurnScorer
 from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
 from batch_predictions.predictions.review_sentiments import ReviewScorer
 from batch_predictions.settings import ExecutionSettings, InferenceSettings, Settings, SettingsError
+from batch_predictions_tests.worlds.home import PARTITIONS
 from batch_predictions_tests.worlds.programs import run_python
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json, write_shop
 
@@ -68,6 +75,33 @@ def test_steps_on_the_cpu_request_no_gpu(tmp_path: Path) -> None:
     assert step_tags(settings(tmp_path), ChurnScorer) == {}
     on_cpu = Settings(home=tmp_path, inference=InferenceSettings(device="cpu"))
     assert step_tags(on_cpu, RecommendationScorer) == {}
+
+
+def test_features_and_trainings_request_a_large_node(tmp_path: Path) -> None:
+    large = settings(tmp_path, large_step_cpus=16, large_step_memory_gb=64)
+    wanted = large.execution.large_step_tags()
+    assets = [
+        training_asset(trainings()["churn"], PARTITIONS, large),
+        tile_asset(TILES["tiles.user_items"], PARTITIONS, large),
+        feature_asset(declared_features.user_activity, PARTITIONS, large),
+    ]
+    for asset in assets:
+        assert {name: json.loads(asset.op.tags[name]) for name in wanted} == wanted
+    tags = {name: json.dumps(value) for name, value in wanted.items()}
+    if importlib.util.find_spec("dagster_ray"):
+        from dagster_ray.configs import RayExecutionConfig
+
+        ray = RayExecutionConfig.from_tags(tags)
+        assert (ray.num_cpus, ray.memory) == (16, 64_000_000_000)
+    if importlib.util.find_spec("dagster_k8s"):
+        from dagster_k8s.job import get_user_defined_k8s_config
+
+        container = get_user_defined_k8s_config(tags).container_config
+        assert container["resources"] == {"requests": {"cpu": "16", "memory": "64G"}}
+    only_memory = settings(tmp_path, large_step_memory_gb=2.5).execution.large_step_tags()
+    assert only_memory["dagster-ray/config"] == {"memory": 2_500_000_000}
+    small = training_asset(trainings()["churn"], PARTITIONS, settings(tmp_path))
+    assert "dagster-ray/config" not in small.op.tags
 
 
 def test_settings_are_merged_into_dagster_yaml(
