@@ -6,22 +6,24 @@
 Writes a generated shop (`shop_world.py`) day by day, ingests all days but the last, trains the
 models and makes the features of the day before; then the night: the last day is ingested, features,
 predictions and release are made, and users are looked up. Every step is a process of its own, whose
-resources the operating system counts. With --folder, steps that have ended there are not run again.
+seconds the operating system counts. With --folder, steps that have ended there are not run again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 import typer
 from common import log, machine, print_json
 from night_steps import FIRST_DAY, FUNCTIONS, TABLES
@@ -115,6 +117,7 @@ def _measure_step(root: Path, step: str, days: int, models: Sequence[str]) -> di
     start = time.perf_counter()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
+        peak = _PeakMemory(process.pid)
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -125,7 +128,7 @@ def _measure_step(root: Path, step: str, days: int, models: Sequence[str]) -> di
     result = {
         "seconds": round(seconds, 2),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-        "peak_mib": round(_peak_kib(usage) / 1024),
+        "peak_mib": round(peak.bytes / 2**20),
         **counts,
     }
     if "rows" in counts:
@@ -134,9 +137,34 @@ def _measure_step(root: Path, step: str, days: int, models: Sequence[str]) -> di
     return result
 
 
-def _peak_kib(usage: resource.struct_rusage) -> int:
-    # macOS counts bytes, Linux KiB.
-    return usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
+class _PeakMemory(threading.Thread):
+    """Watches the resident memory of a process and its children, until it ends.
+
+    The system's own figure (`ru_maxrss`) is that of the last step of the process alone, since the
+    platform resets it to measure each of its steps.
+
+    Args:
+        pid: of the process.
+
+    Attributes:
+        bytes: the largest sum so far.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.bytes, self._process = 0, psutil.Process(pid)
+        self.start()
+
+    def run(self) -> None:
+        """Looks four times a second."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while self._process.status() != psutil.STATUS_ZOMBIE:
+                resident = self._process.memory_info().rss
+                for process in self._process.children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        resident += process.memory_info().rss
+                self.bytes = max(self.bytes, resident)
+                time.sleep(0.25)
 
 
 def main(
