@@ -16,7 +16,8 @@ from packaging.version import Version
 
 HEADER = """\
 # Versions with which all tests pass, beside the ranges of setup.cfg. Written by
-#   make EXTRAS=dev,encoder,kubernetes,postgres,ray,snowflake,sql CONSTRAINTS= clean test constraints
+#   make CONSTRAINTS= EXTRAS=dev,encoder,kubernetes,postgres,ray,snowflake,sql \\
+#     clean test constraints
 # Installed by
 #   pip install -c constraints.txt 'batch-predictions[postgres]'
 """

@@ -1,4 +1,4 @@
-"""Runs fakesnow's server at a port, with what ADBC's bulk ingest needs and fakesnow does not parse."""
+"""Runs fakesnow's server at a port, with what ADBC's bulk ingest needs and it does not parse."""
 
 from __future__ import annotations
 

@@ -55,6 +55,7 @@ COMPILED = {
     "models/recommender/kernels/id_kernels.py",
     "models/recommender/kernels/neighbours.py",
     "models/recommender/kernels/products.py",
+    "models/recommender/kernels/sequence_network.py",
     "models/recommender/kernels/topk.py",
     "models/recommender/kernels/vector_products.py",
 }

@@ -87,6 +87,9 @@ def main() -> None:
         "--minutes", type=float, help="budget of the parameter search, 0: none; else: by the data"
     )
     parser.add_argument(
+        "--sequence-minutes", type=float, help="of each fit of `sequence`, 0: none; else: by rows"
+    )
+    parser.add_argument(
         "--served", action="store_true", help="evaluate what a training on the rest would serve"
     )
     parser.add_argument("--max-users", type=int, help="--served: users that it is trained on")
@@ -111,7 +114,11 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         home=home,
         source=SourceSettings(kind=args.source, path=args.path, original_dates=True),
         recommendations=RecommendationsSettings(exclude_seen=True if args.new_items else None),
-        recommender=RecommenderSettings(planned_weeks=weeks, lesson_users=args.lesson_users),
+        recommender=RecommenderSettings(
+            planned_weeks=weeks,
+            lesson_users=args.lesson_users,
+            sequence_minutes=args.sequence_minutes,
+        ),
     )
     start = time.perf_counter()
 
@@ -176,9 +183,13 @@ def select_model(
     cut = holdout.as_of
     if not args.no_promotions:
         ingest_promotions(settings, source, state, cut, weeks)
-    config = replace(two_stage_config(settings), window_days=(end - cut).days or 7, seed=args.seed)
     side_information = WarehouseSideInformation(warehouse, settings)
     train = take_users(holdout.train, args.max_users)
+    config = replace(
+        two_stage_config(settings, len(train)),
+        window_days=(end - cut).days or 7,
+        seed=args.seed,
+    )
     share = len(train.user_ids) / len(holdout.train.user_ids)
     trainer = RankerTrainer(config, side_information, progress, share)
     if args.minutes != 0:

@@ -22,7 +22,7 @@ class RecommenderSettings(Section):
         None,
         description="Candidate generators, each a baseline too: als, ease, graph_filter, "
         "item_neighbours, current_neighbours, sequence_neighbours, next_neighbours, "
-        "sequence_ease, recent, own_history, segment_taste, promoted, predicted_rating, "
+        "sequence_ease, sequence, recent, own_history, segment_taste, promoted, predicted_rating, "
         "rating_lift, liked_ease, and those of plugins. Empty: all that apply to the source.",
     )
     candidates_each: int | None = Field(
@@ -80,6 +80,15 @@ class RecommenderSettings(Section):
         "the hold-out, as estimated for one core from the number of rows, so that every machine "
         "compares the same ones; 0: the declared parameters. Empty: 12 per million rows, 1 to 15. "
         "Spent where lists hold only new items and at least 1,000 users can be evaluated.",
+    )
+    sequence_minutes: float | None = Field(
+        None,
+        ge=0,
+        description="Minutes that each fit of the recurrent network `sequence` may take on two "
+        "cores, as estimated from the rows, so that every machine does as many steps; a training "
+        "fits it two or three times, and once for each further week that the ranker learns from. "
+        "Empty: 24 per million rows, 1 to 6; 0: never. Used where lists hold only new items, and "
+        "there are 50,000 rows or more with times.",
     )
     history_days: int = Field(
         365, ge=1, description="Days of interactions in a history, in training and in scoring."

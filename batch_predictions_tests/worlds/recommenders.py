@@ -23,6 +23,7 @@ from batch_predictions.models.recommender.generators.popularity import (
     PromotedItems,
     SegmentPopularity,
 )
+from batch_predictions.models.recommender.generators.sequence import Sequence
 from batch_predictions.models.recommender.generators.sequence_ease import SequenceEASE
 from batch_predictions.models.recommender.generators.sequence_neighbours import SequenceNeighbours
 from batch_predictions.models.recommender.generators.user_frequency import UserFrequency
@@ -39,6 +40,7 @@ MODELS: dict[str, tuple[type[TrainableRecommender], dict[str, Any]]] = {
     "sequence_neighbours": (SequenceNeighbours, {"newest": 3}),
     "next_neighbours": (SequenceNeighbours, {"newest": 1}),
     "sequence_ease": (SequenceEASE, {"l2": 1.0, "places": 50}),
+    "sequence": (Sequence, {"width": 4, "minutes": 0.001, "batch": 8}),
     "popularity": (Popularity, {}),
     "recency_popularity_14d": (Popularity, {"half_life_days": 14}),
     "own_history": (UserFrequency, {}),

@@ -52,7 +52,9 @@ def train_recommender(
     rows = read_interactions(warehouse, settings, through, training_days(settings))
     interactions = Interactions.from_table(rows.table)
     side = WarehouseSideInformation(warehouse, settings)
-    trainer = RankerTrainer(two_stage_config(settings), side, progress, rows.user_share)
+    trainer = RankerTrainer(
+        two_stage_config(settings, len(interactions)), side, progress, rows.user_share
+    )
     search = _search_parameters(interactions, settings, through, trainer, progress)
     cache = TrainingCache(_cache_folder(settings))
     trainer = CachingTrainer.of(search.trainer, cache)

@@ -155,11 +155,20 @@ class WarehouseSideInformation:
         )
 
 
-def two_stage_config(settings: Settings) -> TwoStageConfig:
+SEQUENCE_MINUTES_PER_MILLION = 24.0
+"""Of the network `sequence` for a million rows, where the settings do not say."""
+
+
+def two_stage_config(settings: Settings, rows: int = 0) -> TwoStageConfig:
     """Builds the configuration of the recommender's training from the settings.
 
     Some defaults depend on whether lists repeat items.
+
+    Args:
+        settings: of the home.
+        rows: interactions that the training reads.
     """
+    from batch_predictions.models.recommender.generators import base
     from batch_predictions.models.recommender.training.config import TwoStageConfig
 
     recommender = settings.recommender
@@ -167,12 +176,19 @@ def two_stage_config(settings: Settings) -> TwoStageConfig:
     half_life_days = recommender.history_half_life_days
     half_life = {} if half_life_days is None else {"history_half_life_days": half_life_days}
     generators = recommender.generators
+    minutes = recommender.sequence_minutes
+    if minutes is None:
+        minutes = min(max(SEQUENCE_MINUTES_PER_MILLION * rows / 1e6, 1.0), 6.0)
+    if not minutes:
+        names = base.generators() if generators is None else generators
+        generators = [name for name in names if name != "sequence"]
     return TwoStageConfig(
         exclude_seen=exclude_seen,
         window_days=recommender.holdout_days,
         history_days=recommender.history_days,
         seed=recommender.seed,
         generators=None if generators is None else tuple(generators),
+        rows=rows,
         candidates_per_generator=recommender.candidates_each or (100 if exclude_seen else 60),
         max_items=recommender.max_items or (50_000 if exclude_seen else 12_000),
         max_labelled_users=recommender.lesson_users,
@@ -180,5 +196,6 @@ def two_stage_config(settings: Settings) -> TwoStageConfig:
         generator_params={
             "als": {"factors": recommender.factors, "seed": recommender.seed, **half_life},
             "ease": {"max_items": recommender.ease_items, **half_life},
+            "sequence": {"minutes": minutes or 1.0, "seed": recommender.seed},
         },
     )

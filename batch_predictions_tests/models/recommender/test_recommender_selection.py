@@ -16,6 +16,7 @@ from batch_predictions.models.recommender.combined_evaluation import BLEND
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.base import generators
 from batch_predictions.models.recommender.generators.candidate_generation import Progress
 from batch_predictions.models.recommender.ranker.two_stage import (
     TwoStageRecommender,
@@ -280,6 +281,20 @@ def test_generators_that_need_times_are_not_fitted_where_there_are_none() -> Non
     untimed = timed.filter(timed.dates == timed.dates.max())
     ensemble = chosen.fit_generators(untimed, THROUGH)
     assert [generator.name for generator in ensemble.generators] == ["ease"]
+
+
+def test_the_network_is_used_from_many_rows_on_and_reads_none_after_the_day() -> None:
+    needed = generators()["sequence"].min_rows
+    few, many = (trainer(True, generators=None, rows=rows) for rows in (needed - 1, needed))
+    assert {*many.generator_names(THROUGH)} - {*few.generator_names(THROUGH)} == {"sequence"}
+    params = {"sequence": {"minutes": 0.001, "width": 4}}
+    chosen = trainer(True, generators=("sequence",), generator_params=params)
+    rows, cut = cyclic_tastes(users=8), THROUGH - timedelta(days=3)
+    [fitted] = chosen.fit_generators(rows, cut).generators
+    [alone] = chosen.fit_generators(rows.up_to(cut), cut).generators
+    assert len(rows.after(cut))
+    for name, array in fitted.model.arrays.items():
+        np.testing.assert_array_equal(array, alone.model.arrays[name])
 
 
 @pytest.mark.parametrize("alone", ["als", "graph_filter", "current_neighbours"])

@@ -45,6 +45,7 @@ class Generator:
             only new items: see `training/parameter_search.py`.
         requires: what must hold for it to be used.
         full_catalogue: it is fitted on all items; otherwise on the `max_items` most frequent ones.
+        min_rows: rows of a training from which on it is used; a network learns nothing from few.
         is_candidate_source: its best items are candidates; otherwise it only scores others'.
         order: place among the generators: columns of the ranker, and candidates of equal rank,
             come in this order, then by name.
@@ -58,6 +59,7 @@ class Generator:
     scales: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     requires: tuple[Requirement, ...] = ()
     full_catalogue: bool = False
+    min_rows: int = 0
     is_candidate_source: bool = True
     order: int = 1000
 

@@ -1,4 +1,4 @@
-"""Generators that read sequences: neighbours and EASE of the following items."""
+"""Generators that read sequences: neighbours, EASE and a network of the following items."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.generators.sequence import (
+    MAX_EPOCHS,
+    Sequence,
+    SequenceParams,
+    count_steps,
+)
 from batch_predictions.models.recommender.generators.sequence_ease import SequenceEASE
 from batch_predictions.models.recommender.generators.sequence_neighbours import SequenceNeighbours
 from batch_predictions_tests.worlds.checkerboard import AS_OF
@@ -106,3 +112,86 @@ def test_sequence_ease_ranks_the_next_item_and_explains_it_by_the_previous() -> 
     assert small.items.to_pylist() == list("abcde")
     with pytest.raises(ValueError, match="fades"):
         fit(SequenceEASE, interactions, fades=(1.0,))
+
+
+ALPHABET = "abcdefghijkl"
+
+
+def alphabets(users: int) -> Interactions:
+    """Users who take neighbouring letters in the order of the alphabet, which is a circle."""
+    random = np.random.default_rng(0)
+    starts, lengths = random.integers(0, 12, users), random.integers(3, 7, users)
+    return make_sequences(
+        {
+            f"u{user:03}": (2 * ALPHABET)[start : start + length]
+            for user, (start, length) in enumerate(zip(starts, lengths, strict=True))
+        }
+    )
+
+
+def test_the_network_learns_what_comes_next_and_explains_it_by_a_letter_of_the_history() -> None:
+    interactions = alphabets(300)
+    settings = {"minutes": 0.2, "width": 16, "batch": 16, "dropout": 0.1}
+    model = fit(Sequence, interactions, **settings)
+    histories = all_histories(interactions, model)
+    ranked = model.rank(
+        histories, item_features(interactions, model.items), 1, exclude_seen=True
+    ).positions[:, 0]
+    newest = np.zeros(histories.users, dtype=np.int64)
+    is_newest = histories.recency_rank == 0
+    newest[histories.entry_users[is_newest]] = histories.entry_items[is_newest]
+    assert (ranked == (newest + 1) % 12).mean() > 0.95
+    contributors = model.explain(histories, ranked[:, np.newaxis])[:, 0]
+    taken = histories.matrix().toarray() > 0
+    known = contributors >= 0
+    assert known.mean() > 0.5 and taken[np.flatnonzero(known), contributors[known]].all()
+
+
+def test_compiled_states_are_those_of_the_network() -> None:
+    torch = pytest.importorskip("torch")
+    from batch_predictions.models.recommender.kernels.sequence_network import SequenceNetwork
+
+    interactions = alphabets(40)
+    model = fit(Sequence, interactions, minutes=0.001, width=8, batch=8)
+    weights = {name: torch.from_numpy(np.array(array)) for name, array in model.arrays.items()}
+    network = SequenceNetwork(12, 8, 0.5).eval()
+    unit = network.unit
+    with torch.no_grad():
+        network.vectors.weight[1:] = weights["vectors"]
+        # The model keeps each item's part of the gates, which gives back their weights.
+        biased = torch.cat([weights["vectors"], torch.ones(12, 1)], dim=1)
+        solved = torch.linalg.lstsq(biased.double(), weights["inputs"].double()).solution.float()
+        unit.weight_ih_l0.copy_(solved[:-1].T)
+        unit.bias_ih_l0.copy_(solved[-1])
+        unit.weight_hh_l0.copy_(weights["recurrent"])
+        unit.bias_hh_l0.copy_(weights["recurrent_bias"])
+        network.projection.weight.copy_(weights["projection"])
+        network.projection.bias.copy_(weights["projection_bias"])
+        network.norm.weight.copy_(weights["scale"])
+        network.norm.bias.copy_(weights["shift"])
+    histories = all_histories(interactions, model)
+    queries = model.queries(histories)
+    for user in range(histories.users):
+        of_user = histories.entry_users == user
+        order = np.argsort(-histories.recency_rank[of_user])
+        items = torch.from_numpy(histories.entry_items[of_user][order].astype(np.int64))
+        with torch.no_grad():
+            expected = network(items[None] + 1)[0, -1]
+        np.testing.assert_allclose(queries[user], expected, atol=1e-4)
+
+
+def test_steps_of_a_training_follow_its_minutes_up_to_a_number_of_epochs() -> None:
+    params = SequenceParams(minutes=1.0)
+    steps = count_steps(10_000_000, 1_000_000, 50_000, params)
+    assert count_steps(10_000_000, 1_000_000, 50_000, SequenceParams(minutes=2.0)) == pytest.approx(
+        2 * steps, abs=1
+    )
+    few = count_steps(640, 64, 20, SequenceParams(minutes=1000.0))
+    assert few == MAX_EPOCHS
+    assert count_steps(10, 2, 5, SequenceParams(minutes=1e-9)) == 1
+
+
+@pytest.mark.parametrize("params", [{"minutes": 0.0}, {"dropout": 1.0}, {"width": 0}])
+def test_parameters_of_the_network_are_checked(params: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="sequence: "):
+        fit(Sequence, alphabets(4), **params)

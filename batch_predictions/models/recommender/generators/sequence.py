@@ -1,0 +1,211 @@
+"""What comes next: a recurrent network over each user's items in the order of time.
+
+`kernels/sequence_network.py` trains it in torch; `kernels/gru_states.py` advances a user's state
+item by item when scoring, so that no batch changes a bit and no torch is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from batch_predictions.core.arrays import Floats, Positions
+from batch_predictions.models.recommender.base import TrainableRecommender
+from batch_predictions.models.recommender.data.dense_scores import TargetBlocks, inner_products
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import Interactions, item_sequences
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.base import Generator
+
+HELD_OUT_USERS = 2_000
+"""Users whose newest item decides when the training stops, at most a tenth of all."""
+MULTIPLICATIONS_PER_SECOND = 12e9
+"""Of a training on two cores with AVX2, measured: how many steps a minute has."""
+MAX_EPOCHS = 40
+
+
+@dataclass(frozen=True)
+class SequenceParams:
+    """Parameters of the generator Sequence.
+
+    Attributes:
+        minutes: of training on two cores, as estimated, so that every machine does as many steps.
+        width: length of the vectors of items and of users' states.
+        dropout: share of the inputs left out in training.
+        length: newest items of a history that are read.
+        batch: sequences of a step.
+        negatives: items that the loss compares with where there are many.
+        learning_rate: highest of the training.
+        seed: of weights, samples and dropout.
+    """
+
+    minutes: float = 6.0
+    width: int = 64
+    dropout: float = 0.5
+    length: int = 50
+    batch: int = 64
+    negatives: int = 2000
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+
+class Sequence(TrainableRecommender):
+    """Inner products of a recurrent network's state of the user and the vectors of items."""
+
+    kind = "sequence"
+    Params = SequenceParams
+
+    @classmethod
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: SequenceParams | None = None,
+        users: pa.Table | None = None,
+    ) -> Self:
+        """Trains the network on all users' items in the order of time.
+
+        Raises:
+            ValueError: a parameter is out of range.
+        """
+        params = params or SequenceParams()
+        if min(params.width, params.length, params.batch, params.negatives) < 1:
+            raise ValueError("sequence: width, length, batch and negatives must be positive")
+        if not (params.minutes > 0 and params.learning_rate > 0 and 0 <= params.dropout < 1):
+            raise ValueError(
+                "sequence: minutes and learning_rate must be positive, dropout in [0, 1)"
+            )
+        from batch_predictions.models.recommender.kernels.sequence_network import (
+            SequenceData,
+            fit_network,
+        )
+
+        items, item_users = item_sequences(interactions)
+        indptr = np.searchsorted(item_users, np.arange(len(interactions.user_ids) + 1))
+        data = SequenceData(items.astype(np.int64), indptr, _held_out(np.diff(indptr), params.seed))
+        arrays = fit_network(
+            data,
+            len(interactions.item_ids),
+            width=params.width,
+            dropout=params.dropout,
+            length=params.length,
+            batch=params.batch,
+            negatives=params.negatives,
+            rate=params.learning_rate,
+            steps=count_steps(len(items), len(indptr) - 1, len(interactions.item_ids), params),
+            seed=params.seed,
+        )
+        return cls(interactions.item_ids, params, arrays)
+
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """Inner products of queries and vectors, with a bias of each item, (n, m)."""
+        queries = np.ones((histories.users, self.params.width + 1), dtype=np.float32)
+        queries[:, :-1] = self.queries(histories)
+        return inner_products(queries, self._target_blocks)
+
+    def queries(self, histories: Histories) -> Floats:
+        """Vectors of users after their newest items, (n, d): of each user's own rows alone."""
+        from batch_predictions.models.recommender.kernels.gru_states import (
+            advance_states,
+            project_states,
+        )
+
+        weights, width = self.arrays, self.params.width
+        indptr, items = self._newest_items(histories)
+        states = np.zeros((histories.users, width), dtype=np.float32)
+        advance_states(
+            indptr,
+            items,
+            weights["inputs"],
+            weights["recurrent"],
+            weights["recurrent_bias"],
+            states,
+        )
+        last = np.zeros_like(states)
+        has_items = np.diff(indptr) > 0
+        last[has_items] = weights["vectors"][items[indptr[1:][has_items] - 1]]
+        queries = np.empty_like(states)
+        project_states(
+            states,
+            last,
+            weights["projection"],
+            weights["projection_bias"],
+            weights["scale"],
+            weights["shift"],
+            queries,
+        )
+        return queries
+
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
+        """Finds the item of the newest ones whose vector is most similar to each pick's, (n, k)."""
+        indptr, items = self._newest_items(histories)
+        contributors = np.full(picks.shape, -1, dtype=np.int64)
+        for user in range(histories.users):
+            taken = items[indptr[user] : indptr[user + 1]]
+            ranks = np.flatnonzero(picks[user] >= 0)
+            if not len(taken) or not len(ranks):
+                continue
+            vectors = self.arrays["vectors"]
+            likeness = np.einsum("if,jf->ij", vectors[taken], vectors[picks[user, ranks]])
+            best = likeness.argmax(axis=0)
+            is_positive = likeness[best, np.arange(len(ranks))] > 0
+            contributors[user, ranks[is_positive]] = taken[best[is_positive]]
+        return contributors
+
+    def _newest_items(self, histories: Histories) -> tuple[Positions, Positions]:
+        """Each user's first item, (n + 1,), and the newest items of all, oldest first."""
+        ranks = histories.recency_rank
+        kept = np.flatnonzero(ranks < self.params.length)
+        order = kept[np.lexsort((-ranks[kept], histories.entry_users[kept]))]
+        users = histories.entry_users[order]
+        indptr = np.searchsorted(users, np.arange(histories.users + 1))
+        return indptr, histories.entry_items[order].astype(np.int64)
+
+    @cached_property
+    def _target_blocks(self) -> TargetBlocks:
+        vectors, bias = self.arrays["vectors"], self.arrays["bias"]
+        return TargetBlocks.of(np.column_stack([vectors, bias]))
+
+
+def count_steps(events: int, users: int, items: int, params: SequenceParams) -> int:
+    """Steps of training that take the minutes of the parameters, at most `MAX_EPOCHS` epochs.
+
+    Args:
+        events: items of all users' sequences.
+        users: number of users.
+        items: number of items.
+        params: minutes, and sizes of the network and of a step.
+    """
+    length = min(max(events / max(users, 1), 2), params.length)
+    compared = min(items, params.negatives)
+    unit = 7 * params.width * params.width
+    # Forwards, and twice as much backwards; the optimiser touches every vector.
+    multiplications = 3 * params.batch * length * (unit + compared * params.width)
+    multiplications += 10 * items * params.width
+    steps = 60 * params.minutes * MULTIPLICATIONS_PER_SECOND / multiplications
+    epoch = max(1, users / params.batch)
+    return max(1, round(min(steps, MAX_EPOCHS * epoch)))
+
+
+def _held_out(lengths: Positions, seed: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Chooses users with three items or more whose newest one decides when to stop."""
+    usable = np.flatnonzero(lengths > 2)
+    number = min(HELD_OUT_USERS, len(lengths) // 10, len(usable))
+    is_held_out = np.zeros(len(lengths), dtype=bool)
+    is_held_out[np.random.default_rng(seed).choice(usable, number, replace=False)] = True
+    return is_held_out
+
+
+sequence = Generator(
+    "sequence",
+    Sequence,
+    "similar",
+    requires=("new_items", "times"),
+    min_rows=50_000,
+    order=85,
+)

@@ -1,0 +1,93 @@
+"""States of a gated recurrent unit after each user's items, user by user."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from batch_predictions.core.arrays import Floats, Int64s
+from batch_predictions.core.jit import njit_reassoc
+
+
+@njit_reassoc
+def advance_states(
+    indptr: Int64s,
+    items: Int64s,
+    inputs: Floats,
+    recurrent: Floats,
+    bias: Floats,
+    states: Floats,
+) -> None:
+    """Advances each user's state by the user's items; the same bits whatever the other users.
+
+    As torch.nn.GRU has it: r and z are gates, n the new content, h = (1 - z) n + z h.
+
+    Args:
+        indptr: first item of each user, (n + 1,).
+        items: of all users, each user's in the order of time, (e,).
+        inputs: of each item, its part of r, z and n, biases included, (m, 3 d).
+        recurrent: weights of the state in r, z and n, (3 d, d).
+        bias: of these, (3 d,).
+        states: before the items, and changed to those after them, (n, d).
+    """
+    width = states.shape[1]
+    gates = np.empty(3 * width, dtype=np.float32)
+    for user in range(len(states)):
+        state = states[user]
+        for place in range(indptr[user], indptr[user + 1]):
+            for row in range(3 * width):
+                total = np.float32(0)
+                for column in range(width):
+                    total += recurrent[row, column] * state[column]
+                gates[row] = total + bias[row]
+            parts = inputs[items[place]]
+            for column in range(width):
+                reset = _sigmoid(parts[column] + gates[column])
+                update = _sigmoid(parts[width + column] + gates[width + column])
+                content = math.tanh(parts[2 * width + column] + reset * gates[2 * width + column])
+                state[column] = (np.float32(1) - update) * content + update * state[column]
+
+
+@njit_reassoc
+def _sigmoid(value: np.float32) -> np.float32:
+    return np.float32(1) / (np.float32(1) + math.exp(-value))
+
+
+@njit_reassoc
+def project_states(
+    states: Floats,
+    last: Floats,
+    weights: Floats,
+    bias: Floats,
+    scale: Floats,
+    shift: Floats,
+    out: Floats,
+) -> None:
+    """Queries of users: layer norm of the last item's vector plus the projected state.
+
+    Args:
+        states: (n, d).
+        last: vector of each user's last item, zeros without one, (n, d).
+        weights: of the projection, (d, d).
+        bias: of the projection, (d,).
+        scale: of the layer norm, (d,).
+        shift: of the layer norm, (d,).
+        out: written, (n, d).
+    """
+    width = states.shape[1]
+    for user in range(len(states)):
+        mean = np.float32(0)
+        for row in range(width):
+            total = last[user, row] + bias[row]
+            for column in range(width):
+                total += weights[row, column] * states[user, column]
+            out[user, row] = total
+            mean += total
+        mean /= np.float32(width)
+        variance = np.float32(0)
+        for row in range(width):
+            variance += (out[user, row] - mean) ** 2
+        factor = np.float32(1) / math.sqrt(variance / np.float32(width) + np.float32(1e-5))
+        for row in range(width):
+            out[user, row] = (out[user, row] - mean) * factor * scale[row] + shift[row]
