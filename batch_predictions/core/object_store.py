@@ -223,7 +223,7 @@ class ObjectFolder:
         def ask() -> str | None:
             self.traffic.add("head")
             try:
-                return obstore.head(self._store, name)["e_tag"]
+                return _quoted(obstore.head(self._store, name)["e_tag"])
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return None
 
@@ -241,7 +241,7 @@ class ObjectFolder:
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return None
             self.traffic.add("get", 0, received=len(content))
-            return content, result.meta["e_tag"]
+            return content, _quoted(result.meta["e_tag"])
 
         return self._ask(f"{name} cannot be read", ask)
 
@@ -272,9 +272,8 @@ class ObjectFolder:
 
         def ask() -> str | None:
             self.traffic.add_put(len(content), _CHUNK_BYTES if mode == "overwrite" else None)
-            return obstore.put(self._store, name, content, mode=mode, chunk_size=_CHUNK_BYTES)[
-                "e_tag"
-            ]
+            result = obstore.put(self._store, name, content, mode=mode, chunk_size=_CHUNK_BYTES)
+            return _quoted(result["e_tag"])
 
         with self._explained(f"{name} cannot be written"), contextlib.suppress(*conflicts):
             return _again(ask)
@@ -350,7 +349,13 @@ def _again(ask: Callable[[], Result]) -> Result:
 
 
 def _named_info(meta: ObjectMeta) -> tuple[str, ObjectInfo]:
-    return meta["path"], ObjectInfo(meta["size"], meta["last_modified"], meta["e_tag"])
+    info = ObjectInfo(meta["size"], meta["last_modified"], _quoted(meta["e_tag"]))
+    return meta["path"], info
+
+
+def _quoted(e_tag: str | None) -> str | None:
+    """An ETag as headers have it: lists of Azure leave out its quotes."""
+    return f'"{e_tag}"' if e_tag and not e_tag.endswith('"') else e_tag
 
 
 @contextmanager

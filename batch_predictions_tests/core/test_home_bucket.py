@@ -194,6 +194,14 @@ def test_who_is_erased_elsewhere_is_in_no_copy_here(
     assert copies[0].exists()
 
 
+def test_an_e_tag_is_the_same_by_whatever_request(machines: tuple[HomeBucket, ...]) -> None:
+    objects = machines[0].objects
+    written = objects.put("a", b"1")
+    assert objects.list()["a"].e_tag == objects.e_tag("a") == written
+    assert objects.get("a") == (b"1", written)
+    assert objects.put("a", b"2", if_e_tag=objects.list()["a"].e_tag) != written
+
+
 def test_models_are_downloaded_when_they_are_needed(machines: tuple[HomeBucket, ...]) -> None:
     first, second = machines
     version = Path("models/churn/versions/churn-1")

@@ -1,4 +1,4 @@
-"""A bucket of an S3 server in a process of its own, or of one that a variable names."""
+"""A bucket of an S3 server in a process of its own, or of a store that a variable names."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from batch_predictions_tests.worlds.bucket_proxy import CONTROL, Kind
 
 SERVER = "BATCH_PREDICTIONS_TEST_S3"
 """The variable with the URL of an S3 server; its credentials are those of AWS_ACCESS_KEY_ID, …"""
+STORE = "BATCH_PREDICTIONS_TEST_BUCKET"
+"""The variable with the URL of a bucket that exists, such as az://lake, of the environment."""
 _BUCKET = "lake"
 _DEFAULTS = {
     "AWS_ACCESS_KEY_ID": "key",
@@ -66,15 +68,24 @@ class Bucket:
 
 @contextmanager
 def bucket_server() -> Iterator[Callable[[], Bucket]]:
-    """Reaches the S3 server that a variable names, or starts one; processes do by the environment.
+    """Reaches the store that a variable names, or starts one; processes do by the environment.
 
     Yields:
         Takes a new home in it at each call. What the homes have is removed at the end.
     """
     pytest.importorskip("deltalake", reason="pip install -e '.[lakehouse]'")
-    boto3: Any = pytest.importorskip("boto3", reason="moto is not installed")
     hooks = list(durability._hooks)
     folder = f"batch-predictions-tests-{uuid.uuid4().hex}"
+    if STORE in os.environ:
+        root = f"{os.environ[STORE]}/{folder}"
+        try:
+            yield lambda: Bucket(f"{root}/{uuid.uuid4().hex}")
+        finally:
+            durability._hooks[:] = hooks
+            objects = ObjectFolder(root, "a test's homes", RuntimeError)
+            in_threads(objects.delete, objects.list())
+        return
+    boto3: Any = pytest.importorskip("boto3", reason="moto is not installed")
     with _endpoint() as endpoint, pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         for name, value in _DEFAULTS.items():
@@ -154,6 +165,8 @@ def faulty(bucket: Bucket, variables: dict[str, str] | None = None) -> Iterator[
         variables: of the environment, where `AWS_ENDPOINT_URL` becomes the proxy's.
     """
     environment = os.environ if variables is None else variables
+    if STORE in os.environ:
+        pytest.skip("the proxy is one of S3 servers")
     target = environment["AWS_ENDPOINT_URL"]
     if not target.startswith("http://"):
         pytest.skip("the proxy reaches servers without encryption only")
