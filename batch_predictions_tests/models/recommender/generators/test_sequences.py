@@ -155,16 +155,16 @@ def test_compiled_states_are_those_of_the_network() -> None:
     model = fit(Sequence, interactions, minutes=0.001, width=8, batch=8)
     weights = {name: torch.from_numpy(np.array(array)) for name, array in model.arrays.items()}
     network = SequenceNetwork(12, 8, 0.5).eval()
-    unit = network.unit
+    unit = dict(network.unit.named_parameters())
     with torch.no_grad():
         network.vectors.weight[1:] = weights["vectors"]
         # The model keeps each item's part of the gates, which gives back their weights.
         biased = torch.cat([weights["vectors"], torch.ones(12, 1)], dim=1)
         solved = torch.linalg.lstsq(biased.double(), weights["inputs"].double()).solution.float()
-        unit.weight_ih_l0.copy_(solved[:-1].T)
-        unit.bias_ih_l0.copy_(solved[-1])
-        unit.weight_hh_l0.copy_(weights["recurrent"])
-        unit.bias_hh_l0.copy_(weights["recurrent_bias"])
+        unit["weight_ih_l0"].copy_(solved[:-1].T)
+        unit["bias_ih_l0"].copy_(solved[-1])
+        unit["weight_hh_l0"].copy_(weights["recurrent"])
+        unit["bias_hh_l0"].copy_(weights["recurrent_bias"])
         network.projection.weight.copy_(weights["projection"])
         network.projection.bias.copy_(weights["projection_bias"])
         network.norm.weight.copy_(weights["scale"])
