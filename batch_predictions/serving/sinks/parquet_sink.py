@@ -77,7 +77,7 @@ class ParquetSink:
         kept = {table.name: self._replace(table) for table in tables}
         self._put(served, kept)
         for table in tables:
-            for name in set(self._objects.list(f"{table.name}/")) - {*kept[table.name]}:
+            for name in {*self._files(table.name)} - {*kept[table.name]}:
                 self._objects.delete(name)
         return True
 
@@ -155,8 +155,12 @@ class ParquetSink:
         batches = (batch.select(schema.names) for batch in table.reader())
         self._upload(schema, batches, name)
         if table.partition and self.settings.keep == "days":
-            return sorted(self._objects.list(f"{table.name}/"))
+            return self._files(table.name)
         return [name]
+
+    def _files(self, table: str) -> list[str]:
+        """The names of a table's files; others of its folder are not a sink's."""
+        return sorted(n for n in self._objects.list(f"{table}/") if n.endswith(f"/{FILE}"))
 
     def _upload(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], name: str) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -258,10 +258,12 @@ class _SchemaWriter:
         stored = self._stored.get(stored_name(table.name), [])
         if not stored:
             definitions = ", ".join(f"{self._name(n)} {type_}" for n, type_ in columns.items())
-            self._execute(
-                f"create table {target} ({definitions})",
-                f"comment on table {target} is {quote_literal(MARK)}",
-            )
+            create, mark = f"create table {target} ({definitions})", quote_literal(MARK)
+            if self._dialect.ddl_commits:
+                # At once: a table without its mark would be taken for another's.
+                self._execute(f"{create} comment = {mark}")
+            else:
+                self._execute(create, f"comment on table {target} is {mark}")
         elif stored_name(table.name) not in self._marked:
             raise SinkError(
                 f"the table {self._sink.database_schema}.{table.name} is not of a sink: set "

@@ -408,6 +408,12 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     [result] = sync_sinks(world.settings)
     assert "lake/current.json is not of a sink" in str(result.error)
     assert [path.name for path in lake.rglob("*.*")] == ["current.json", "mine.parquet"]
+    (lake / "current.json").unlink()
+    (lake / "users" / "mine.parquet").rename(lake / "mine.parquet")
+    assert sync_sinks(world.settings)[0].is_new
+    (lake / "mine.parquet").rename(lake / "users" / "mine.parquet")
+    assert sync_sinks(world.settings, force=True)[0].is_new
+    assert (lake / "users" / "mine.parquet").read_bytes() == b"mine"
     world.shop.store.close()
 
 
