@@ -30,7 +30,6 @@ DRIVERS: Mapping[str, Sequence[str]] = {
     "release": ("users",),
 }
 """What each step's seconds grow with; trainings read samples, and do not grow."""
-NIGHT = ("ingest_day", "features", "predict", "release")
 FULL_HISTORY_DAYS = 90
 """Shops of fewer days are crosses beside the lines."""
 LARGER = ((1_000_000_000, 10_000_000), (10_000_000_000, 100_000_000))

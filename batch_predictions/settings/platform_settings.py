@@ -140,15 +140,17 @@ class ExecutionSettings(Section):
 
     def large_step_tags(self) -> dict[str, Any]:
         """Tags with which a step requests a large node of Kubernetes or Ray; empty: none is set."""
-        cpus, memory = self.large_step_cpus, self.large_step_memory_gb
-        kubernetes = {"cpu": cpus and f"{cpus:g}", "memory": memory and f"{memory:g}G"}
-        ray = {"num_cpus": cpus, "memory": memory and int(memory * 1e9)}
-        if cpus is memory is None:
+        requests: dict[str, str] = {}
+        ray: dict[str, float] = {}
+        if (cpus := self.large_step_cpus) is not None:
+            requests["cpu"], ray["num_cpus"] = f"{cpus:g}", cpus
+        if (memory := self.large_step_memory_gb) is not None:
+            requests["memory"], ray["memory"] = f"{memory:g}G", int(memory * 1e9)
+        if not ray:
             return {}
-        requests = {name: value for name, value in kubernetes.items() if value}
         return {
             "dagster-k8s/config": {"container_config": {"resources": {"requests": requests}}},
-            "dagster-ray/config": {name: value for name, value in ray.items() if value},
+            "dagster-ray/config": ray,
         }
 
 

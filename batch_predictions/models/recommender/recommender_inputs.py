@@ -156,46 +156,50 @@ class WarehouseSideInformation:
 
 
 SEQUENCE_MINUTES_PER_MILLION = 24.0
-"""Of the network `sequence` for a million rows, where the settings do not say."""
+"""Minutes of each fit of `sequence` for a million rows, where the settings name none."""
 
 
 def two_stage_config(settings: Settings, rows: int = 0) -> TwoStageConfig:
     """Builds the configuration of the recommender's training from the settings.
 
-    Some defaults depend on whether lists repeat items.
+    Some defaults depend on whether lists repeat items, and on the number of rows. A week's further
+    rows seldom change it, so that a training finds what the one before has kept.
 
     Args:
         settings: of the home.
-        rows: interactions that the training reads.
+        rows: interactions that the training reads; generators that need more (`min_rows`) are left
+            out, in all of its windows alike.
     """
-    from batch_predictions.models.recommender.generators import base
+    from batch_predictions.models.recommender.generators.base import generators
     from batch_predictions.models.recommender.training.config import TwoStageConfig
 
     recommender = settings.recommender
     exclude_seen = source_registry.excludes_seen(settings)
     half_life_days = recommender.history_half_life_days
     half_life = {} if half_life_days is None else {"history_half_life_days": half_life_days}
-    generators = recommender.generators
+    names = recommender.generators
+    if names is None:
+        names = [name for name, generator in generators().items() if generator.min_rows <= rows]
     minutes = recommender.sequence_minutes
     if minutes is None:
-        minutes = min(max(SEQUENCE_MINUTES_PER_MILLION * rows / 1e6, 1.0), 6.0)
+        minutes = min(max(round(SEQUENCE_MINUTES_PER_MILLION * rows / 1e6), 1), 6)
+    params: dict[str, dict[str, object]] = {
+        "als": {"factors": recommender.factors, "seed": recommender.seed, **half_life},
+        "ease": {"max_items": recommender.ease_items, **half_life},
+    }
     if not minutes:
-        names = base.generators() if generators is None else generators
-        generators = [name for name in names if name != "sequence"]
+        names = [name for name in names if name != "sequence"]
+    elif "sequence" in names:
+        params["sequence"] = {"minutes": minutes, "seed": recommender.seed}
     return TwoStageConfig(
         exclude_seen=exclude_seen,
         window_days=recommender.holdout_days,
         history_days=recommender.history_days,
         seed=recommender.seed,
-        generators=None if generators is None else tuple(generators),
-        rows=rows,
+        generators=tuple(names),
         candidates_per_generator=recommender.candidates_each or (100 if exclude_seen else 60),
         max_items=recommender.max_items or (50_000 if exclude_seen else 12_000),
         max_labelled_users=recommender.lesson_users,
         ranker_seeds=recommender.seeds,
-        generator_params={
-            "als": {"factors": recommender.factors, "seed": recommender.seed, **half_life},
-            "ease": {"max_items": recommender.ease_items, **half_life},
-            "sequence": {"minutes": minutes or 1.0, "seed": recommender.seed},
-        },
+        generator_params=params,
     )

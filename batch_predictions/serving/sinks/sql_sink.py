@@ -17,6 +17,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from batch_predictions.core.database_url import location_of
+from batch_predictions.core.redaction import redact
 from batch_predictions.serving.sinks.sink_tables import RELEASE_ID, SinkError, SinkTable
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.serving.store.store import view_name
@@ -52,8 +53,8 @@ class _Dialect(NamedTuple):
         stored_name: a name as the database has it where a query does not quote it.
         begin: statements that come first, with {schema} and the literal {schema_name}.
         columns: query for table_name, column_name and the table's comment, in the tables' order.
-        ddl_commits: whether a statement that changes a schema ends the transaction. Then each
-            statement is one; rows come into further tables, and a transaction moves them.
+        ddl_commits: whether a statement that changes a schema commits. Then all statements commit
+            one by one, but for a transaction that moves the rows from staging tables.
         has_indexes: whether lookups need an index.
     """
 
@@ -172,7 +173,7 @@ class SqlSink:
                 return
         except Error as error:
             # Only the first line: the others quote values of rows.
-            problem = str(error).splitlines()[0].replace(str(arguments.get("uri")), self.location)
+            problem = redact(str(error).splitlines()[0], filter(None, [self.url.password]))
         # Outside of the block, so that no traceback has the driver's error.
         raise SinkError(f"the sink {self.location} cannot be written: {problem}")
 
@@ -317,5 +318,5 @@ class _SchemaWriter:
 
 
 def _incoming(name: str) -> str:
-    """Name of the table with the rows that another is to have."""
+    """Name of the staging table with the rows that a table is to have."""
     return f"{name}_incoming"

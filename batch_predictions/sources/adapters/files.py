@@ -19,7 +19,6 @@ import duckdb
 from batch_predictions.core.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import MAX_DATE, RAW_TABLES, SourceError
-from batch_predictions.sources.databases.day_groups import group_days
 from batch_predictions.sources.files.file_index import (
     INDEX_VERSION,
     FileIndex,
@@ -53,7 +52,7 @@ from batch_predictions.sources.rows.row_groups import (
     group_rows_sql,
     interpret_rows,
 )
-from batch_predictions.sources.rows.spans import LaterRows, sum_later_rows
+from batch_predictions.sources.rows.spans import LaterRows, group_days, sum_later_rows
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.column_mapping import validate_mapping
 from batch_predictions.sources.validation.value_maps import validate_values
@@ -142,7 +141,7 @@ class MappedFilesSource(FileSource):
         self, table: Table, days: Sequence[str], folder: Path
     ) -> Iterator[list[Sequence[str]]]:
         """Yields groups of days; of a daily table, with a limited number of rows each."""
-        if self.home is None or table.partition != "date":
+        if self.home is None or table.partition != "date" or len(days) == 1:
             with super().open_partitions(table, days, folder) as groups:
                 yield groups
             return

@@ -30,7 +30,6 @@ from batch_predictions.sources.databases.database_table import DatabaseTable
 from batch_predictions.sources.databases.day_groups import (
     comparable_kind,
     day_counts,
-    group_days,
     rows_of_days,
     with_read_day,
 )
@@ -46,7 +45,7 @@ from batch_predictions.sources.rows.row_groups import (
     interpret_rows,
 )
 from batch_predictions.sources.rows.sandbox import connect_memory
-from batch_predictions.sources.rows.spans import LaterRows
+from batch_predictions.sources.rows.spans import LaterRows, group_days
 from batch_predictions.sources.rows.tabular_source import TabularSource, column_texts
 from batch_predictions.sources.validation.column_mapping import validate_mapping
 from batch_predictions.sources.validation.plausible_days import DayCounts, first_plausible_day

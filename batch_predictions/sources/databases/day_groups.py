@@ -108,25 +108,3 @@ def day_counts(
         days = f"select {partition_day_sql('__day', rules)} as day from ({dated})"
     rows = db.execute(f"select day::VARCHAR, count(*) from ({days}) group by day").fetchall()
     return {day: int(count) for day, count in rows}
-
-
-def group_days(
-    days: Sequence[str], counts: Mapping[str, int], rows_per_group: int
-) -> list[Sequence[str]]:
-    """Groups consecutive days, so that a group has a limited number of rows or one day.
-
-    Args:
-        days: ISO dates, oldest first.
-        counts: number of rows by day.
-        rows_per_group: the largest number of rows of a group of several days.
-    """
-    groups: list[list[str]] = []
-    rows = 0
-    for day in days:
-        count = counts.get(day, 0)
-        if not groups or rows + count > rows_per_group:
-            groups.append([])
-            rows = 0
-        groups[-1].append(day)
-        rows += count
-    return list(groups)

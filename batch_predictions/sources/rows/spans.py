@@ -1,9 +1,9 @@
-"""The days of a source: those of a home's first run, and those that are not over yet."""
+"""The days of a source: those of a home's first run, those not over yet, groups read together."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -53,3 +53,25 @@ def sum_later_rows(counts: Mapping[dt.date, int], last: dt.date) -> LaterRows | 
     """
     later = {day: rows for day, rows in counts.items() if day > last}
     return LaterRows(sum(later.values()), min(later), max(later)) if later else None
+
+
+def group_days(
+    days: Sequence[str], counts: Mapping[str, int], rows_per_group: int
+) -> list[Sequence[str]]:
+    """Groups consecutive days, so that a group has a limited number of rows or one day.
+
+    Args:
+        days: ISO dates, oldest first.
+        counts: number of rows by day.
+        rows_per_group: the largest number of rows of a group of several days.
+    """
+    groups: list[list[str]] = []
+    rows = 0
+    for day in days:
+        count = counts.get(day, 0)
+        if not groups or rows + count > rows_per_group:
+            groups.append([])
+            rows = 0
+        groups[-1].append(day)
+        rows += count
+    return list(groups)

@@ -22,6 +22,7 @@ from batch_predictions.models.recommender.ranker.two_stage import (
     TwoStageRecommender,
     load_recommender,
 )
+from batch_predictions.models.recommender.recommender_inputs import two_stage_config
 from batch_predictions.models.recommender.recommender_selection import (
     COMBINED_CANDIDATES,
     FALLBACK,
@@ -32,6 +33,12 @@ from batch_predictions.models.recommender.recommender_selection import (
 )
 from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
+from batch_predictions.settings import (
+    RecommendationsSettings,
+    RecommenderSettings,
+    Settings,
+    SourceSettings,
+)
 from batch_predictions_tests.worlds.paths import MOVIELENS
 
 THROUGH = date(2024, 3, 31)
@@ -283,10 +290,24 @@ def test_generators_that_need_times_are_not_fitted_where_there_are_none() -> Non
     assert [generator.name for generator in ensemble.generators] == ["ease"]
 
 
-def test_the_network_is_used_from_many_rows_on_and_reads_none_after_the_day() -> None:
+def test_the_network_is_used_from_many_rows_on(tmp_path: Path) -> None:
+    source = SourceSettings(kind="files", path=tmp_path)
+    settings = Settings(
+        home=tmp_path, source=source, recommendations=RecommendationsSettings(exclude_seen=True)
+    )
     needed = generators()["sequence"].min_rows
-    few, many = (trainer(True, generators=None, rows=rows) for rows in (needed - 1, needed))
+    few, many = (RankerTrainer(two_stage_config(settings, rows)) for rows in (needed - 1, needed))
     assert {*many.generator_names(THROUGH)} - {*few.generator_names(THROUGH)} == {"sequence"}
+    # What a week adds changes nothing, so that the training before has what this one needs.
+    assert two_stage_config(settings, 100_000) == two_stage_config(settings, 102_000)
+    assert two_stage_config(settings, 250_000).generator_params["sequence"]["minutes"] == 6
+    never = RecommenderSettings(sequence_minutes=0)
+    config = two_stage_config(settings.model_copy(update={"recommender": never}), 250_000)
+    assert config.generators is not None and "sequence" not in config.generators
+    assert "sequence" not in config.generator_params
+
+
+def test_the_network_reads_no_rows_after_the_day() -> None:
     params = {"sequence": {"minutes": 0.001, "width": 4}}
     chosen = trainer(True, generators=("sequence",), generator_params=params)
     rows, cut = cyclic_tastes(users=8), THROUGH - timedelta(days=3)

@@ -1,4 +1,4 @@
-"""What comes next: a recurrent network over each user's items in the order of time.
+"""A recurrent network that reads each user's items in the order of time and predicts the next.
 
 `kernels/sequence_network.py` trains it in torch; `kernels/gru_states.py` advances a user's state
 item by item when scoring, so that no batch changes a bit and no torch is needed.
@@ -25,8 +25,9 @@ from batch_predictions.models.recommender.generators.base import Generator
 HELD_OUT_USERS = 2_000
 """Users whose newest item decides when the training stops, at most a tenth of all."""
 MULTIPLICATIONS_PER_SECOND = 12e9
-"""Of a training on two cores with AVX2, measured: how many steps a minute has."""
+"""Multiplications a second of a training on two cores with AVX2, as measured."""
 MAX_EPOCHS = 40
+"""Passes over all users at most, where the minutes would allow more."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Sequence(TrainableRecommender):
         return inner_products(queries, self._target_blocks)
 
     def queries(self, histories: Histories) -> Floats:
-        """Vectors of users after their newest items, (n, d): of each user's own rows alone."""
+        """Vectors of users after their newest items, (n, d); a user's depends on its rows alone."""
         from batch_predictions.models.recommender.kernels.gru_states import (
             advance_states,
             project_states,
@@ -151,9 +152,9 @@ class Sequence(TrainableRecommender):
             if not len(taken) or not len(ranks):
                 continue
             vectors = self.arrays["vectors"]
-            likeness = np.einsum("if,jf->ij", vectors[taken], vectors[picks[user, ranks]])
-            best = likeness.argmax(axis=0)
-            is_positive = likeness[best, np.arange(len(ranks))] > 0
+            similarity = np.einsum("if,jf->ij", vectors[taken], vectors[picks[user, ranks]])
+            best = similarity.argmax(axis=0)
+            is_positive = similarity[best, np.arange(len(ranks))] > 0
             contributors[user, ranks[is_positive]] = taken[best[is_positive]]
         return contributors
 

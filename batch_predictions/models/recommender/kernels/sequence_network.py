@@ -10,7 +10,7 @@ Gold Loss") and Petrov and Macdonald (2023, "gSASRec") found to decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +22,15 @@ from torch.nn.functional import cross_entropy, log_softmax
 from batch_predictions.core.arrays import Floats
 
 THREADS = 2
-"""Of training, whatever the machine has: sums of floats depend on it."""
+"""Threads of a training, whatever the machine has: sums of floats depend on their number."""
 FULL_SOFTMAX_ITEMS = 4_000
 """Items up to which the loss is over all of them."""
 WARM_UP_STEPS = 200
+"""Steps in which the learning rate rises to its highest."""
 EVALUATIONS = 20
-"""Looks at the held-out items during a training."""
+"""Evaluations on the held-out items during a training."""
 PATIENCE = 4
-"""Looks without a gain after which a training ends."""
+"""Evaluations without a gain after which a training ends."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,6 @@ def fit_network(
     rate: float,
     steps: int,
     seed: int,
-    progress: Callable[[str], None] | None = None,
 ) -> dict[str, Floats]:
     """Trains the network, on a GPU where there is one; equal data gives equal bytes on one device.
 
@@ -101,7 +101,6 @@ def fit_network(
         rate: highest learning rate; it falls to zero by a half cosine.
         steps: of training at most.
         seed: of weights, samples and dropout.
-        progress: called with a line at each look; None: silent.
 
     Returns:
         Weights: `vectors` (m, d), `bias` (m,), `inputs` of the gates by item (m, 3 d),
@@ -115,9 +114,7 @@ def fit_network(
             torch.manual_seed(seed)
             network = SequenceNetwork(items, width, dropout)
             device = "cuda" if torch.cuda.is_available() else "cpu"
-            best = _train(
-                network.to(device), data, length, batch, negatives, rate, steps, seed, progress
-            )
+            best = _train(network.to(device), data, length, batch, negatives, rate, steps, seed)
             return _weights(network, best)
     finally:
         torch.set_num_threads(threads)
@@ -132,13 +129,12 @@ def _train(
     rate: float,
     steps: int,
     seed: int,
-    progress: Callable[[str], None] | None,
 ) -> dict[str, Tensor]:
-    """Trains in place. Returns the weights of the best look."""
+    """Trains in place. Returns the weights of the best evaluation."""
     items, device = network.vectors.num_embeddings - 1, network.bias.device
     windows, targets = _windows(data, length)
     counts = np.bincount(data.items, minlength=items) + 1.0
-    shares = torch.from_numpy(np.append(0.0, counts / counts.sum())).float().to(device)
+    odds = torch.from_numpy(np.append(0.0, counts / counts.sum())).float().to(device)
     sample = 0 if items <= FULL_SOFTMAX_ITEMS else negatives
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=rate, weight_decay=0.0, betas=(0.9, 0.98)
@@ -149,7 +145,7 @@ def _train(
             min(1.0, (step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
         ),
     )
-    best, best_score, looks = _copy(network), -1.0, 0
+    best, best_score, without_gain = _copy(network), -1.0, 0
     if not len(windows):
         # No user has two items.
         return best
@@ -157,10 +153,10 @@ def _train(
     for step, rows in zip(range(1, steps + 1), _batches(targets, batch, seed), strict=False):
         network.train()
         longest = int((targets[rows] > 0).sum(axis=1).max())
-        taken = torch.from_numpy(windows[rows, :longest]).to(device)
-        wanted = torch.from_numpy(targets[rows, :longest]).to(device)
-        is_known = wanted > 0
-        loss = _loss(network, network(taken)[is_known], wanted[is_known], shares, sample)
+        sequences = torch.from_numpy(windows[rows, :longest]).to(device)
+        following = torch.from_numpy(targets[rows, :longest]).to(device)
+        is_known = following > 0
+        loss = _loss(network, network(sequences)[is_known], following[is_known], odds, sample)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -168,38 +164,36 @@ def _train(
         if step % every and step < steps:
             continue
         score = _evaluate(network, data, length)
-        if progress:
-            progress(f"sequence: step {step:,} of {steps:,}, NDCG@10 {score:.4f} of held-out items")
-        looks += 1
+        without_gain += 1
         if score > best_score:
-            best, best_score, looks = _copy(network), score, 0
-        elif looks >= PATIENCE:
+            best, best_score, without_gain = _copy(network), score, 0
+        elif without_gain >= PATIENCE:
             break
     return best
 
 
 def _loss(
-    network: SequenceNetwork, queries: Tensor, wanted: Tensor, shares: Tensor, sample: int
+    network: SequenceNetwork, queries: Tensor, positives: Tensor, odds: Tensor, sample: int
 ) -> Tensor:
-    """Cross-entropy of the wanted items over all items, or over a sample of them.
+    """Cross-entropy of the items that follow over all items, or over a sample of them.
 
     Args:
         network: with the items' vectors.
         queries: (t, d).
-        wanted: embeddings, (t,).
-        shares: probability of each embedding to be sampled, (m + 1,).
+        positives: embeddings of the items that follow, (t,).
+        odds: probability of each embedding to be sampled, (m + 1,).
         sample: number of items to compare with; 0: all.
     """
     vectors, bias = network.vectors.weight, network.bias
     if not sample:
-        return cross_entropy(queries @ vectors[1:].T + bias[1:], wanted - 1)
-    others = torch.multinomial(shares, sample, replacement=True)
+        return cross_entropy(queries @ vectors[1:].T + bias[1:], positives - 1)
+    negatives = torch.multinomial(odds, sample, replacement=True)
     # Of an item that is sampled often, each sample counts less.
-    correction = torch.log(shares * sample + 1e-12)
-    right = (queries * vectors[wanted]).sum(-1) + bias[wanted] - correction[wanted]
-    wrong = queries @ vectors[others].T + (bias - correction)[others]
-    wrong = wrong.masked_fill(others == wanted[:, None], -torch.inf)
-    return -log_softmax(torch.cat([right[:, None], wrong], dim=1), dim=1)[:, 0].mean()
+    log_odds = torch.log(odds * sample + 1e-12)
+    scores = (queries * vectors[positives]).sum(-1) + bias[positives] - log_odds[positives]
+    others = queries @ vectors[negatives].T + (bias - log_odds)[negatives]
+    others = others.masked_fill(negatives == positives[:, None], -torch.inf)
+    return -log_softmax(torch.cat([scores[:, None], others], dim=1), dim=1)[:, 0].mean()
 
 
 def _windows(
@@ -244,16 +238,16 @@ def _evaluate(network: SequenceNetwork, data: SequenceData, length: int) -> floa
             chosen = users[start : start + 256]
             sequences = np.zeros((len(chosen), length), dtype=np.int64)
             lengths = np.minimum(data.indptr[chosen + 1] - 1 - data.indptr[chosen], length)
-            for row, (user, taken) in enumerate(zip(chosen, lengths, strict=True)):
+            for row, (user, number) in enumerate(zip(chosen, lengths, strict=True)):
                 stop = data.indptr[user + 1] - 1
-                sequences[row, :taken] = data.items[stop - taken : stop] + 1
+                sequences[row, :number] = data.items[stop - number : stop] + 1
             queries = network(torch.from_numpy(sequences).to(device))
             queries = queries[torch.arange(len(chosen)), torch.from_numpy(lengths - 1)]
             scores = queries @ vectors.T + network.bias
             scores[:, 0] = -torch.inf
             scores.scatter_(1, torch.from_numpy(sequences).to(device), -torch.inf)
-            wanted = torch.from_numpy(data.items[data.indptr[chosen + 1] - 1] + 1).to(device)
-            ranks = (scores > scores.gather(1, wanted[:, None])).sum(dim=1).cpu().numpy()
+            held_out = torch.from_numpy(data.items[data.indptr[chosen + 1] - 1] + 1).to(device)
+            ranks = (scores > scores.gather(1, held_out[:, None])).sum(dim=1).cpu().numpy()
             total += float((1 / np.log2(ranks[ranks < 10] + 2)).sum())
     return total / max(len(users), 1)
 

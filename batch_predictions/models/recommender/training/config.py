@@ -71,8 +71,6 @@ class TwoStageConfig:
         history_days: how far back histories and generators look; None: to the first row.
         seed: of samples and trees.
         generators: names of the generators to use; None: all that apply.
-        rows: interactions that the training reads. Generators that need more (`min_rows`) are left
-            out, in all of its windows alike.
         candidates_per_generator: items that each candidate source proposes when scoring.
         candidates_in_training: the same in training data.
         max_items: the most frequent items that the generators know.
@@ -94,7 +92,6 @@ class TwoStageConfig:
     history_days: int | None = None
     seed: int = 0
     generators: tuple[str, ...] | None = None
-    rows: int = 0
     candidates_per_generator: int = 60
     candidates_in_training: int = 60
     max_items: int = 12_000

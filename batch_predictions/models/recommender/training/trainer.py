@@ -94,7 +94,7 @@ class RankerTrainer:
         return TwoStageRecommender(ensemble, trained.ranker, trained.params, metadata, name)
 
     def generator_names(self, as_of: date) -> list[str]:
-        """The generators that apply as of a day, whatever the rows up to it."""
+        """The generators that apply as of a day, whatever the rows."""
         selected = self.config.generators
         promotions = self.side_information.promotions(as_of)
         holds = {
@@ -110,7 +110,7 @@ class RankerTrainer:
         return [
             name
             for name, generator in generators().items()
-            if (generator.min_rows <= self.config.rows if selected is None else name in selected)
+            if (selected is None or name in selected)
             and all(holds[requirement] for requirement in generator.requires)
         ]
 
