@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import cross_entropy, embedding, log_softmax
 
 from batch_predictions.core.arrays import Floats
 
@@ -88,7 +88,9 @@ def fit_network(
     steps: int,
     seed: int,
 ) -> dict[str, Floats]:
-    """Trains the network, on a GPU where there is one; equal data gives equal bytes on one device.
+    """Trains the network, on a GPU where there is one.
+
+    Equal data gives equal bytes on processors of one kind; a GPU adds up gradients in any order.
 
     Args:
         data: sequences, of which at least one has two items to learn from.
@@ -190,8 +192,10 @@ def _loss(
     negatives = torch.multinomial(odds, sample, replacement=True)
     # Of an item that is sampled often, each sample counts less.
     log_odds = torch.log(odds * sample + 1e-12)
-    scores = (queries * vectors[positives]).sum(-1) + bias[positives] - log_odds[positives]
-    others = queries @ vectors[negatives].T + (bias - log_odds)[negatives]
+    # The gradient of indexing by a tensor is added up in the order in which threads finish.
+    positive_bias, negative_bias = (bias.index_select(0, i) for i in (positives, negatives))
+    scores = (queries * embedding(positives, vectors)).sum(-1) + positive_bias - log_odds[positives]
+    others = queries @ embedding(negatives, vectors).T + negative_bias - log_odds[negatives]
     others = others.masked_fill(negatives == positives[:, None], -torch.inf)
     return -log_softmax(torch.cat([scores[:, None], others], dim=1), dim=1)[:, 0].mean()
 

@@ -17,6 +17,7 @@ from batch_predictions.models.recommender.generators.sequence import (
 )
 from batch_predictions.models.recommender.generators.sequence_ease import SequenceEASE
 from batch_predictions.models.recommender.generators.sequence_neighbours import SequenceNeighbours
+from batch_predictions.models.recommender.kernels.sequence_network import FULL_SOFTMAX_ITEMS
 from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import (
     all_histories,
@@ -178,6 +179,27 @@ def test_compiled_states_are_those_of_the_network() -> None:
         with torch.no_grad():
             expected = network(items[None] + 1)[0, -1]
         np.testing.assert_allclose(queries[user], expected, atol=1e-4)
+
+
+def test_a_sampled_loss_gives_equal_bytes_although_threads_share_the_work() -> None:
+    random = np.random.default_rng(0)
+    # Some items are so frequent that a step draws them again and again.
+    items = np.append(np.arange(6_000), 6_000 * random.random(24_000) ** 6).astype(np.int64)
+    users = random.permutation(np.repeat(np.arange(600), 50))
+    table = pa.table(
+        {
+            "user_id": [f"u{user:03}" for user in users],
+            "item_id": [f"i{item:04}" for item in items],
+            "date": [AS_OF] * len(users),
+            "events": [1] * len(users),
+            "event_time": np.arange(len(users)),
+        }
+    )
+    interactions = Interactions.from_table(table)
+    assert len(interactions.item_ids) > FULL_SOFTMAX_ITEMS
+    one, other = (fit(Sequence, interactions, minutes=0.02) for _ in range(2))
+    for name, array in one.arrays.items():
+        np.testing.assert_array_equal(array, other.arrays[name], err_msg=name)
 
 
 def test_steps_of_a_training_follow_its_minutes_up_to_a_number_of_epochs() -> None:
