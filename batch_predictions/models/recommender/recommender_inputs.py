@@ -177,9 +177,9 @@ def two_stage_config(settings: Settings, rows: int = 0) -> TwoStageConfig:
     exclude_seen = source_registry.excludes_seen(settings)
     half_life_days = recommender.history_half_life_days
     half_life = {} if half_life_days is None else {"history_half_life_days": half_life_days}
-    names = recommender.generators
+    declared, names = generators(), recommender.generators
     if names is None:
-        names = [name for name, generator in generators().items() if generator.min_rows <= rows]
+        names = [name for name, generator in declared.items() if generator.min_rows <= rows]
     minutes = recommender.sequence_minutes
     if minutes is None:
         minutes = min(max(round(SEQUENCE_MINUTES_PER_MILLION * rows / 1e6), 1), 6)
@@ -197,6 +197,10 @@ def two_stage_config(settings: Settings, rows: int = 0) -> TwoStageConfig:
         history_days=recommender.history_days,
         seed=recommender.seed,
         generators=tuple(names),
+        # Generators that the settings name are used in any case.
+        must_gain=tuple(
+            name for name in names if not recommender.generators and declared[name].must_gain
+        ),
         candidates_per_generator=recommender.candidates_each or (100 if exclude_seen else 60),
         max_items=recommender.max_items or (50_000 if exclude_seen else 12_000),
         max_labelled_users=recommender.lesson_users,

@@ -208,5 +208,6 @@ sequence = Generator(
     "similar",
     requires=("new_items", "times"),
     min_rows=50_000,
+    must_gain=True,
     order=85,
 )

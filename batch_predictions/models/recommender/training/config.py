@@ -71,6 +71,7 @@ class TwoStageConfig:
         history_days: how far back histories and generators look; None: to the first row.
         seed: of samples and trees.
         generators: names of the generators to use; None: all that apply.
+        must_gain: those of them that a search of parameters leaves out unless lists gain by them.
         candidates_per_generator: items that each candidate source proposes when scoring.
         candidates_in_training: the same in training data.
         max_items: the most frequent items that the generators know.
@@ -92,6 +93,7 @@ class TwoStageConfig:
     history_days: int | None = None
     seed: int = 0
     generators: tuple[str, ...] | None = None
+    must_gain: tuple[str, ...] = ()
     candidates_per_generator: int = 60
     candidates_in_training: int = 60
     max_items: int = 12_000

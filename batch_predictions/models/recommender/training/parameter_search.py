@@ -30,6 +30,10 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import Holdout
 from batch_predictions.models.recommender.generators.base import Generator, generators
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorParams
+from batch_predictions.models.recommender.training.generator_search import (
+    choose_generators,
+    without_generators,
+)
 from batch_predictions.models.recommender.training.ranker_search import choose_members
 from batch_predictions.models.recommender.training.ranking_evaluation import (
     metric_alone,
@@ -129,11 +133,13 @@ def search_parameters(
     rows = _sample_users(interactions.up_to(through), 1.0, config.seed)
     holdout = validation_holdout(rows, through, config, MAX_USERS)
     if len(holdout.users) < MIN_USERS:
-        return ParameterSearch(
-            trainer,
-            why=f"{len(holdout.users):,} users can be evaluated before the hold-out, and "
-            f"{MIN_USERS:,} are needed to tell settings apart",
+        why = (
+            f"{len(holdout.users):,} users can be evaluated before the hold-out, and {MIN_USERS:,} "
+            "are needed to tell settings apart"
         )
+        if config.must_gain:
+            why += f"; {', '.join(config.must_gain)}, which must show a gain, is left out"
+        return ParameterSearch(without_generators(trainer, config.must_gain), why=why)
     budget = default_minutes(len(interactions)) if minutes is None else minutes
     search = ParameterSearch(trainer, budget_minutes=budget)
     names = [name for name in trainer.generator_names(holdout.as_of) if generators()[name].scales]
@@ -148,15 +154,28 @@ def search_parameters(
         search.trainer = replace(
             search.trainer, config=replace(search.trainer.config, generator_params=params)
         )
-    holdout = validation_holdout(rows, through, config, MAX_RANKER_USERS)
-    config, compared = choose_members(search.trainer, search.trainer.build_dataset(holdout))
-    spent = search.trials[-1].minutes if search.trials else 0.0
+    _choose_ensemble(search, validation_holdout(rows, through, config, MAX_RANKER_USERS))
+    return search
+
+
+def _choose_ensemble(search: ParameterSearch, holdout: Holdout) -> None:
+    """Leaves out generators that add nothing, and chooses the ranker's members."""
+    trainer, spent = search.trainer, search.trials[-1].minutes if search.trials else 0.0
+    fitted = trainer.fit_generators(holdout.train, holdout.as_of)
+    ensemble, gains = choose_generators(trainer, holdout, fitted)
+    for name, gain, ndcg_with, ndcg_without in gains:
+        search.trials += [
+            Trial(name, {"used": False}, gain.n, ndcg_without, spent, False),
+            Trial(name, {"used": True}, gain.n, ndcg_with, spent, True),
+        ]
+    kept = {generator.name for generator in ensemble.generators}
+    trainer = without_generators(trainer, [name for name, *_ in gains if name not in kept])
+    config, compared = choose_members(trainer, trainer.build_dataset(holdout, ensemble))
     search.trials += [
         Trial("ranker", setting, users, ndcg, spent, not number)
         for number, (setting, users, ndcg) in enumerate(compared)
     ]
-    search.trainer = replace(search.trainer, config=config)
-    return search
+    search.trainer = replace(trainer, config=config)
 
 
 def _sample_users(rows: Interactions, share: float, seed: int) -> Interactions:
