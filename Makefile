@@ -11,7 +11,7 @@ comma := ,
 export BATCH_PREDICTIONS_HOME ?= $(CURDIR)/.batch_predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-lowest constraints lint ui clean
+.PHONY: help setup demo test test-all test-lowest gpu constraints lint ui clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ test: setup  ## quick tests
 
 test-all: setup  ## all tests
 	$(BIN)/python -m pytest
+
+gpu: setup  ## tests and figures of what a GPU computes, beside the CPU
+	$(BIN)/python benchmarks/gpu.py --json gpu.json
 
 # Of direct requirements; theirs are the newest.
 test-lowest:  ## all tests with the lowest versions that setup.cfg allows

@@ -64,6 +64,15 @@ def _isolation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     yield
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("torch sees no GPU")
+
+
 @pytest.fixture(scope="module")
 def new_home() -> Iterator[Callable[[], Bucket]]:
     """Makes an empty home in a bucket of an S3 server at each call."""

@@ -267,9 +267,8 @@ def test_a_gpu_without_memory_gets_smaller_batches_and_gives_the_same_lists(
     assert (positions == brute_force(queries, targets, 5)[0]).all()
 
 
+@pytest.mark.gpu
 def test_a_gpu_gives_the_lists_of_the_cpu() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("this machine has no GPU")
     rng = np.random.default_rng(9)
     queries = rng.integers(-9, 10, (2000, 8)).astype(np.float32)
     targets = rng.integers(-9, 10, (3000, 8)).astype(np.float32)

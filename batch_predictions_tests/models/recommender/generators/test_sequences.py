@@ -130,7 +130,11 @@ def alphabets(users: int) -> Interactions:
     )
 
 
-def test_the_network_learns_what_comes_next_and_explains_it_by_a_letter_of_the_history() -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_the_network_learns_what_comes_next_and_explains_it_by_a_letter_of_the_history(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: device == "cuda")
     interactions = alphabets(300)
     settings = {"minutes": 0.2, "width": 16, "batch": 16, "dropout": 0.1}
     model = fit(Sequence, interactions, **settings)

@@ -116,6 +116,15 @@ def test_a_gpu_is_asked_for_where_the_chosen_model_is_a_net(
             net.log_scores(Documents(["good"]))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["average_cnn", "lstm"])
+def test_a_gpu_gives_the_labels_of_the_cpu(name: str, tmp_path: Path) -> None:
+    documents = world(50, 4).documents
+    fitted(name).save(tmp_path)
+    on_gpu = Classifier.load(tmp_path).to_device("cuda").probabilities(documents)
+    np.testing.assert_allclose(on_gpu, fitted(name).probabilities(documents), atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["nb_lr", "char_lr", "gru"])
 def test_a_second_fit_gives_the_same_probabilities(name: str) -> None:
     training = ModelTraining(
