@@ -149,9 +149,11 @@ class GeneratorEnsemble:
         for name in names:
             declaration = declared[name]
             rows = interactions if declaration.full_catalogue else frequent
-            if progress:
-                progress(f"fitting {name} on {len(rows):,} rows through {as_of}")
             model_params = declaration.params(exclude_seen, (params or {}).get(name, {}))
+            if progress:
+                minutes = getattr(model_params, "minutes", None)
+                bound = f", {minutes:g} minutes on two cores at most" if minutes else ""
+                progress(f"fitting {name} on {len(rows):,} rows through {as_of}{bound}")
             model = declaration.recommender_class.fit(rows, as_of, model_params, users)
             model.name = name
             fitted.append((declaration, model))
