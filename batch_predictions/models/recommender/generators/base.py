@@ -46,10 +46,10 @@ class Generator:
         requires: what must hold for it to be used.
         full_catalogue: it is fitted on all items; otherwise on the `max_items` most frequent ones.
         min_rows: rows of a training from which on it is used; a network learns nothing from few.
-        must_gain: it takes minutes to train, and is used where lists gain by it beyond chance.
         is_candidate_source: its best items are candidates; otherwise it only scores others'.
         order: place among the generators: columns of the ranker, and candidates of equal rank,
             come in this order, then by name.
+        must_gain: it takes minutes to train, and is used where lists gain by it beyond chance.
     """
 
     name: str
@@ -61,9 +61,9 @@ class Generator:
     requires: tuple[Requirement, ...] = ()
     full_catalogue: bool = False
     min_rows: int = 0
-    must_gain: bool = False
     is_candidate_source: bool = True
     order: int = 1000
+    must_gain: bool = False
 
     def params(self, exclude_seen: bool, overrides: Mapping[str, Any]) -> Any:
         """Returns the generator's parameters, some of them overridden.
