@@ -44,7 +44,7 @@ HEAVY = {
     "transformers",
 }
 COMPILED = {
-    "inference/topk/vectors.py",
+    "models/common/topk/vectors.py",
     "models/common/heaps.py",
     "models/common/vector_ir.py",
     "models/demand/kernels/gru_network.py",

@@ -25,7 +25,7 @@ class CatalogueScorer:
     version: ClassVar[str] = "1"
 
     def __init__(self, items: Path, k: int) -> None:
-        from batch_predictions.inference.topk import Index
+        from batch_predictions.models.common.topk import Index
 
         targets = np.load(items, mmap_mode="c")
         self.index, self.k = Index(targets), k

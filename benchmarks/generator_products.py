@@ -25,7 +25,7 @@ def measure() -> dict[str, Any]:
     """Both ways, by items and by candidates."""
     import torch
 
-    from batch_predictions.inference.topk import Index
+    from batch_predictions.models.common.topk import Index
     from batch_predictions.models.recommender.data.dense_scores import TargetBlocks
 
     torch.set_num_threads(1)

@@ -114,7 +114,7 @@ def chosen_device() -> str:
 
 def topk(size: int, device: str) -> tuple[Callable[[], Any], int, str]:
     """Exact lists of 50 of a million items, 64 factors."""
-    from batch_predictions.inference.topk import Index
+    from batch_predictions.models.common.topk import Index
 
     random = np.random.default_rng(1)
     queries = random.normal(size=(size, 64)).astype(np.float32)

@@ -75,7 +75,7 @@ def _case_vectors() -> dict[str, Vectors]:
 
 
 def _measure_case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dict[str, Any]:
-    from batch_predictions.inference.topk import Index
+    from batch_predictions.models.common.topk import Index
 
     index = Index(targets)
     result: dict[str, Any] = {
@@ -98,7 +98,7 @@ def _measure_times(
     import torch
     from implicit.cpu.als import AlternatingLeastSquares
 
-    from batch_predictions.inference.topk import Index
+    from batch_predictions.models.common.topk import Index
 
     users, items = len(queries), len(targets)
     peer = AlternatingLeastSquares(factors=queries.shape[1], num_threads=THREADS)

@@ -10,10 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.inference.scorer import ScorerContext, ScorerMetric, with_metrics
-from batch_predictions.inference.topk import Index
-from batch_predictions.models.recommender.base import LinearRecommender, Ranking, Recommender
+from batch_predictions.models.recommender.base import LinearRecommender, Recommender
 from batch_predictions.models.recommender.business_rules import Rules
-from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.data.staged_histories import IdLookup, read_histories
@@ -40,7 +38,7 @@ class RecommendationScorer:
     best candidates are kept with their scores.
     """
 
-    version: ClassVar[str] = "15"
+    version: ClassVar[str] = "16"
     dictionary_columns: ClassVar[tuple[str, ...]] = ("item_ids.list.element",)
 
     def __init__(self, model: Recommender, context: ScorerContext) -> None:
@@ -70,14 +68,8 @@ class RecommendationScorer:
         )
         is_blocked = pc.is_in(items, value_set=unavailable).to_numpy(zero_copy_only=False)
         self.blocked = np.asarray(is_blocked, dtype=bool)
-        self.index: Index | None = None
         if isinstance(model, LinearRecommender):
-            self.index = Index(
-                model.targets(),
-                blocked=self.blocked,
-                device=context.device,
-                block_mb=context.block_mb,
-            )
+            model.use_device(context.device, context.block_mb)
         trending = context.lookup_table("trending")["item_id"].to_pylist()
         self.lists = RecommendationLists(
             items, self.k, self.kept_scores, self.exclude_seen, trending, self.rules
@@ -122,7 +114,13 @@ class RecommendationScorer:
 
     def _score_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         histories = read_histories(rows, self.lookup)
-        ranking = self._rank(histories)
+        ranking = self.model.rank(
+            histories,
+            self.item_features,
+            self.depth,
+            exclude_seen=self.exclude_seen,
+            blocked=self.blocked,
+        )
         # Without a history the model has no basis for scores; the demographic fallback serves.
         ranking.positions[np.diff(histories.indptr) == 0] = -1
         entries = histories.find_entries(ranking.positions)
@@ -141,18 +139,3 @@ class RecommendationScorer:
             was_taken,
         )
         return self.lists.build(rows, ranking, columns, reasons)
-
-    def _rank(self, histories: Histories) -> Ranking:
-        """The best candidates of every user; a linear model's by exact top-k, on the device."""
-        if self.index is None or not isinstance(self.model, LinearRecommender):
-            return self.model.rank(
-                histories,
-                self.item_features,
-                self.depth,
-                exclude_seen=self.exclude_seen,
-                blocked=self.blocked,
-            )
-        matrix = histories.matrix(self.model.history_half_life_days)
-        seen = histories.seen_matrix() if self.exclude_seen else None
-        queries = self.model.queries(matrix)
-        return Ranking(*self.index.search(queries, self.depth, seen=seen))

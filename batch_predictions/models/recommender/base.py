@@ -2,7 +2,7 @@
 
 Scores are computed from the histories known when scoring, not from a table of trained users: users
 who appeared after the training are served too, and yesterday's interactions count today. A
-`LinearRecommender` has a vector per user (`queries`) and per item (`targets`).
+`LinearRecommender` has a vector per user (`queries`) and per item (`targets`), and searches.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from batch_predictions.models.recommender.data.recommender_manifest import (
 )
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+    from batch_predictions.models.common.topk import Index
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,11 @@ class Recommender(ABC):
 
         return Proposals(positions, scores_of)
 
+    @property
+    def dense_scores(self) -> int:
+        """Scores of a user that `propose` holds."""
+        return len(self.items)
+
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Finds the history item that contributes most to the score of each pick, (n, k).
 
@@ -248,53 +253,126 @@ class TrainableRecommender(Recommender):
         params = cls.Params(**manifest["params"])
         return cls(read_items(folder), params, arrays, manifest["fitted_values"], manifest["name"])
 
+    def _check_width(self, histories: Histories) -> None:
+        # Compiled code does not check bounds.
+        if histories.width != len(self.items):
+            raise ValueError(
+                f"{self.name}: histories have {histories.width} columns, "
+                f"the model has {len(self.items)} items"
+            )
+
+
+MIN_SEARCHED_ITEMS = 20_000
+"""Items from which on the best are searched for, so that not all scores are computed."""
+
 
 class LinearRecommender(TrainableRecommender):
-    """A recommender whose scores are queries @ targets.T."""
+    """A recommender whose scores are inner products of a vector per user and one per item."""
 
-    @property
-    def history_half_life_days(self) -> float | None:
-        """Half-life of events in histories when scoring; None: every event counts 1."""
-        half_life: float | None = self.params.history_half_life_days
-        return half_life
+    device = "cpu"
+    block_mb = 256
+    _index: tuple[npt.NDArray[np.bool_] | None, Index] | None = None
 
     @abstractmethod
-    def queries(self, histories: csr_matrix) -> Floats:
-        """User vectors, (n, f).
-
-        A user's vector depends on its own row only, whatever the batch; an empty row gives zeros.
-
-        Args:
-            histories: n users x m items, summed decayed events.
-        """
+    def queries(self, histories: Histories) -> Floats:
+        """User vectors, (n, f); a user's depends on its own rows only, whatever the batch."""
 
     @abstractmethod
     def targets(self) -> Floats:
         """Item vectors, (m, f); read-only, perhaps memory-mapped."""
 
-    @abstractmethod
-    def top_contributors(self, histories: csr_matrix, picks: Positions) -> Positions:
-        """Finds each pick's top contributor from summed decayed events, n users x m items."""
-
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
         """Scores all items by inner products of queries and targets, (n, m)."""
-        matrix = histories.matrix(self.history_half_life_days)
-        return inner_products(self.queries(matrix), self._target_blocks)
+        return inner_products(self.queries(histories), self._target_blocks)
 
     @cached_property
     def _target_blocks(self) -> TargetBlocks:
         return TargetBlocks.of(self.targets())
 
-    def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """Finds the history item with the largest part of each pick's score, (n, k)."""
-        return self.top_contributors(histories.matrix(self.history_half_life_days), picks)
+    def use_device(self, device: str, block_mb: int) -> None:
+        """Chooses the device of `rank` and the memory of a block of products there.
 
-    def _check_width(self, histories: csr_matrix) -> None:
-        if histories.shape[1] != len(self.items):
-            raise ValueError(
-                f"{self.name}: histories have {histories.shape[1]} columns, "
-                f"the model has {len(self.items)} items"
+        Args:
+            device: `cpu`, `cuda` or `cuda:<number>`.
+            block_mb: of a GPU, MiB.
+        """
+        self.device, self.block_mb, self._index = device, block_mb, None
+
+    def rank(
+        self,
+        histories: Histories,
+        item_features: ItemFeatures,
+        k: int,
+        *,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranking:
+        """The k best items of every user; of many items, or on a GPU, by an exact search."""
+        if not self._is_searched:
+            return super().rank(
+                histories, item_features, k, exclude_seen=exclude_seen, blocked=blocked
             )
+        return self._search(self.queries(histories), histories, k, exclude_seen, blocked)
+
+    def propose(
+        self,
+        histories: Histories,
+        item_features: ItemFeatures,
+        k: int,
+        *,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None = None,
+    ) -> Proposals:
+        """Searches for the best of many items, and computes the scores of given ones alone."""
+        if not self._is_searched:
+            return super().propose(
+                histories, item_features, k, exclude_seen=exclude_seen, blocked=blocked
+            )
+        from batch_predictions.models.recommender.kernels.candidate_kernels import products_of_items
+
+        queries = np.ascontiguousarray(self.queries(histories), dtype=np.float32)
+        positions = np.empty((histories.users, 0), dtype=np.int64)
+        if k:
+            positions = self._search(queries, histories, k, exclude_seen, blocked).positions
+
+        def scores_of(items: Positions) -> Floats:
+            values = np.empty(items.shape, dtype=np.float32)
+            products_of_items(queries, np.asarray(self.targets()), items, values)
+            values[histories.is_masked(items, exclude_seen, blocked)] = np.nan
+            return values
+
+        return Proposals(positions, scores_of)
+
+    @property
+    def dense_scores(self) -> int:
+        """None where the best items are searched for."""
+        return 0 if self._is_searched else super().dense_scores
+
+    @property
+    def _is_searched(self) -> bool:
+        return self.device != "cpu" or len(self.items) >= MIN_SEARCHED_ITEMS
+
+    def _search(
+        self,
+        queries: Floats,
+        histories: Histories,
+        k: int,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None,
+    ) -> Ranking:
+        from batch_predictions.models.common.topk import Index
+
+        if self._index is None or not _is_equal(self._index[0], blocked):
+            index = Index(
+                self.targets(), blocked=blocked, device=self.device, block_mb=self.block_mb
+            )
+            self._index = blocked, index
+        seen = histories.seen_matrix() if exclude_seen else None
+        return Ranking(*self._index[1].search(queries, k, seen=seen))
+
+
+def _is_equal(a: npt.NDArray[np.bool_] | None, b: npt.NDArray[np.bool_] | None) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
 def override_params(defaults: Any, overrides: Mapping[str, Any], name: str) -> Any:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from batch_predictions.models.recommender.base import (
+    MIN_SEARCHED_ITEMS,
     LinearRecommender,
     TrainableRecommender,
     override_params,
@@ -18,6 +20,7 @@ from batch_predictions.models.recommender.base import (
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.als import ALS, ALSParams
 from batch_predictions.models.recommender.generators.base import recommender_classes
 from batch_predictions.models.recommender.generators.popularity import PromotedItems
 from batch_predictions.models.recommender.ranker.two_stage import load_recommender
@@ -104,7 +107,7 @@ def test_shapes_types_and_names(name: str) -> None:
     no_users = all_histories(BOARD, model).slice_users(0, 0)
     assert model.scores(no_users, item_features(BOARD, model.items)).shape == (0, 12)
     if isinstance(model, LinearRecommender):
-        queries, targets = model.queries(all_histories(BOARD, model).matrix()), model.targets()
+        queries, targets = model.queries(all_histories(BOARD, model)), model.targets()
         assert queries.dtype == targets.dtype == np.float32
         assert queries.shape == (12, targets.shape[1]) and targets.shape[0] == 12
 
@@ -168,6 +171,38 @@ def test_proposals_equal_rankings(name: str) -> None:
         np.testing.assert_array_equal(ranked_scores[is_item], ranked.scores[is_item])
         complete = model.rank(histories, features, len(model.items), **rules).positions
         assert (np.isfinite(proposed_scores).sum(axis=1) == (complete >= 0).sum(axis=1)).all()
+
+
+def test_of_many_items_the_best_are_searched_for() -> None:
+    random = np.random.default_rng(2)
+    ids = pa.array([f"i{item:05}" for item in range(MIN_SEARCHED_ITEMS)])
+    factors = random.normal(size=(len(ids), 4)).astype(np.float32)
+    arrays: dict[str, Any] = {
+        "item_factors": factors,
+        "gram": factors.astype(np.float64).T @ factors,
+    }
+    model = ALS(ids, ALSParams(factors=4), arrays)
+    rows = random_rows(30, len(ids), 200)
+    positions = pa.compute.cast(pa.compute.utf8_slice_codeunits(rows["item_id"], 1), pa.int64())
+    interactions = Interactions.from_table(rows.set_column(1, "item_id", ids.take(positions)))
+    histories = all_histories(interactions, model)
+    features = item_features(interactions, model.items)
+    blocked = random.random(len(ids)) < 0.5
+    some_items = random.integers(-1, len(ids), (histories.users, 500))
+    for exclude_seen in (False, True):
+        rules: Any = {"exclude_seen": exclude_seen, "blocked": blocked}
+        found = model.propose(histories, features, 9, **rules)
+        expected = TrainableRecommender.propose(model, histories, features, 9, **rules)
+        np.testing.assert_array_equal(found.positions, expected.positions)
+        np.testing.assert_allclose(
+            found.scores_of(some_items), expected.scores_of(some_items), atol=1e-5
+        )
+        ranked = model.rank(histories, features, 9, **rules)
+        np.testing.assert_array_equal(ranked.positions, found.positions)
+        np.testing.assert_allclose(ranked.scores, found.scores_of(found.positions), rtol=1e-6)
+    # Other blocked items are another search.
+    unblocked = model.rank(histories, features, 9, exclude_seen=False).positions
+    assert blocked[unblocked].any() and model.dense_scores == 0
 
 
 def test_a_users_scores_do_not_depend_on_the_batch(name: str) -> None:

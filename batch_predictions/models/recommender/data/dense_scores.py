@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Floats
 from batch_predictions.models.recommender.data.histories import Histories, spans
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 DENSE_SCORES_MB = 128
 """Memory of the dense scores of one batch of users, MiB."""
@@ -39,6 +43,40 @@ class TargetBlocks:
             part = targets[number * BLOCK_ITEMS :][:BLOCK_ITEMS]
             block[:, : len(part)] = part.T
         return cls(items, blocks)
+
+
+@dataclass(frozen=True)
+class ColumnBlocks:
+    """A matrix in blocks of columns, each of which stays in the second-level cache.
+
+    Attributes:
+        columns: number of columns.
+        blocks: the last filled up with zeros, (blocks, rows, BLOCK_COLUMNS).
+    """
+
+    columns: int
+    blocks: Floats
+
+    @classmethod
+    def of(cls, matrix: Floats) -> ColumnBlocks:
+        """Builds the blocks of a matrix, (rows, columns)."""
+        from batch_predictions.models.recommender.kernels.products import BLOCK_COLUMNS
+
+        rows, columns = matrix.shape
+        blocks = np.zeros((-(-columns // BLOCK_COLUMNS), rows, BLOCK_COLUMNS), dtype=np.float32)
+        for number, block in enumerate(blocks):
+            part = matrix[:, number * BLOCK_COLUMNS :][:, :BLOCK_COLUMNS]
+            block[:, : part.shape[1]] = part
+        return cls(columns, blocks)
+
+
+def sparse_products(rows: csr_matrix, matrix: ColumnBlocks) -> Floats:
+    """Sparse rows times a matrix, (n, columns), with the same bits whatever the batch."""
+    from batch_predictions.models.recommender.kernels.products import sparse_times_blocks
+
+    result = np.empty((rows.shape[0], matrix.columns), dtype=np.float32)
+    sparse_times_blocks(rows.indptr, rows.indices, rows.data, matrix.blocks, result)
+    return result
 
 
 def inner_products(queries: Floats, targets: TargetBlocks) -> Floats:

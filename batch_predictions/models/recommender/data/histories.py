@@ -269,6 +269,24 @@ class Histories:
         find_entries(self.indptr, self.entry_items, self.width, starts, items, entries)
         return entries
 
+    def is_masked(
+        self, items: Ints, exclude_seen: bool, blocked: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.bool_]:
+        """Whether items are left out of their user's list, (users, k); true for no item.
+
+        Args:
+            items: positions, -1 for none, (users, k).
+            exclude_seen: whether items that a user has seen are left out.
+            blocked: marks items that no user gets, (m,).
+        """
+        is_masked = items < 0
+        if exclude_seen and len(self.entry_is_seen):
+            entries = self.find_entries(items)
+            is_masked |= (entries >= 0) & self.entry_is_seen[np.maximum(entries, 0)]
+        if blocked is not None:
+            is_masked |= blocked[np.maximum(items, 0)]
+        return is_masked
+
     @cached_property
     def recency_rank(self) -> Ints:
         """Rank of every entry among its user's by time, 0 for the newest, (e,)."""

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles, Floats, Positions
 from batch_predictions.models.recommender.base import LinearRecommender
+from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Codes, Interactions
 from batch_predictions.models.recommender.generators.base import Generator
 
@@ -89,13 +90,12 @@ class ALS(LinearRecommender):
         arrays = {"item_factors": item_factors, "gram": gram}
         return cls(interactions.item_ids, params, arrays)
 
-    def queries(self, histories: csr_matrix) -> Floats:
+    def queries(self, histories: Histories) -> Floats:
         """Folded-in user factors, (n, factors); zeros for an empty history."""
-        self._check_width(histories)
         from batch_predictions.models.recommender.kernels.products import fold_in
 
-        confidence = _confidence(histories, self.params.alpha)
-        queries = np.empty((histories.shape[0], len(self._ridge)), dtype=np.float32)
+        confidence = self._confidence(histories)
+        queries = np.empty((histories.users, len(self._ridge)), dtype=np.float32)
         fold_in(
             confidence.indptr,
             confidence.indices,
@@ -110,12 +110,11 @@ class ALS(LinearRecommender):
         """Item factors, (m, factors)."""
         return self.arrays["item_factors"]
 
-    def top_contributors(self, histories: csr_matrix, picks: Positions) -> Positions:
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Finds the history item with the largest part of each pick's score, (n, k).
 
         Exact for the fold-in: item j adds c_j y_i' A^-1 y_j to the score of i (section 5).
         """
-        self._check_width(histories)
         contributors = np.full(picks.shape, -1, dtype=np.int64)
         for start, batch in self._batches(histories):
             systems = self._systems(batch)
@@ -134,9 +133,14 @@ class ALS(LinearRecommender):
                 contributors[start + user, is_positive] = items[best[is_positive]]
         return contributors
 
-    def _batches(self, histories: csr_matrix) -> Iterator[tuple[int, csr_matrix]]:
-        confidence = _confidence(histories, self.params.alpha)
-        for start in range(0, histories.shape[0], BATCH_USERS):
+    def _confidence(self, histories: Histories) -> csr_matrix:
+        self._check_width(histories)
+        matrix = histories.matrix(self.params.history_half_life_days)
+        return _confidence(matrix, self.params.alpha)
+
+    def _batches(self, histories: Histories) -> Iterator[tuple[int, csr_matrix]]:
+        confidence = self._confidence(histories)
+        for start in range(0, histories.users, BATCH_USERS):
             yield start, confidence[start : start + BATCH_USERS]
 
     def _history_of(self, confidence: csr_matrix, user: int) -> tuple[Codes, Doubles, Doubles]:

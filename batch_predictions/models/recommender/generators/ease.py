@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Floats, Positions
-from batch_predictions.models.recommender.base import LinearRecommender, TrainableRecommender
+from batch_predictions.models.recommender.base import TrainableRecommender
+from batch_predictions.models.recommender.data.dense_scores import ColumnBlocks, sparse_products
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
@@ -49,7 +50,7 @@ class EASEParams:
     history_half_life_days: float | None = None
 
 
-class EASE(LinearRecommender):
+class EASE(TrainableRecommender):
     """EASE over the `max_items` most frequent items; others are never recommended."""
 
     kind = "ease"
@@ -77,52 +78,29 @@ class EASE(LinearRecommender):
         arrays = {"weights": _solve(history, params.l2)}
         return cls(interactions.item_ids.take(pa.array(items)), params, arrays)
 
-    def queries(self, histories: csr_matrix) -> Floats:
-        """Returns the transformed histories, dense, (n, m): pass users in batches."""
-        self._check_width(histories)
-        dense: Floats = _transform(histories, self.params.transform).toarray()
-        return dense
-
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
         """Multiplies sparse histories x by the weights B, (n, m).
 
         A sum over the items of the history in their order: the same bits whatever the batch.
         """
-        from batch_predictions.models.recommender.kernels.products import sparse_times_blocks
-
-        matrix = histories.matrix(self.history_half_life_days)
-        self._check_width(matrix)
-        profile = _transform(matrix, self.params.transform)
-        scores = np.empty(matrix.shape, dtype=np.float32)
-        sparse_times_blocks(
-            profile.indptr, profile.indices, profile.data, self._weight_blocks, scores
-        )
-        return scores
+        return sparse_products(self._user_profile(histories), self._weight_blocks)
 
     @cached_property
-    def _weight_blocks(self) -> Floats:
-        """The weights B in blocks of columns, each of which stays in the second-level cache."""
-        from batch_predictions.models.recommender.kernels.products import BLOCK_COLUMNS
+    def _weight_blocks(self) -> ColumnBlocks:
+        return ColumnBlocks.of(self.arrays["weights"].T)
 
-        targets = self.targets()
-        blocks = np.zeros((-(-len(targets) // BLOCK_COLUMNS), len(targets), BLOCK_COLUMNS), "f4")
-        for number, block in enumerate(blocks):
-            columns = targets[number * BLOCK_COLUMNS :][:BLOCK_COLUMNS]
-            block[:, : len(columns)] = columns.T
-        return blocks
+    def _user_profile(self, histories: Histories) -> csr_matrix:
+        self._check_width(histories)
+        matrix = histories.matrix(self.params.history_half_life_days)
+        return _transform(matrix, self.params.transform)
 
-    def targets(self) -> Floats:
-        """Returns the weights B transposed, (m, m): row i has the weights for target i."""
-        return self.arrays["weights"]
-
-    def top_contributors(self, histories: csr_matrix, picks: Positions) -> Positions:
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Finds the history item with the largest part of each pick's score, (n, k).
 
         Exact: the score of i is the sum of x_j B_ji over the history.
         """
-        self._check_width(histories)
-        history = _transform(histories, self.params.transform)
-        return top_contributors(history, self.targets(), picks)
+        # Row i of the stored weights are those for target i.
+        return top_contributors(self._user_profile(histories), self.arrays["weights"], picks)
 
 
 def _transform(histories: csr_matrix, transform: str) -> csr_matrix:

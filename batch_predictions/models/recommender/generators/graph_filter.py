@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.core.arrays import Floats
+from batch_predictions.core.arrays import Floats, Positions
+from batch_predictions.models.recommender.base import TrainableRecommender
 from batch_predictions.models.recommender.data.dense_scores import TargetBlocks, inner_products
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import Generator
 from batch_predictions.models.recommender.generators.neighbour_tables import (
-    NeighbourRecommender,
     divide_by_root_length,
     nearest_neighbours,
     scale_matrix,
     score_neighbours,
+    top_neighbour_contributors,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class GraphFilterParams:
     seed: int = 0
 
 
-class GraphFilter(NeighbourRecommender):
+class GraphFilter(TrainableRecommender):
     """Neighbours by normalised co-occurrence, and singular vectors scaled by item degrees."""
 
     kind = "graph_filter"
@@ -97,6 +98,11 @@ class GraphFilter(NeighbourRecommender):
         scores = score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
         scores += inner_products(profile @ self.arrays["left"], self._right_blocks)
         return scores
+
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
+        """Finds the history item with the largest part of each pick's linear filter, (n, k)."""
+        tables = self.arrays["neighbour_ids"], self.arrays["similarity"]
+        return top_neighbour_contributors(self.user_profile(histories), picks, *tables)
 
     @cached_property
     def _right_blocks(self) -> TargetBlocks:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Floats, Positions
-from batch_predictions.models.recommender.base import TrainableRecommender
+from batch_predictions.models.recommender.base import Proposals, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 
@@ -200,6 +200,58 @@ class NeighbourRecommender(TrainableRecommender):
         """Sums of similarity times the profile's weights, (n, m)."""
         profile = self.user_profile(histories)
         return score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
+
+    def propose(
+        self,
+        histories: Histories,
+        item_features: ItemFeatures,
+        k: int,
+        *,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None = None,
+    ) -> Proposals:
+        """Ranks the neighbours of the profile's items: a few thousand of any number of items."""
+        from batch_predictions.models.recommender.kernels.neighbours import (
+            rank_neighbours,
+            scores_of_neighbours,
+        )
+
+        profile, neighbour_ids = self.user_profile(histories), self.arrays["neighbour_ids"]
+        width = len(neighbour_ids)
+        masked = histories.seen_matrix() if exclude_seen else profile[:, :0]
+        # Memory is taken where it is written only.
+        most = np.minimum(np.diff(profile.indptr).astype(np.int64) * neighbour_ids.shape[1], width)
+        scored_items = np.empty(most.sum() + 1, dtype=np.int32)
+        scores = np.empty(len(scored_items), dtype=np.float32)
+        indptr = np.empty(histories.users + 1, dtype=np.int64)
+        positions = np.empty((histories.users, k), dtype=np.int64)
+        rank_neighbours(
+            profile.indptr,
+            profile.indices,
+            profile.data,
+            neighbour_ids,
+            self.arrays["similarity"],
+            masked.indptr,
+            masked.indices,
+            np.zeros(width, dtype=bool) if blocked is None else blocked,
+            positions,
+            indptr,
+            scored_items,
+            scores,
+        )
+
+        def scores_of(items: Positions) -> Floats:
+            values = np.empty(items.shape, dtype=np.float32)
+            scores_of_neighbours(indptr, scored_items, scores, width, items, values)
+            values[histories.is_masked(items, exclude_seen, blocked)] = np.nan
+            return values
+
+        return Proposals(positions, scores_of)
+
+    @property
+    def dense_scores(self) -> int:
+        """None: only neighbours have scores."""
+        return 0
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Finds the profile item with the largest part of each pick's score, (n, k)."""

@@ -15,11 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Floats, Positions
-from batch_predictions.models.recommender.base import TrainableRecommender
-from batch_predictions.models.recommender.data.dense_scores import TargetBlocks, inner_products
+from batch_predictions.models.recommender.base import LinearRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, item_sequences
-from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import Generator
 
 HELD_OUT_USERS = 2_000
@@ -55,7 +53,7 @@ class SequenceParams:
     seed: int = 0
 
 
-class Sequence(TrainableRecommender):
+class Sequence(LinearRecommender):
     """Inner products of a recurrent network's state of the user and the vectors of items."""
 
     kind = "sequence"
@@ -103,14 +101,16 @@ class Sequence(TrainableRecommender):
         )
         return cls(interactions.item_ids, params, arrays)
 
-    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """Inner products of queries and vectors, with a bias of each item, (n, m)."""
-        queries = np.ones((histories.users, self.params.width + 1), dtype=np.float32)
-        queries[:, :-1] = self.queries(histories)
-        return inner_products(queries, self._target_blocks)
+    def targets(self) -> Floats:
+        """Vectors of items, each with the item's bias, (m, d + 1)."""
+        return self._targets
+
+    @cached_property
+    def _targets(self) -> Floats:
+        return np.column_stack([self.arrays["vectors"], self.arrays["bias"]])
 
     def queries(self, histories: Histories) -> Floats:
-        """Vectors of users after their newest items, (n, d); a user's depends on its rows alone."""
+        """Vectors of users after their newest items, each with a one, (n, d + 1)."""
         from batch_predictions.models.recommender.kernels.gru_states import (
             advance_states,
             project_states,
@@ -130,7 +130,7 @@ class Sequence(TrainableRecommender):
         last = np.zeros_like(states)
         has_items = np.diff(indptr) > 0
         last[has_items] = weights["vectors"][items[indptr[1:][has_items] - 1]]
-        queries = np.empty_like(states)
+        projected = np.empty_like(states)
         project_states(
             states,
             last,
@@ -138,9 +138,9 @@ class Sequence(TrainableRecommender):
             weights["projection_bias"],
             weights["scale"],
             weights["shift"],
-            queries,
+            projected,
         )
-        return queries
+        return np.column_stack([projected, np.ones(histories.users, dtype=np.float32)])
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Finds the item of the newest ones whose vector is most similar to each pick's, (n, k)."""
@@ -166,11 +166,6 @@ class Sequence(TrainableRecommender):
         users = histories.entry_users[order]
         indptr = np.searchsorted(users, np.arange(histories.users + 1))
         return indptr, histories.entry_items[order].astype(np.int64)
-
-    @cached_property
-    def _target_blocks(self) -> TargetBlocks:
-        vectors, bias = self.arrays["vectors"], self.arrays["bias"]
-        return TargetBlocks.of(np.column_stack([vectors, bias]))
 
 
 def count_steps(events: int, users: int, items: int, params: SequenceParams) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles, Floats, Positions
 from batch_predictions.models.recommender.base import TrainableRecommender
+from batch_predictions.models.recommender.data.dense_scores import ColumnBlocks, sparse_products
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import (
     Codes,
@@ -101,8 +103,11 @@ class SequenceEASE(TrainableRecommender):
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
         """Multiplies sparse profiles by the weights, (n, m): the same bits whatever the batch."""
-        scores: Floats = self._user_profile(histories) @ self.arrays["weights"]
-        return scores
+        return sparse_products(self._user_profile(histories), self._weight_blocks)
+
+    @cached_property
+    def _weight_blocks(self) -> ColumnBlocks:
+        return ColumnBlocks.of(self.arrays["weights"])
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Finds the profile item with the largest part of each pick's score, (n, k).

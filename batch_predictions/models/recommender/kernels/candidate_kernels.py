@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles, Flags, Floats, Int32s, Int64s
-from batch_predictions.core.jit import njit_cached
+from batch_predictions.core.jit import njit_cached, njit_reassoc
 
 
 @njit_cached
@@ -51,6 +51,28 @@ def scores_of_items(scores: Floats, items: Int32s, out: Floats) -> None:
         for column in range(items.shape[1]):
             item = items[user, column]
             out[user, column] = scores[user, item] if item >= 0 else np.float32(np.nan)
+
+
+@njit_reassoc
+def products_of_items(queries: Floats, targets: Floats, items: Int64s, out: Floats) -> None:
+    """Inner products with items: out[u, j] = queries[u] . targets[items[u, j]], in float64.
+
+    Args:
+        queries: (n, f).
+        targets: (m, f).
+        items: positions, -1 for none, (n, k).
+        out: written where there is an item, (n, k).
+    """
+    for user in range(items.shape[0]):
+        query = queries[user]
+        for column in range(items.shape[1]):
+            if items[user, column] < 0:
+                continue
+            target = targets[items[user, column]]
+            total = 0.0
+            for term in range(len(query)):
+                total += np.float64(query[term]) * np.float64(target[term])
+            out[user, column] = total
 
 
 @njit_cached

@@ -6,7 +6,12 @@ import numpy as np
 
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.als import ALS
-from batch_predictions_tests.worlds.recommenders import fit_named, random_rows, single_user_history
+from batch_predictions_tests.worlds.recommenders import (
+    all_histories,
+    fit_named,
+    random_rows,
+    single_user_history,
+)
 
 
 def test_explanations_of_als_are_the_terms_of_its_scores() -> None:
@@ -14,7 +19,7 @@ def test_explanations_of_als_are_the_terms_of_its_scores() -> None:
     model = fit_named("als", Interactions.from_table(random_rows(40, 30, 400)))
     assert isinstance(model, ALS)
     histories = single_user_history(model, "i001", "i002", "i005")
-    batch = next(model._batches(histories.matrix()))[1]
+    batch = next(model._batches(histories))[1]
     systems = model._systems(batch)
     items, confidences, vectors = model._history_of(batch, 0)
     targets = np.asarray(model.targets(), dtype=np.float64)
@@ -46,4 +51,5 @@ def test_als_folds_in_to_the_factors_that_implicit_would_recalculate() -> None:
     confidence = interactions.matrix().copy()
     confidence.data = 1 + 10 * np.log1p(confidence.data)
     expected = implicit_model.recalculate_user(np.arange(confidence.shape[0]), confidence)
-    np.testing.assert_allclose(model.queries(interactions.matrix()), expected, rtol=2e-3, atol=1e-4)
+    queries = model.queries(all_histories(interactions, model))
+    np.testing.assert_allclose(queries, expected, rtol=2e-3, atol=1e-4)

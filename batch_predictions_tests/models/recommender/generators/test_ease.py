@@ -18,7 +18,7 @@ def test_ease_solves_its_equations() -> None:
     x = np.log1p(interactions.matrix().toarray().astype(np.float64))
     inverse = np.linalg.inv(x.T @ x + 3.0 * np.eye(x.shape[1]))
     expected = np.eye(x.shape[1]) - inverse / np.diag(inverse)
-    np.testing.assert_allclose(model.targets().T, expected, atol=1e-5)
+    np.testing.assert_allclose(model.arrays["weights"].T, expected, atol=1e-5)
     np.testing.assert_allclose(score_users(model, interactions), x @ expected, atol=1e-4)
 
 

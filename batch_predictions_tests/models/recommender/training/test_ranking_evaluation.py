@@ -137,7 +137,6 @@ def test_histories_are_weighted_as_the_model_was_trained() -> None:
     scores = {}
     for days in (None, 10.0):
         model = EASE.fit(holdout.train, CUT_DAY, EASEParams(l2=1.0, history_half_life_days=days))
-        assert model.history_half_life_days == days
         item_features = ItemFeatures.from_interactions(holdout.train, CUT_DAY, model.items)
         scores[days] = evaluate(model, holdout, item_features).per_user["ndcg@10"][0]
     assert scores[10.0] == 1.0 > scores[None]

@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
-from batch_predictions.inference.topk.topk_candidates import (
+from batch_predictions.models.common.heaps import sort_best_first
+from batch_predictions.models.common.topk.topk_candidates import (
     approximate_kth_largest,
     initial_floor,
     prune_below_floor,
     score_exactly,
 )
-from batch_predictions.inference.topk.vectors import CHUNK, greater_mask, lowest_set_bit
-from batch_predictions.models.common.heaps import sort_best_first
+from batch_predictions.models.common.topk.vectors import CHUNK, greater_mask, lowest_set_bit
 
 Candidates: TypeAlias = tuple[Doubles, Int64s, Doubles, Doubles, Int32s]
 Exact: TypeAlias = tuple[int, Floats, Floats, Int32s, Int32s, Doubles, Int64s]

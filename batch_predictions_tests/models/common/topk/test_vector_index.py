@@ -14,8 +14,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
 from batch_predictions.core.arrays import Floats, Positions
-from batch_predictions.inference.topk import Index
-from batch_predictions.inference.topk.gpu import GPUCandidates
+from batch_predictions.models.common.topk import Index
+from batch_predictions.models.common.topk.gpu import GPUCandidates
 
 ARITHMETICS = ["int8", "float32", "float16"]
 """float16 is the GPU's search, run on the CPU."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from batch_predictions.core.arrays import Doubles, Flags, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
-from batch_predictions.inference.topk.vectors import dot, prefetch
+from batch_predictions.models.common.topk.vectors import dot, prefetch
 
 PREFETCH_DISTANCE = 12
 """Rows that are prefetched ahead, so that several are loaded from memory at once."""

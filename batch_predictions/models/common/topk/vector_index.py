@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Floats, Positions
-from batch_predictions.inference.topk.exact import search_exactly
-from batch_predictions.inference.topk.gpu import GPUCandidates
-from batch_predictions.inference.topk.item_blocks import ItemBlocks, Kind
+from batch_predictions.models.common.topk.exact import search_exactly
+from batch_predictions.models.common.topk.gpu import GPUCandidates
+from batch_predictions.models.common.topk.item_blocks import ItemBlocks, Kind
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -134,7 +134,7 @@ class ItemBlocks:
     def _build_block(self, low: int, norms: npt.NDArray[np.float64]) -> ItemBlock:
         import torch
 
-        from batch_predictions.inference.topk import vectors
+        from batch_predictions.models.common.topk import vectors
 
         positions = self.order[low : low + BLOCK_ITEMS]
         norm = float(norms[positions].max())

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from batch_predictions.inference.topk.item_blocks import Kind
-from batch_predictions.inference.topk.vector_index import Index
+from batch_predictions.models.common.topk.item_blocks import Kind
+from batch_predictions.models.common.topk.vector_index import Index
 
 __all__ = ["Index", "Kind"]

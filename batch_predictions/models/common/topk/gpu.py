@@ -15,8 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Floats, Positions
-from batch_predictions.inference.device import prefetching_uploader, with_oom_backoff
-from batch_predictions.inference.topk.item_blocks import upper_norms
+from batch_predictions.models.common.topk.device_batches import (
+    prefetching_uploader,
+    with_oom_backoff,
+)
+from batch_predictions.models.common.topk.item_blocks import upper_norms
 
 if TYPE_CHECKING:
     import torch
@@ -137,7 +140,7 @@ class GPUCandidates:
         scores: Floats,
     ) -> npt.NDArray[np.int64]:
         """Scores candidates exactly and writes the lists; returns the rows without a proof."""
-        from batch_predictions.inference.topk import kernels
+        from batch_predictions.models.common.topk import kernels
 
         n, length = values.shape
         margin = (errors * 1.001 + self.margin)[:, np.newaxis]

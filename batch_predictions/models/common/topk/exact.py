@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Floats, Int32s, Positions
-from batch_predictions.inference.topk.item_blocks import (
+from batch_predictions.models.common.topk.item_blocks import (
     BLOCK_ITEMS,
     BLOCK_USERS,
     ItemBlocks,
@@ -115,7 +115,7 @@ class _Search:
         """Searches for up to 256 users, beginning with row `start`."""
         import torch
 
-        from batch_predictions.inference.topk import kernels, vectors
+        from batch_predictions.models.common.topk import kernels, vectors
 
         items, k = self.items, self.k
         queries = self.queries[start : start + BLOCK_USERS]
@@ -170,7 +170,7 @@ class _Search:
 
     def _group_seen_by_block(self, start: int, n: int) -> tuple[Positions, Int32s, Int32s]:
         """The batch's seen items by block: pointers (blocks + 1), users and columns."""
-        from batch_predictions.inference.topk import topk_candidates
+        from batch_predictions.models.common.topk import topk_candidates
 
         pointers = np.zeros(len(self.items.blocks) + 1, dtype=np.int64)
         if self.seen is None:
@@ -193,7 +193,7 @@ class _Search:
         buffers: SearchBuffers,
     ) -> None:
         """Writes the lists of users with a zero vector: scores of 0, the lowest positions."""
-        from batch_predictions.inference.topk import topk_candidates
+        from batch_predictions.models.common.topk import topk_candidates
 
         items = self.items
         seen = np.empty(0, dtype=np.int32)
