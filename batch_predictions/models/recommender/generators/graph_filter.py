@@ -10,21 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Floats, Positions
-from batch_predictions.models.recommender.base import TrainableRecommender
+from batch_predictions.models.recommender.base import Proposals, TrainableRecommender
 from batch_predictions.models.recommender.data.dense_scores import TargetBlocks, inner_products
-from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.histories import Histories, spans
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import Generator
 from batch_predictions.models.recommender.generators.neighbour_tables import (
     divide_by_root_length,
     nearest_neighbours,
+    neighbour_scores_of,
     scale_matrix,
     score_neighbours,
     top_neighbour_contributors,
@@ -33,6 +35,8 @@ from batch_predictions.models.recommender.generators.neighbour_tables import (
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+USERS_AT_A_TIME = 64
+"""Users whose scores of all items are held: they stay in the processor's last cache."""
 OVERSAMPLES, POWER_ITERATIONS = 20, 4
 """Of the randomised SVD."""
 
@@ -98,6 +102,43 @@ class GraphFilter(TrainableRecommender):
         scores = score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
         scores += inner_products(profile @ self.arrays["left"], self._right_blocks)
         return scores
+
+    def propose(
+        self,
+        histories: Histories,
+        item_features: ItemFeatures,
+        k: int,
+        *,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None = None,
+    ) -> Proposals:
+        """Ranks all items of a few users at a time: no others' scores are held."""
+        positions = np.empty((histories.users, k), dtype=np.int64)
+        rules: Any = {"exclude_seen": exclude_seen, "blocked": blocked}
+        for start, stop in spans(histories.users if k else 0, USERS_AT_A_TIME):
+            part = histories.slice_users(start, stop)
+            positions[start:stop] = super().propose(part, item_features, k, **rules).positions
+        profile, right = self.user_profile(histories), self.arrays["right"]
+        queries = profile @ self.arrays["left"]
+        tables = self.arrays["neighbour_ids"], self.arrays["similarity"]
+
+        def scores_of(items: Positions) -> Floats:
+            from batch_predictions.models.recommender.kernels.candidate_kernels import (
+                products_of_items,
+            )
+
+            values = np.zeros(items.shape, dtype=np.float32)
+            products_of_items(queries, right, items, values)
+            values += neighbour_scores_of(profile, *tables, items)
+            values[histories.is_masked(items, exclude_seen, blocked)] = np.nan
+            return values
+
+        return Proposals(positions, scores_of)
+
+    @property
+    def dense_scores(self) -> int:
+        """None but those of a few users."""
+        return 0
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Finds the history item with the largest part of each pick's linear filter, (n, k)."""

@@ -94,6 +94,26 @@ def score_neighbours(
     return scores
 
 
+def neighbour_scores_of(
+    profile: csr_matrix, neighbour_ids: npt.NDArray[np.int32], similarity: Floats, items: Positions
+) -> Floats:
+    """Sums of `score_neighbours` of given items, nan where there is no item, (n, k).
+
+    Args:
+        profile: weights of the users' items, n users x m items.
+        neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
+        similarity: of the neighbours, (m, neighbours).
+        items: positions, -1 for none, (n, k).
+    """
+    from batch_predictions.models.recommender.kernels.neighbours import scores_of_neighbours
+
+    values = np.empty(items.shape, dtype=np.float32)
+    scores_of_neighbours(
+        profile.indptr, profile.indices, profile.data, neighbour_ids, similarity, items, values
+    )
+    return values
+
+
 def top_neighbour_contributors(
     profile: csr_matrix,
     picks: Positions,
@@ -210,39 +230,27 @@ class NeighbourRecommender(TrainableRecommender):
         exclude_seen: bool,
         blocked: npt.NDArray[np.bool_] | None = None,
     ) -> Proposals:
-        """Ranks the neighbours of the profile's items: a few thousand of any number of items."""
-        from batch_predictions.models.recommender.kernels.neighbours import (
-            rank_neighbours,
-            scores_of_neighbours,
-        )
+        """Ranks the sums of a user at a time: no others are held."""
+        from batch_predictions.models.recommender.kernels.neighbours import rank_neighbours
 
-        profile, neighbour_ids = self.user_profile(histories), self.arrays["neighbour_ids"]
-        width = len(neighbour_ids)
+        profile = self.user_profile(histories)
+        tables = self.arrays["neighbour_ids"], self.arrays["similarity"]
         masked = histories.seen_matrix() if exclude_seen else profile[:, :0]
-        # Memory is taken where it is written only.
-        most = np.minimum(np.diff(profile.indptr).astype(np.int64) * neighbour_ids.shape[1], width)
-        scored_items = np.empty(most.sum() + 1, dtype=np.int32)
-        scores = np.empty(len(scored_items), dtype=np.float32)
-        indptr = np.empty(histories.users + 1, dtype=np.int64)
         positions = np.empty((histories.users, k), dtype=np.int64)
-        rank_neighbours(
-            profile.indptr,
-            profile.indices,
-            profile.data,
-            neighbour_ids,
-            self.arrays["similarity"],
-            masked.indptr,
-            masked.indices,
-            np.zeros(width, dtype=bool) if blocked is None else blocked,
-            positions,
-            indptr,
-            scored_items,
-            scores,
-        )
+        if k:
+            rank_neighbours(
+                profile.indptr,
+                profile.indices,
+                profile.data,
+                *tables,
+                masked.indptr,
+                masked.indices,
+                np.flatnonzero(blocked) if blocked is not None else np.empty(0, dtype=np.int64),
+                positions,
+            )
 
         def scores_of(items: Positions) -> Floats:
-            values = np.empty(items.shape, dtype=np.float32)
-            scores_of_neighbours(indptr, scored_items, scores, width, items, values)
+            values = neighbour_scores_of(profile, *tables, items)
             values[histories.is_masked(items, exclude_seen, blocked)] = np.nan
             return values
 
@@ -250,7 +258,7 @@ class NeighbourRecommender(TrainableRecommender):
 
     @property
     def dense_scores(self) -> int:
-        """None: only neighbours have scores."""
+        """None: a user's sums are computed where they are needed."""
         return 0
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:

@@ -93,7 +93,7 @@ def shared_scores_of(rows: Floats, row_of_user: Int64s, items: Int32s, out: Floa
             out[user, column] = rows[row, item] if is_scored else np.float32(np.nan)
 
 
-@njit_cached
+@njit_reassoc
 def standardise_lists(
     x: Floats, stops: Int64s, high_if_missing: bool, clip: float, out: Doubles
 ) -> None:
@@ -110,26 +110,33 @@ def standardise_lists(
     """
     start = 0
     for stop in stops:
-        extreme, is_known = 0.0, False
-        for row in range(start, stop):
-            value = np.float64(x[row])
-            if np.isfinite(value):
-                is_beyond = value > extreme if high_if_missing else value < extreme
-                if not is_known or is_beyond:
-                    extreme, is_known = value, True
-        total = 0.0
-        for row in range(start, stop):
-            value = np.float64(x[row])
-            out[row] = value if np.isfinite(value) else extreme
-            total += out[row]
-        mean = total / max(stop - start, 1)
+        rows, values, total, missing = stop - start, out[start:stop], 0.0, 0
+        for row in range(rows):
+            value = np.float64(x[start + row])
+            is_missing = not abs(value) < np.inf
+            missing += is_missing
+            values[row] = 0.0 if is_missing else value
+            total += values[row]
+        if missing:
+            extreme, is_known = 0.0, False
+            for row in range(rows):
+                value = np.float64(x[start + row])
+                if np.isfinite(value):
+                    is_beyond = value > extreme if high_if_missing else value < extreme
+                    if not is_known or is_beyond:
+                        extreme, is_known = value, True
+            for row in range(rows):
+                if not np.isfinite(x[start + row]):
+                    values[row] = extreme
+            total += missing * extreme
+        mean = total / max(rows, 1)
         squares = 0.0
-        for row in range(start, stop):
-            out[row] -= mean
-            squares += out[row] * out[row]
-        deviation = max(np.sqrt(squares / max(stop - start, 1)), 1e-6)
-        for row in range(start, stop):
-            out[row] = min(max(out[row] / deviation, -clip), clip)
+        for row in range(rows):
+            values[row] -= mean
+            squares += values[row] * values[row]
+        factor = 1.0 / max(np.sqrt(squares / max(rows, 1)), 1e-6)
+        for row in range(rows):
+            values[row] = min(max(values[row] * factor, -clip), clip)
         start = stop
 
 

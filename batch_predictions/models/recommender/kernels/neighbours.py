@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from batch_predictions.core.arrays import Doubles, Flags, Floats, Int32s, Int64s
+from batch_predictions.core.arrays import Doubles, Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.common.heaps import heap_push, heap_sort
-from batch_predictions.models.recommender.kernels.topk import BLOCK, order_above_zero
+from batch_predictions.models.recommender.kernels.candidate_kernels import scores_of_items
+from batch_predictions.models.recommender.kernels.topk import topk_rows
 
 
 @njit_cached
@@ -149,102 +150,60 @@ def rank_neighbours(
     weights: Floats,
     neighbour_ids: Int32s,
     similarity: Floats,
-    masked_indptr: Int64s,
+    masked_indptr: Int32s,
     masked_items: Int32s,
-    is_blocked: Flags,
+    blocked_items: Int64s,
     positions: Int64s,
-    scored_indptr: Int64s,
-    scored_items: Int32s,
-    scores: Floats,
 ) -> None:
-    """Finds the k best sums of weight of (u, i) x similarity[i, j] of each user, best first.
-
-    Equal sums are ordered by position. Items without a neighbour in the history have the sum 0.
+    """Finds the k best sums of `add_neighbours` of each user, best first, a user at a time.
 
     Args:
         indptr, columns, weights: histories, n users x m items (CSR).
         neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
         similarity: of the neighbours, (m, neighbours).
         masked_indptr, masked_items: items that are left out of a user's list (CSR).
-        is_blocked: marks items that no user gets, (m,).
+        blocked_items: positions of items that no user gets.
         positions: written, -1 at the end of short lists, (n, k).
-        scored_indptr: written: first of each user's scored items, (n + 1,).
-        scored_items: written: neighbours of a user's items, without those that are left out.
-        scores: written: their sums.
     """
     users, k = positions.shape
-    width = len(neighbour_ids)
-    sums = np.empty(width, dtype=np.float32)
-    last_user, last_masked = np.full(width, -1), np.full(width, -1)
-    keys = np.empty(width, dtype=np.uint64)
-    lanes = 2 * k // BLOCK * BLOCK + BLOCK
-    maxima = np.empty(lanes, dtype=np.float32)
-    n = 0
+    sums = np.empty((1, len(neighbour_ids)), dtype=np.float32)
+    values = np.empty((1, k), dtype=np.float32)
     for user in range(users):
-        scored_indptr[user] = n
+        sums[:] = 0.0
+        user_indptr = indptr[user : user + 2]
+        add_neighbours(user_indptr, columns, weights, neighbour_ids, similarity, sums)
         for entry in range(masked_indptr[user], masked_indptr[user + 1]):
-            last_masked[masked_items[entry]] = user
-        for entry in range(indptr[user], indptr[user + 1]):
-            item, weight = columns[entry], weights[entry]
-            for rank in range(neighbour_ids.shape[1]):
-                neighbour = neighbour_ids[item, rank]
-                if neighbour < 0:
-                    break
-                if last_user[neighbour] != user:
-                    last_user[neighbour] = user
-                    sums[neighbour] = 0.0
-                    # Those that are left out are overwritten by the next.
-                    scored_items[n] = neighbour
-                    n += last_masked[neighbour] != user and not is_blocked[neighbour]
-                sums[neighbour] += weight * similarity[item, rank]
-        first = scored_indptr[user]
-        for entry in range(first, n):
-            scores[entry] = sums[scored_items[entry]]
-        if k:
-            found = order_above_zero(scores[first:n], scored_items[first:n], k, maxima, keys)
-            row = positions[user]
-            found = min(found, k)
-            for rank in range(found):
-                row[rank] = np.uint32(keys[rank])
-            # Items without a sum follow in the order of their positions.
-            position = 0
-            while found < k and position < width:
-                is_left_out = is_blocked[position] or last_masked[position] == user
-                has_sum = last_user[position] == user and sums[position] != 0.0
-                if not is_left_out and not has_sum:
-                    row[found] = position
-                    found += 1
-                position += 1
-            row[found:] = -1
-    scored_indptr[users] = n
+            sums[0, masked_items[entry]] = np.nan
+        for position in blocked_items:
+            sums[0, position] = np.nan
+        topk_rows(sums, k, positions[user : user + 1], values)
 
 
 @njit_cached
 def scores_of_neighbours(
-    indptr: Int64s,
-    scored_items: Int32s,
-    scores: Floats,
-    width: int,
+    indptr: Int32s,
+    columns: Int32s,
+    weights: Floats,
+    neighbour_ids: Int32s,
+    similarity: Floats,
     items: Int64s,
     out: Floats,
 ) -> None:
-    """Takes scores that `rank_neighbours` wrote: 0 for items that it did not score.
+    """Takes sums of `add_neighbours` of given items, a user at a time.
 
     Args:
-        indptr, scored_items, scores: items of each user with their scores (CSR).
-        width: number of items.
+        indptr, columns, weights: histories, n users x m items (CSR).
+        neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
+        similarity: of the neighbours, (m, neighbours).
         items: positions, -1 for none, (n, k).
-        out: written, (n, k).
+        out: written, nan where there is no item, (n, k).
     """
-    last_user, values = np.full(width, -1), np.empty(width, dtype=np.float32)
+    sums = np.empty((1, len(neighbour_ids)), dtype=np.float32)
     for user in range(items.shape[0]):
-        for entry in range(indptr[user], indptr[user + 1]):
-            last_user[scored_items[entry]] = user
-            values[scored_items[entry]] = scores[entry]
-        for column in range(items.shape[1]):
-            item = items[user, column]
-            is_scored = item >= 0 and last_user[item] == user
-            out[user, column] = values[item] if is_scored else np.float32(0.0)
+        sums[:] = 0.0
+        user_indptr = indptr[user : user + 2]
+        add_neighbours(user_indptr, columns, weights, neighbour_ids, similarity, sums)
+        scores_of_items(sums, items[user : user + 1], out[user : user + 1])
 
 
 @njit_cached

@@ -166,39 +166,6 @@ def topk_rows(scores: Floats, k: int, positions: Int64s, values: Floats) -> None
 
 
 @njit_cached
-def order_above_zero(
-    scores: Floats,
-    items: Int32s,
-    k: int,
-    maxima: Floats,
-    keys: npt.NDArray[np.uint64],
-) -> int:
-    """Sorts the best of some positive scores: at least k of them, where there are as many.
-
-    Args:
-        scores: float32, (n,).
-        items: of the scores, in any order, (n,).
-        k: number of best scores that are wanted.
-        maxima: overwritten, a multiple of `BLOCK` and more than k.
-        keys: written: see `order_keys`, best first.
-
-    Returns:
-        The number of keys.
-    """
-    bound = np.float32(0.0)
-    if len(scores) >= MIN_SCORES_PER_LANE * len(maxima):
-        bound = max(bound, np.float32(_lower_bound(scores, k, maxima)))
-    n = 0
-    bits = scores.view(np.uint32)
-    for place in range(len(scores)):
-        if scores[place] > 0.0 and scores[place] >= bound:
-            keys[n] = _order_key(bits[place], items[place])
-            n += 1
-    keys[:n].sort()
-    return n
-
-
-@njit_cached
 def _order_key(bits: np.uint32, column: int) -> np.uint64:
     """A key that rises where scores fall, with the column in the lower half; nan is as -inf.
 

@@ -77,7 +77,7 @@ class ConditionalLogit:
 
     def contributions(self, features: Floats, sizes: Sizes) -> Floats:
         """Weight times standardised feature, (rows, f)."""
-        result = np.zeros(features.shape, dtype=np.float32)
+        result = np.zeros(features.shape, dtype=np.float32, order="F")
         inactivity = _inactivity(features, self.inactivity_column)
         pairs = zip(self.weights, self.inactivity_weights, strict=True)
         is_used = [weight != 0 or change != 0 for weight, change in pairs]
