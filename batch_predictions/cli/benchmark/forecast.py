@@ -31,7 +31,8 @@ from batch_predictions.models.demand.forecasters.baselines import (
     SeasonalNaive,
     Theta,
 )
-from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams, diverged
+from batch_predictions.models.demand.forecasters.per_series_fallback import diverged
+from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
 from batch_predictions.settings import SettingsError
 from batch_predictions.warehouse.path_sql import escape_pattern
 
