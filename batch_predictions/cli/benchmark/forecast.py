@@ -31,6 +31,7 @@ from batch_predictions.models.demand.forecasters.baselines import (
     SeasonalNaive,
     Theta,
 )
+from batch_predictions.models.demand.forecasters.ets import Ets
 from batch_predictions.models.demand.forecasters.per_series_fallback import diverged
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
 from batch_predictions.settings import SettingsError
@@ -224,7 +225,7 @@ def _median_of_methods(results: dict[str, MethodForecasts]) -> MethodForecasts:
 
 
 def build_methods(panel: Panel) -> dict[str, Method]:
-    """The baselines and Theta, then SARIMA of the grid of orders, by name."""
+    """The baselines and Theta, then ETS and SARIMA of the grid of orders, by name."""
 
     def without_params(kind: type[Naive2] | type[Theta] | type[SeasonalNaive]) -> Method:
         return lambda train, current, horizon: kind().fit(train).forecast(current, horizon)
@@ -232,6 +233,7 @@ def build_methods(panel: Panel) -> dict[str, Method]:
     methods: dict[str, Method] = {
         kind.kind: without_params(kind) for kind in (Naive2, SeasonalNaive, Theta)
     }
+    methods[Ets.kind] = _ets
     period = panel.period
     for order in SEASONAL_ORDERS if period > 1 else ():
         methods[sarima_name(order, period)] = _sarima(order, period)
@@ -252,6 +254,11 @@ def sarima_name(order: Order, period: int) -> str:
     p, d, q, *seasonal_order = order
     suffix = f"_{''.join(map(str, seasonal_order))}_{period}" if any(seasonal_order) else ""
     return f"{SARIMA}_{p}{d}{q}{suffix}"
+
+
+def _ets(train: Panel, current: Panel, horizon: int) -> Doubles:
+    """ETS of the values themselves; Theta where it fails or diverges."""
+    return _theta_where_diverged(current, Ets().fit(train).filter_means(current, horizon), horizon)
 
 
 def _sarima(order: Order, period: int) -> Method:
@@ -359,7 +366,7 @@ def main(
     horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")],
     as_json: Json = False,
 ) -> None:
-    """sMAPE, MASE and OWA by M4's formula: SARIMA, Naive2, seasonal naive and Theta."""
+    """sMAPE, MASE and OWA by M4's formula: SARIMA, ETS, Naive2, seasonal naive and Theta."""
     report = measure(file, season, horizon, lambda text: typer.echo(text, err=True))
     if as_json:
         typer.echo(json.dumps(report))
