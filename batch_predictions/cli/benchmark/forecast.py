@@ -3,8 +3,8 @@
 The file is Parquet or CSV with the columns series, t, y and part (`train` or `test`). Metrics are
 those of the M4 competition: sMAPE, MASE with the in-sample seasonal naive error as its scale, and
 OWA, the mean of both relative to Naive2. SARIMA models logarithms where all values of a series are
-positive. Its order is selected for each series from a small grid by past origins, and so is the
-forecaster.
+positive, ETS the values themselves. The order of SARIMA is selected for each series from a small
+grid by past origins, and so is the forecaster.
 """
 
 from __future__ import annotations

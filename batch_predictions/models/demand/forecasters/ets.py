@@ -33,8 +33,7 @@ class EtsParams(ForecasterParams):
     """Parameters of the forecaster `Ets`.
 
     Attributes:
-        trend: whether models with a damped trend are tried; without them a fit takes a quarter of
-            the time.
+        trend: whether models with a damped trend are tried; they take most of a fit's time.
     """
 
     trend: bool = True
