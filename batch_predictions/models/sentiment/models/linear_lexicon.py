@@ -32,7 +32,7 @@ LEXICON_SCALE = 0.3
 class LexiconModel(CharNGramModel):
     """Weights of character n-grams and of a lexicon's features by class."""
 
-    kind = "lexicon"
+    kind = "char_lexicon"
 
     def __init__(self) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ def test_a_stored_model_has_its_own_lexicon(
     model = fit(LexiconModel, reviews, monkeypatch)
     model.save(tmp_path)
     monkeypatch.setattr(linear_lexicon, "read_lexicon", lambda: PolarityLexicon({}, ()))
-    loaded = load_model("lexicon", tmp_path)
+    loaded = load_model("char_lexicon", tmp_path)
     assert (loaded.log_scores(UNSEEN) == model.log_scores(UNSEEN)).all()
 
 
