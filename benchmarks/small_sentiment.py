@@ -4,8 +4,8 @@
         [--samples 5] [--half report] [--models NAME …] [--frozen-encoder FOLDER] [--held-out]
         [--json]
 
-Needs the extra `lexicon`, without which the model `average_lexicon_lr` must not be named. A frozen
-encoder is `sentiment.encoder` with the option `frozen`, for the model `average_encoder`.
+The model `average_lexicon_lr` needs the extra `lexicon` and replaces `average_char_lr` among the
+candidates where it is named. A frozen encoder is `sentiment.encoder` with the option `frozen`, for the model `average_encoder`.
 
 Every sample has the class shares of its set and is judged by cross-validation with five folds of
 whole groups; within each training part the classifiers are tuned as in the weekly training.
@@ -56,7 +56,7 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "reviews"
 OUTER_FOLDS = 5
-MODELS = ("nb_lr", "char_lr", "average_char_lr", "average_lexicon_lr")
+MODELS = ("nb_lr", "char_lr", "average_char_lr")
 RULES: dict[str, Callable[[ClassifierComparison], tuple[str, str]]] = {
     "chosen": choose_best,
     "highest": lambda comparison: choose_best(comparison, min_gain=0.0),
