@@ -5,7 +5,8 @@
         [--json]
 
 The model `average_lexicon_lr` needs the extra `lexicon` and replaces `average_char_lr` among the
-candidates where it is named. A frozen encoder is `sentiment.encoder` with the option `frozen`, for the model `average_encoder`.
+candidates where it is named. A frozen encoder is `sentiment.encoder` with the option `frozen`, for
+the model `average_encoder`.
 
 Every sample has the class shares of its set and is judged by cross-validation with five folds of
 whole groups; within each training part the classifiers are tuned as in the weekly training.
