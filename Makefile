@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# With every extra: make EXTRAS=dev,encoder,kubernetes,lexicon,postgres,ray,snowflake,sql test-all
+# With every extra: make EXTRAS=dev,encoder,kubernetes,postgres,ray,snowflake,sql test-all
 EXTRAS ?= dev
 # Tested versions; without, the newest that setup.cfg allows: make CONSTRAINTS= setup
 CONSTRAINTS ?= constraints.txt

@@ -16,7 +16,7 @@ from packaging.version import Version
 
 HEADER = """\
 # Versions with which all tests pass, beside the ranges of setup.cfg. Written by
-#   make CONSTRAINTS= EXTRAS=dev,encoder,kubernetes,lexicon,postgres,ray,snowflake,sql \\
+#   make CONSTRAINTS= EXTRAS=dev,encoder,kubernetes,postgres,ray,snowflake,sql \\
 #     clean test constraints
 # Installed by
 #   pip install -c constraints.txt 'batch-predictions[postgres]'

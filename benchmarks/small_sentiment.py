@@ -4,7 +4,7 @@
         [--samples 5] [--half report] [--models NAME …] [--frozen-encoder FOLDER] [--held-out]
         [--json]
 
-The model `average_lexicon_lr` needs the extra `lexicon` and replaces `average_char_lr` among the
+The model `average_lexicon_lr` replaces `average_char_lr` among the
 candidates where it is named. A frozen encoder is `sentiment.encoder` with the option `frozen`, for
 the model `average_encoder`.
 

@@ -46,7 +46,7 @@ LINEAR_CANDIDATES = ("tfidf_lr", "average_char_lr")
 """The parts of the average, nb_lr and char_lr, are no candidates: among more candidates the choice
 on few texts is less stable."""
 LEXICON_CANDIDATES = ("tfidf_lr", "average_lexicon_lr")
-"""Instead of the linear candidates where a lexicon of the texts' language is installed."""
+"""Instead of the linear candidates where there is a lexicon of the texts' language."""
 NET_CANDIDATES = ("tfidf_lr", "nb_lr", "cnn", "lstm", "average_cnn")
 ENCODER_AVERAGE = "average_encoder"
 """Also compared on few texts where there is an encoder."""
@@ -62,7 +62,7 @@ def candidates_by_size(
     Args:
         is_small: whether there are fewer texts than `sentiment.small_reviews`.
         has_encoder: whether `sentiment.encoder` is set.
-        has_lexicon: whether a polarity lexicon of the texts' language is installed.
+        has_lexicon: whether there is a polarity lexicon of the texts' language.
     """
     if not is_small:
         return NET_CANDIDATES

@@ -1,7 +1,6 @@
 """`lexicon_lr`: the regression of `char_lr` with the polarities of a lexicon as further features.
 
-A lexicon knows words that the labelled texts do not have. Needs the extra `lexicon` to be fitted; a
-stored model has its own copy of the lexicon.
+A lexicon knows words that the labelled texts do not have. A stored model has its own copy of it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """Polarity lexicons: how positive or negative words are, and the words that negate them.
 
-The English one is that of VADER (Hutto and Gilbert 2014) in the package `nltk-vader-sentiment`,
-the extra `lexicon`. A model stores the lexicon that it was fitted with.
+The English one is that of VADER (Hutto and Gilbert 2014) in the package `nltk-vader-sentiment`. A
+model stores the lexicon that it was fitted with.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,10 +26,6 @@ NEGATION_FACTOR = -0.74
 """What a negated word's polarity is multiplied with, as in VADER."""
 FEATURES = 7
 """Columns of `PolarityLexicon.features`."""
-
-
-class LexiconError(RuntimeError):
-    """The lexicon cannot be read; the message says what to install."""
 
 
 @dataclass(frozen=True)
@@ -88,24 +83,14 @@ class PolarityLexicon:
 
 
 def has_lexicon(token_ids: TokenIds) -> bool:
-    """Returns whether a lexicon of the most frequent language of the texts is installed."""
-    if importlib.util.find_spec("vader") is None:
-        return False
+    """Returns whether there is a lexicon of the most frequent language of the texts."""
     return most_common_language(detect_languages(token_ids)) == LANGUAGE
 
 
 def read_lexicon() -> PolarityLexicon:
-    """Reads the installed lexicon.
+    """Reads VADER's lexicon."""
+    from vader import SentimentIntensityAnalyzer
 
-    Raises:
-        LexiconError: the package is not installed.
-    """
-    try:
-        from vader import SentimentIntensityAnalyzer
-    except ImportError as error:
-        raise LexiconError(
-            "the lexicon needs the extra: pip install 'batch-predictions[lexicon]'"
-        ) from error
     analyzer = SentimentIntensityAnalyzer()
     # VADER's valences are -4 to 4.
     polarities = {word: valence / 4 for word, valence in sorted(analyzer.lexicon.items())}

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import numpy as np
-import pytest
 
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.polarity_lexicon import (
-    LexiconError,
     PolarityLexicon,
     has_lexicon,
     read_lexicon,
@@ -41,23 +36,11 @@ def test_texts_without_known_words_have_zeros() -> None:
     assert features().shape == (0, 7)
 
 
-def test_the_lexicon_is_used_for_english_where_it_is_installed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+def test_the_lexicon_is_used_for_english() -> None:
     assert has_lexicon(ENGLISH.token_ids) and not has_lexicon(GERMAN.token_ids)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert not has_lexicon(ENGLISH.token_ids)
-
-
-def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vader", None)
-    with pytest.raises(LexiconError, match=r"batch-predictions\[lexicon\]"):
-        read_lexicon()
 
 
 def test_the_packages_lexicon_knows_what_is_good() -> None:
-    pytest.importorskip("vader", reason="needs the extra lexicon")
     lexicon = read_lexicon()
     assert lexicon.polarities["superb"] > lexicon.polarities["good"] * 0.9 > 0
     assert lexicon.polarities["awful"] < 0 and "not" in lexicon.negations
