@@ -1,7 +1,12 @@
 """Sentiment models on small samples of public reviews: macro-F1, log loss, calibration error.
 
     python benchmarks/small_sentiment.py [--sets alexa clothing mr] [--sizes 1000 3700]
-        [--samples 5] [--half report] [--models NAME …] [--held-out] [--json]
+        [--samples 5] [--half report] [--models NAME …] [--frozen-encoder FOLDER] [--held-out]
+        [--json]
+
+The model `average_lexicon_lr` replaces `average_char_lr` among the
+candidates where it is named. A frozen encoder is `sentiment.encoder` with the option `frozen`, for
+the model `average_encoder`.
 
 Every sample has the class shares of its set and is judged by cross-validation with five folds of
 whole groups; within each training part the classifiers are tuned as in the weekly training.
@@ -35,6 +40,7 @@ from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.sentiment_metrics import f1_by_class
 from batch_predictions.models.sentiment.sentiment_selection import (
     FOLDS,
+    LEXICON_CANDIDATES,
     LINEAR_CANDIDATES,
     ClassifierComparison,
     choose_best,
@@ -69,6 +75,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5, help="samples of each set and size")
     parser.add_argument("--half", choices=HALVES, default="report", help="of each set's groups")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--frozen-encoder", type=Path, help="folder of the encoder")
     parser.add_argument(
         "--held-out",
         action="store_true",
@@ -131,7 +138,11 @@ class SampleRun:
         self.sample = reviews.take(rows)
         groups = number_distinct(reviews.groups)
         self.group_count, self.groups = int(groups.max()) + 1, groups[rows]
-        self.training = ModelTraining(classes, seed=7, progress=lambda _: None)
+        encoder: Path | None = args.frozen_encoder
+        options = {} if encoder is None else {"frozen": 1.0}
+        self.training = ModelTraining(
+            classes, seed=7, encoder=encoder, options=options, progress=lambda _: None
+        )
         names = self.models if args.held_out else [*self.models, *RULES]
         self.probabilities = {name: np.zeros((len(rows), classes)) for name in names}
         self.calibrated = {name: np.zeros((len(rows), classes)) for name in names}
@@ -159,7 +170,9 @@ class SampleRun:
         trainer = ClassifierTrainer(reviews, self.training, folds)
         names = {name: name for name in self.models}
         if not held_out:
-            comparison = compare_on_folds(LINEAR_CANDIDATES, trainer)
+            with_lexicon = LEXICON_CANDIDATES[-1] in self.models
+            candidates = LEXICON_CANDIDATES if with_lexicon else LINEAR_CANDIDATES
+            comparison = compare_on_folds(candidates, trainer)
             for rule, choose in RULES.items():
                 names[rule], _ = choose(comparison)
                 self.chosen[rule][names[rule]] += 1

@@ -89,7 +89,7 @@ class DemandSettings(Section):
         ["linear_promotions", "linear_regression", "sarima", "sarima_promotions", "lightgbm"],
         description="Forecasters that each training compares at past origins, in addition to the "
         "baselines mean28_weekday, seasonal_naive and mean and to chosen, the best candidate of "
-        "each series. Others are arima, naive2, theta, gru and average (of lightgbm and gru).",
+        "each series. Others are arima, ets, naive2, theta, gru and average (of lightgbm and gru).",
     )
     origins: int = Field(6, ge=1, description="Past origins at which forecasters are compared.")
     origin_days: int = Field(14, ge=1, description="Days between past origins.")

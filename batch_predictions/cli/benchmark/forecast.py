@@ -3,8 +3,8 @@
 The file is Parquet or CSV with the columns series, t, y and part (`train` or `test`). Metrics are
 those of the M4 competition: sMAPE, MASE with the in-sample seasonal naive error as its scale, and
 OWA, the mean of both relative to Naive2. SARIMA models logarithms where all values of a series are
-positive. Its order is selected for each series from a small grid by past origins, and so is the
-forecaster.
+positive, ETS the values themselves. The order of SARIMA is selected for each series from a small
+grid by past origins, and so is the forecaster.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from batch_predictions.models.demand.forecasters.baselines import (
     SeasonalNaive,
     Theta,
 )
-from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams, diverged
+from batch_predictions.models.demand.forecasters.ets import Ets
+from batch_predictions.models.demand.forecasters.per_series_fallback import diverged
+from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
 from batch_predictions.settings import SettingsError
 from batch_predictions.warehouse.path_sql import escape_pattern
 
@@ -223,7 +225,7 @@ def _median_of_methods(results: dict[str, MethodForecasts]) -> MethodForecasts:
 
 
 def build_methods(panel: Panel) -> dict[str, Method]:
-    """The baselines and Theta, then SARIMA of the grid of orders, by name."""
+    """The baselines and Theta, then ETS and SARIMA of the grid of orders, by name."""
 
     def without_params(kind: type[Naive2] | type[Theta] | type[SeasonalNaive]) -> Method:
         return lambda train, current, horizon: kind().fit(train).forecast(current, horizon)
@@ -231,6 +233,7 @@ def build_methods(panel: Panel) -> dict[str, Method]:
     methods: dict[str, Method] = {
         kind.kind: without_params(kind) for kind in (Naive2, SeasonalNaive, Theta)
     }
+    methods[Ets.kind] = _ets
     period = panel.period
     for order in SEASONAL_ORDERS if period > 1 else ():
         methods[sarima_name(order, period)] = _sarima(order, period)
@@ -251,6 +254,11 @@ def sarima_name(order: Order, period: int) -> str:
     p, d, q, *seasonal_order = order
     suffix = f"_{''.join(map(str, seasonal_order))}_{period}" if any(seasonal_order) else ""
     return f"{SARIMA}_{p}{d}{q}{suffix}"
+
+
+def _ets(train: Panel, current: Panel, horizon: int) -> Doubles:
+    """ETS of the values themselves; Theta where it fails or diverges."""
+    return _theta_where_diverged(current, Ets().fit(train).filter_means(current, horizon), horizon)
 
 
 def _sarima(order: Order, period: int) -> Method:
@@ -358,7 +366,7 @@ def main(
     horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")],
     as_json: Json = False,
 ) -> None:
-    """sMAPE, MASE and OWA by M4's formula: SARIMA, Naive2, seasonal naive and Theta."""
+    """sMAPE, MASE and OWA by M4's formula: SARIMA, ETS, Naive2, seasonal naive and Theta."""
     report = measure(file, season, horizon, lambda text: typer.echo(text, err=True))
     if as_json:
         typer.echo(json.dumps(report))

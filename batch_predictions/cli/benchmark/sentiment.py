@@ -50,6 +50,7 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     number_distinct,
     stratified_folds,
 )
+from batch_predictions.models.sentiment.text.polarity_lexicon import has_lexicon
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 
@@ -85,7 +86,7 @@ def measure(
     validate_names(models)
     data = read_labelled_file(file, settings, group)
     is_small = len(deduplicate(data.reviews)) < settings.small_reviews
-    models = models or _compared_models(settings, is_small)
+    models = models or _compared_models(settings, is_small, data.reviews)
     test_data = read_labelled_file(test, settings, group) if test else None
     if test_data and test_data.classes != data.classes:
         raise SettingsError(
@@ -113,9 +114,13 @@ def measure(
     }
 
 
-def _compared_models(settings: SentimentSettings, is_small: bool) -> list[str]:
+def _compared_models(settings: SentimentSettings, is_small: bool, reviews: Reviews) -> list[str]:
     """The models that the weekly training compares."""
-    by_size = candidates_by_size(is_small, settings.encoder is not None)
+    by_size = candidates_by_size(
+        is_small,
+        settings.encoder is not None,
+        is_small and has_lexicon(reviews.documents.token_ids),
+    )
     return list(dict.fromkeys([BASELINE, *(settings.candidates or by_size)]))
 
 

@@ -28,7 +28,7 @@ SCRIPTS = {
     "memory": "Peak memory and throughput of a million users streamed from Parquet to Parquet.",
     "night": "A night of a generated shop of any size: ingest, features, predictions, release.",
     "sentiment": "Fit every sentiment model; accuracy, macro-F1, F1 by class, reviews per second.",
-    "forecast": "sMAPE, MASE and OWA by M4's formula: SARIMA, Naive2, seasonal naive and Theta.",
+    "forecast": "sMAPE, MASE and OWA by M4's formula: SARIMA, ETS, Naive2, seasonal naive, Theta.",
 }
 
 

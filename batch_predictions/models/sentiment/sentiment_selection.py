@@ -39,11 +39,14 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     split_holdout,
     stratified_folds,
 )
+from batch_predictions.models.sentiment.text.polarity_lexicon import has_lexicon
 from batch_predictions.settings import SentimentSettings
 
 LINEAR_CANDIDATES = ("tfidf_lr", "average_char_lr")
 """The parts of the average, nb_lr and char_lr, are no candidates: among more candidates the choice
 on few texts is less stable."""
+LEXICON_CANDIDATES = ("tfidf_lr", "average_lexicon_lr")
+"""Instead of the linear candidates where there is a lexicon of the texts' language."""
 NET_CANDIDATES = ("tfidf_lr", "nb_lr", "cnn", "lstm", "average_cnn")
 ENCODER_AVERAGE = "average_encoder"
 """Also compared on few texts where there is an encoder."""
@@ -51,16 +54,20 @@ NET_DEFAULT = "average_cnn"
 """The default that `benchmark sentiment` reports, except where there are few texts."""
 
 
-def candidates_by_size(is_small: bool, has_encoder: bool) -> tuple[str, ...]:
+def candidates_by_size(
+    is_small: bool, has_encoder: bool, has_lexicon: bool = False
+) -> tuple[str, ...]:
     """Names of the models that are compared.
 
     Args:
         is_small: whether there are fewer texts than `sentiment.small_reviews`.
         has_encoder: whether `sentiment.encoder` is set.
+        has_lexicon: whether there is a polarity lexicon of the texts' language.
     """
     if not is_small:
         return NET_CANDIDATES
-    return (*LINEAR_CANDIDATES, ENCODER_AVERAGE) if has_encoder else LINEAR_CANDIDATES
+    linear = LEXICON_CANDIDATES if has_lexicon else LINEAR_CANDIDATES
+    return (*linear, ENCODER_AVERAGE) if has_encoder else linear
 
 
 UNTRAINED = "untrained"
@@ -129,7 +136,11 @@ def select_sentiment(
         newest = np.argsort(-unique.days, kind="stable")[: config.max_reviews]
         unique = unique.take(np.sort(newest))
     is_small = len(unique) < config.small_reviews
-    candidates = config.candidates or candidates_by_size(is_small, training.encoder is not None)
+    candidates = config.candidates or candidates_by_size(
+        is_small,
+        training.encoder is not None,
+        is_small and has_lexicon(unique.documents.token_ids),
+    )
     names = list(dict.fromkeys([BASELINE, *candidates]))
     validate_names(names)
     counts = np.bincount(unique.labels, minlength=len(CLASSES))

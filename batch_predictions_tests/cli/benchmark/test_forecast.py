@@ -100,6 +100,7 @@ def test_seasonal_series_are_forecast_better_than_by_naive2(tmp_path: Path) -> N
         "naive2",
         "seasonal_naive",
         "theta",
+        "ets",
         "sarima",
         "combined",
         script.sarima_name((0, 1, 1, 0, 1, 1), 7),

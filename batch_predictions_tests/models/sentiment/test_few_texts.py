@@ -73,6 +73,8 @@ def test_few_texts_leave_the_nets_out(by_size: SentimentSelection) -> None:
     assert {row["candidate"] for row in by_size.metrics} == {*LINEAR_CANDIDATES}
     assert not any("cnn" in name or "lstm" in name for name in candidates_by_size(True, True))
     assert "average_encoder" in candidates_by_size(True, has_encoder=True)
+    with_lexicon = candidates_by_size(True, has_encoder=True, has_lexicon=True)
+    assert with_lexicon == ("tfidf_lr", "average_lexicon_lr", "average_encoder")
     assert {"cnn", "average_cnn"} <= {*candidates_by_size(False, has_encoder=False)}
 
 

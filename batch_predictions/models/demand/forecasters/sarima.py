@@ -16,20 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles, Int64s
-from batch_predictions.models.demand.base import (
-    ForecasterParams,
-    ForecasterVariant,
-    PerSeriesForecaster,
-    clip_forecasts,
-)
+from batch_predictions.models.demand.base import ForecasterParams, ForecasterVariant
 from batch_predictions.models.demand.data.panel import Panel
-from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.linear_regression import LinearPromotions
+from batch_predictions.models.demand.forecasters.per_series_fallback import (
+    STATUSES,
+    FallbackForecaster,
+)
 
-STATUSES = ("fitted", "too short", "flat", "failed")
-"""Outcomes of a series' fit, by their code in the table."""
-MAX_FORECAST_RATIO = 10.0
-"""A forecast above this multiple of the largest observed value counts as diverged."""
 STARTS_IF_MULTIMODAL = 3
 """Starting points that are optimised by default where the likelihood has several maxima."""
 
@@ -60,7 +54,7 @@ arima = ForecasterVariant("arima", "sarima", SarimaParams(order=(1, 1, 1, 0, 0, 
 sarima_promotions = ForecasterVariant("sarima_promotions", "sarima", SarimaParams(regression=True))
 
 
-class Sarima(PerSeriesForecaster):
+class Sarima(FallbackForecaster):
     """Seasonal ARIMA of each series, by maximum likelihood."""
 
     kind: ClassVar[str] = "sarima"
@@ -105,29 +99,6 @@ class Sarima(PerSeriesForecaster):
             status=statistics[:, 2].astype(np.int64),
             **effects,
         )
-
-    @property
-    def failures(self) -> dict[str, int]:
-        """Number of series that could not be fitted, by reason; `Mean28` forecasts them."""
-        counts = np.bincount(self.series_table["status"], minlength=len(STATUSES))
-        return {
-            status: int(counts[code])
-            for code, status in enumerate(STATUSES)
-            if status != "fitted" and counts[code]
-        }
-
-    def forecast(self, panel: Panel, horizon: int) -> Doubles:
-        """Means of the Kalman filter; `Mean28` for series without parameters or that diverge."""
-        means = self.filter_means(panel, horizon)
-        is_diverged = diverged(panel, means)
-        if is_diverged.any():
-            means[is_diverged] = Mean28().forecast(panel.take(is_diverged), horizon)
-        return clip_forecasts(means)
-
-    def methods(self, panel: Panel) -> list[str]:
-        """This method, or `mean28_weekday` for series that fall back to it."""
-        is_diverged = diverged(panel, self.filter_means(panel, 1))
-        return [Mean28.kind if fell_back else self.name for fell_back in is_diverged]
 
     def filter_means(self, panel: Panel, horizon: int) -> Doubles:
         """Means of the Kalman filter, (n, horizon); nan where a series has no parameters."""
@@ -192,13 +163,6 @@ class Sarima(PerSeriesForecaster):
             y = y.copy()
             y[is_log] = np.log(y[is_log])
         return y, first, end, is_log
-
-
-def diverged(panel: Panel, means: Doubles) -> npt.NDArray[np.bool_]:
-    """Series whose forecasts are not finite, or far above every observed value, (n,)."""
-    largest = np.nanmax(np.where(np.isfinite(panel.y), panel.y, 0.0), axis=1, initial=0.0)
-    limit = MAX_FORECAST_RATIO * np.maximum(largest, 1e-9)[:, None]
-    return ~(np.isfinite(means) & (np.abs(means) <= limit)).all(axis=1)
 
 
 def _has_gap(y: Doubles, first: Int64s, end: Int64s) -> npt.NDArray[np.bool_]:

@@ -25,6 +25,7 @@ from batch_predictions.models.sentiment.text.documents import Documents, normali
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
 
 NGRAM_LENGTHS = (2, 5)
@@ -51,7 +52,7 @@ class CharNGramModel(SentimentModel):
     def __init__(self) -> None:
         self.vectorizer: TfidfVectorizer | None = None
         self.weights: Floats = np.zeros((0, 0), np.float32)
-        """(n-grams, classes)"""
+        """(features, classes)"""
         self.bias: Floats = np.zeros(0, np.float32)
 
     def fit(
@@ -64,12 +65,7 @@ class CharNGramModel(SentimentModel):
         """Fits by L-BFGS, which is deterministic; `held_out` is not used."""
         from sklearn.linear_model import LogisticRegression
 
-        self.vectorizer = _build_vectorizer(min_df=2)
-        try:
-            features = self.vectorizer.fit_transform(documents)
-        except ValueError:  # no n-gram occurs in two texts
-            self.vectorizer = _build_vectorizer(min_df=1)
-            features = self.vectorizer.fit_transform(documents)
+        features = self._fit_features(documents)
         model = LogisticRegression(
             C=training.parameters(CharParameters).char_c, max_iter=200, tol=1e-3
         )
@@ -79,9 +75,21 @@ class CharNGramModel(SentimentModel):
 
     def log_scores(self, documents: Documents) -> Floats:
         """Computes log-probabilities, (documents, classes)."""
+        return log_softmax(np.asarray(self._features(documents) @ self.weights) + self.bias)
+
+    def _fit_features(self, documents: Documents) -> csr_matrix:
+        """Fits what turns texts into features, and returns those of the texts."""
+        self.vectorizer = _build_vectorizer(min_df=2)
+        try:
+            return self.vectorizer.fit_transform(documents)
+        except ValueError:  # no n-gram occurs in two texts
+            self.vectorizer = _build_vectorizer(min_df=1)
+            return self.vectorizer.fit_transform(documents)
+
+    def _features(self, documents: Documents) -> csr_matrix:
+        """Features of texts, (documents, features)."""
         assert self.vectorizer is not None
-        features = self.vectorizer.transform(documents)
-        return log_softmax(np.asarray(features @ self.weights) + self.bias)
+        return self.vectorizer.transform(documents)
 
     def save(self, folder: Path) -> None:
         """Writes n-grams as JSON, arrays as .npy."""
