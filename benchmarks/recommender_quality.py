@@ -6,6 +6,7 @@
     python benchmarks/recommender_quality.py movielens FOLDER --split last
     python benchmarks/recommender_quality.py complete_journey --cut 2017-11-17 --days 7
     python benchmarks/recommender_quality.py complete_journey --cut 2017-12-01 --days 28 --new-items
+    python benchmarks/recommender_quality.py files FOLDER --split one --served
     python benchmarks/recommender_quality.py files FOLDER --split user
     python benchmarks/recommender_quality.py files FOLDER --split user --served
     python benchmarks/recommender_quality.py files FOLDER --split user --served --max-users 8000
@@ -13,8 +14,9 @@
 One cut in time: models are trained on the rows before it, and users known before and active after
 it are evaluated. The cut is at the end of the day `--cut`, or else before the newest tenth of all
 rows, by time of day too. `--split user` hides a fifth of each user's items instead
-(`--hidden-share`), for data without times; `--split last` each user's newest tenth, by time of day
-too: no forecast, since what other users did later is known. The promotions of the weeks after the
+(`--hidden-share`), for data without times; `--split last` each user's newest tenth and `--split one`
+each user's newest item, by time of day too: no forecast, since what other users did later is known.
+The promotions of the weeks after the
 cut are known, four weeks at most (`--planned-weeks`: fewer). Parameters are chosen before the cut
 as a training does it; with `--minutes 0` they are the declared ones. With `--served` the platform
 trains on the rows before the cut as it does every week, with a hold-out of its own, and what it
@@ -68,7 +70,7 @@ def main() -> None:
         "--last-share", type=float, default=0.1, help="without --cut: share of the rows after it"
     )
     parser.add_argument("--days", type=int, help="evaluate only this many days after `--cut`")
-    parser.add_argument("--split", choices=["time", "user", "last"], default="time")
+    parser.add_argument("--split", choices=["time", "user", "last", "one"], default="time")
     parser.add_argument(
         "--hidden-share", type=float, default=0.2, help="--split user: share of each user's items"
     )
@@ -293,6 +295,8 @@ def make_holdout(
         return leave_out(interactions, as_of=last_day, seed=args.seed, share=args.hidden_share)
     if args.split == "last":
         return leave_last_out(interactions, as_of=last_day)
+    if args.split == "one":
+        return leave_last_out(interactions, as_of=last_day, share=0, least=1)
     if args.cut:
         rows = interactions.up_to(end)
         return split_by_time(rows, cut=args.cut, exclude_seen=exclude_seen, seed=args.seed)

@@ -208,17 +208,20 @@ def leave_out(
     return _make_holdout(train, test, as_of, True, "leave_out", seed, max_users)
 
 
-def leave_last_out(interactions: Interactions, as_of: date, *, share: float = 0.1) -> Holdout:
+def leave_last_out(
+    interactions: Interactions, as_of: date, *, share: float = 0.1, least: int = 0
+) -> Holdout:
     """Hides the newest `share` of each user's items, by the time of their first interaction.
 
     Not a cut in time: models learn from what other users did later, so the result says how well
     tastes are modelled, not how well the future is predicted. Users of fewer than 1 / share items
-    keep all.
+    keep all, unless `least` items are hidden.
 
     Args:
         interactions: all rows.
         as_of: day as of which users are evaluated.
         share: of each user's items that is hidden, between 0 and 1.
+        least: items of each user that are hidden at least, where one is left.
     """
     times = interactions.time_order
     width = max(len(interactions.item_ids), 1)
@@ -240,7 +243,8 @@ def leave_last_out(interactions: Interactions, as_of: date, *, share: float = 0.
     users = interactions.users[newest_first]
     counts = np.bincount(users, minlength=len(interactions.user_ids))
     rank = np.arange(len(newest_first)) - (np.cumsum(counts) - counts)[users]
-    hidden = newest_first[rank < np.floor(counts * share)[users]]
+    number = np.maximum(np.floor(counts * share), np.minimum(least, counts - 1))
+    hidden = newest_first[rank < number[users]]
     is_hidden = np.isin(pairs, pairs[hidden])
     train, test = interactions.filter(~is_hidden), interactions.filter(is_hidden)
     return _make_holdout(train, test, as_of, True, "leave_newest", 0)

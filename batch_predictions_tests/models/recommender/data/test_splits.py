@@ -77,6 +77,10 @@ def test_leave_last_out_orders_items_by_time_of_day() -> None:
     assert dict(zip(users, hidden, strict=True)) == {"u0": ["i00", "i01"], "u1": ["i00"]}
     assert holdout.split == "leave_newest" and holdout.masks_seen
     assert len(holdout.train) == len(rows) - 3
+    # One item of each user, however few it has.
+    one = leave_last_out(Interactions.from_table(interactions), as_of=DAY_AFTER, share=0, least=1)
+    hidden = [[one.item_ids[int(i)].as_py() for i in row.indices] for row in one.relevant]
+    assert hidden == [["i00"], ["i00"], ["i08"]]
     # Without the time of day the day decides.
     by_day = leave_last_out(Interactions.from_table(event_table(*rows)), as_of=DAY_AFTER)
     assert {len(row.indices) for row in by_day.relevant} == {1, 2}
