@@ -14,9 +14,9 @@
 One cut in time: models are trained on the rows before it, and users known before and active after
 it are evaluated. The cut is at the end of the day `--cut`, or else before the newest tenth of all
 rows, by time of day too. `--split user` hides a fifth of each user's items instead
-(`--hidden-share`), for data without times; `--split last` each user's newest tenth and `--split one`
-each user's newest item, by time of day too: no forecast, since what other users did later is known.
-The promotions of the weeks after the
+(`--hidden-share`), for data without times; `--split last` each user's newest tenth, `--split one`
+its newest item, by time of day too: no forecast, since what other users did later is known. The
+promotions of the weeks after the
 cut are known, four weeks at most (`--planned-weeks`: fewer). Parameters are chosen before the cut
 as a training does it; with `--minutes 0` they are the declared ones. With `--served` the platform
 trains on the rows before the cut as it does every week, with a hold-out of its own, and what it
@@ -92,6 +92,9 @@ def main() -> None:
         "--sequence-minutes", type=float, help="of each fit of `sequence`, 0: none; else: by rows"
     )
     parser.add_argument(
+        "--candidates-each", type=int, help="of each generator for a user; else: by the data"
+    )
+    parser.add_argument(
         "--served", action="store_true", help="evaluate what a training on the rest would serve"
     )
     parser.add_argument("--max-users", type=int, help="--served: users that it is trained on")
@@ -120,6 +123,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
             planned_weeks=weeks,
             lesson_users=args.lesson_users,
             sequence_minutes=args.sequence_minutes,
+            candidates_each=args.candidates_each,
         ),
     )
     start = time.perf_counter()

@@ -99,9 +99,9 @@ class GraphFilter(TrainableRecommender):
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
         """Applies both filters to the histories, over the root of the number of items, (n, m)."""
         profile = self.user_profile(histories)
-        scores = score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
-        scores += inner_products(profile @ self.arrays["left"], self._right_blocks)
-        return scores
+        scores = inner_products(profile @ self.arrays["left"], self._right_blocks)
+        tables = self.arrays["neighbour_ids"], self.arrays["similarity"]
+        return score_neighbours(profile, *tables, scores)
 
     def propose(
         self,

@@ -78,7 +78,10 @@ def run_in_blocks(compute_block: Callable[[int], None], items: int) -> None:
 
 
 def score_neighbours(
-    profile: csr_matrix, neighbour_ids: npt.NDArray[np.int32], similarity: Floats
+    profile: csr_matrix,
+    neighbour_ids: npt.NDArray[np.int32],
+    similarity: Floats,
+    scores: Floats | None = None,
 ) -> Floats:
     """Sums of weight x similarity over the items of each user's profile, (n, m).
 
@@ -86,10 +89,12 @@ def score_neighbours(
         profile: weights of the users' items, n users x m items.
         neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
         similarity: of the neighbours, (m, neighbours).
+        scores: to which the sums are added, changed in place; None: zeros.
     """
     from batch_predictions.models.recommender.kernels.neighbours import add_neighbours
 
-    scores = np.zeros((profile.shape[0], len(neighbour_ids)), dtype=np.float32)
+    if scores is None:
+        scores = np.zeros((profile.shape[0], len(neighbour_ids)), dtype=np.float32)
     add_neighbours(profile.indptr, profile.indices, profile.data, neighbour_ids, similarity, scores)
     return scores
 
