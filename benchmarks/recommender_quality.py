@@ -16,9 +16,8 @@ it are evaluated. The cut is at the end of the day `--cut`, or else before the n
 rows, by time of day too. `--split user` hides a fifth of each user's items instead
 (`--hidden-share`), for data without times; `--split last` each user's newest tenth, `--split one`
 its newest item, by time of day too: no forecast, since what other users did later is known. The
-promotions of the weeks after the
-cut are known, four weeks at most (`--planned-weeks`: fewer). Parameters are chosen before the cut
-as a training does it; with `--minutes 0` they are the declared ones. With `--served` the platform
+promotions of the weeks after the cut are known, four weeks at most (`--planned-weeks`: fewer).
+Parameters are chosen before the cut as a training does it; with `--minutes 0` they are the declared ones. With `--served` the platform
 trains on the rows before the cut as it does every week, with a hold-out of its own, and what it
 would serve is evaluated, beside every generator with its chosen parameters. With `--max-users` it
 is trained on the rows of so many users, chosen as `recommender.max_users` does, and evaluated on
