@@ -17,11 +17,12 @@ rows, by time of day too. `--split user` hides a fifth of each user's items inst
 (`--hidden-share`), for data without times; `--split last` each user's newest tenth, `--split one`
 its newest item, by time of day too: no forecast, since what other users did later is known. The
 promotions of the weeks after the cut are known, four weeks at most (`--planned-weeks`: fewer).
-Parameters are chosen before the cut as a training does it; with `--minutes 0` they are the declared ones. With `--served` the platform
-trains on the rows before the cut as it does every week, with a hold-out of its own, and what it
-would serve is evaluated, beside every generator with its chosen parameters. With `--max-users` it
-is trained on the rows of so many users, chosen as `recommender.max_users` does, and evaluated on
-all. Prints one JSON object; progress goes to the standard error.
+Parameters are chosen before the cut as a training does it; with `--minutes 0` they are the declared
+ones. With `--served` the platform trains on the rows before the cut as it does every week, with a
+hold-out of its own, and what it would serve is evaluated, beside every generator with its chosen
+parameters. With `--max-users` it is trained on the rows of so many users, chosen as
+`recommender.max_users` does, and evaluated on all. Prints one JSON object; progress goes to the
+standard error.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def main() -> None:
         "--sequence-minutes", type=float, help="of each fit of `sequence`, 0: none; else: by rows"
     )
     parser.add_argument(
-        "--candidates-each", type=int, help="of each generator for a user; else: by the data"
+        "--candidates-each", type=int, default=60, help="of each generator for a user"
     )
     parser.add_argument(
         "--served", action="store_true", help="evaluate what a training on the rest would serve"

@@ -25,11 +25,8 @@ class RecommenderSettings(Section):
         "sequence_ease, sequence, recent, own_history, segment_taste, promoted, predicted_rating, "
         "rating_lift, liked_ease, and those of plugins. Empty: all that apply to the source.",
     )
-    candidates_each: int | None = Field(
-        None,
-        ge=10,
-        description="Candidates that each generator proposes for a user. Empty: 60 where lists may "
-        "repeat items, elsewhere 100.",
+    candidates_each: int = Field(
+        60, ge=10, description="Candidates that each generator proposes for a user."
     )
     holdout_days: int = Field(
         7, ge=1, description="Newest days, on which recommenders are evaluated."

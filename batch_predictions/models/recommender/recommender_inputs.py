@@ -201,7 +201,7 @@ def two_stage_config(settings: Settings, rows: int = 0) -> TwoStageConfig:
         must_gain=tuple(
             name for name in names if not recommender.generators and declared[name].must_gain
         ),
-        candidates_per_generator=recommender.candidates_each or (100 if exclude_seen else 60),
+        candidates_per_generator=recommender.candidates_each,
         max_items=recommender.max_items or (50_000 if exclude_seen else 12_000),
         max_labelled_users=recommender.lesson_users,
         ranker_seeds=recommender.seeds,

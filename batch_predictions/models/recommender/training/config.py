@@ -72,8 +72,7 @@ class TwoStageConfig:
         seed: of samples and trees.
         generators: names of the generators to use; None: all that apply.
         must_gain: those of them that a search of parameters leaves out unless lists gain by them.
-        candidates_per_generator: items that each candidate source proposes when scoring.
-        candidates_in_training: the same in training data.
+        candidates_per_generator: items that each candidate source proposes.
         max_items: the most frequent items that the generators know.
         max_labelled_users: labelled users after which no older window is added; None: by the split
             (`labelled_users`).
@@ -95,7 +94,6 @@ class TwoStageConfig:
     generators: tuple[str, ...] | None = None
     must_gain: tuple[str, ...] = ()
     candidates_per_generator: int = 60
-    candidates_in_training: int = 60
     max_items: int = 12_000
     max_labelled_users: int | None = None
     max_windows: int = 18

@@ -188,7 +188,7 @@ class RankerTrainer:
             ensemble,
             self.item_features(holdout.train, holdout.as_of, ensemble.items),
             self.side_information.users(holdout.as_of),
-            self.config.candidates_in_training,
+            self.config.candidates_per_generator,
             max_users or self.config.labelled_users(holdout.split),
             self.config.seed,
         )
