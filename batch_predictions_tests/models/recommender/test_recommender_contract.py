@@ -168,7 +168,7 @@ def test_proposals_equal_rankings(name: str) -> None:
         assert np.isnan(proposed_scores[:, 0]).all() and np.isnan(proposed_scores[:, 1 + 3]).all()
         is_item = ranked.positions >= 0
         ranked_scores = np.take_along_axis(proposed_scores, 1 + ranked.positions, axis=1)
-        np.testing.assert_array_equal(ranked_scores[is_item], ranked.scores[is_item])
+        np.testing.assert_allclose(ranked_scores[is_item], ranked.scores[is_item], rtol=1e-5)
         complete = model.rank(histories, features, len(model.items), **rules).positions
         assert (np.isfinite(proposed_scores).sum(axis=1) == (complete >= 0).sum(axis=1)).all()
 
