@@ -124,6 +124,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
             lesson_users=args.lesson_users,
             sequence_minutes=args.sequence_minutes,
             candidates_each=args.candidates_each,
+            seed=args.seed,
         ),
     )
     start = time.perf_counter()
