@@ -144,18 +144,11 @@ class Sequence(LinearRecommender):
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Finds the item of the newest ones whose vector is most similar to each pick's, (n, k)."""
+        from batch_predictions.models.recommender.kernels.gru_states import most_similar_items
+
         indptr, items = self._newest_items(histories)
-        contributors = np.full(picks.shape, -1, dtype=np.int64)
-        for user in range(histories.users):
-            taken = items[indptr[user] : indptr[user + 1]]
-            ranks = np.flatnonzero(picks[user] >= 0)
-            if not len(taken) or not len(ranks):
-                continue
-            vectors = self.arrays["vectors"]
-            similarity = np.einsum("if,jf->ij", vectors[taken], vectors[picks[user, ranks]])
-            best = similarity.argmax(axis=0)
-            is_positive = similarity[best, np.arange(len(ranks))] > 0
-            contributors[user, ranks[is_positive]] = taken[best[is_positive]]
+        contributors = np.empty(picks.shape, dtype=np.int64)
+        most_similar_items(indptr, items, np.asarray(self.arrays["vectors"]), picks, contributors)
         return contributors
 
     def _newest_items(self, histories: Histories) -> tuple[Positions, Positions]:

@@ -114,20 +114,18 @@ class SequenceEASE(TrainableRecommender):
 
         Exact: the score is a sum over the profile's items.
         """
-        profile, width = self._user_profile(histories), len(self.items)
-        contributors = np.full(picks.shape, -1, dtype=np.int64)
-        for user in range(histories.users):
-            span = slice(profile.indptr[user], profile.indptr[user + 1])
-            ranks = np.flatnonzero(picks[user] >= 0)
-            if span.start == span.stop or not len(ranks):
-                continue
-            items, rows = np.unique(profile.indices[span] % width, return_inverse=True)
-            weights = self.arrays["weights"][np.ix_(profile.indices[span], picks[user, ranks])]
-            parts = np.zeros((len(items), len(ranks)))
-            np.add.at(parts, rows, weights * profile.data[span][:, np.newaxis])
-            best = parts.argmax(axis=0)
-            is_positive = parts[best, np.arange(len(ranks))] > 0
-            contributors[user, ranks[is_positive]] = items[best[is_positive]]
+        from batch_predictions.models.recommender.kernels.neighbours import top_sum_of_weights
+
+        profile = self._user_profile(histories)
+        contributors = np.empty(picks.shape, dtype=np.int64)
+        top_sum_of_weights(
+            profile.indptr,
+            profile.indices,
+            profile.data,
+            np.asarray(self.arrays["weights"]),
+            picks,
+            contributors,
+        )
         return contributors
 
     def _user_profile(self, histories: Histories) -> csr_matrix:

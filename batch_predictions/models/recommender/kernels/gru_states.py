@@ -91,3 +91,31 @@ def project_states(
         factor = np.float32(1) / math.sqrt(variance / np.float32(width) + np.float32(1e-5))
         for row in range(width):
             out[user, row] = (out[user, row] - mean) * factor * scale[row] + shift[row]
+
+
+@njit_reassoc
+def most_similar_items(
+    indptr: Int64s, items: Int64s, vectors: Floats, picks: Int64s, out: Int64s
+) -> None:
+    """Finds the user's item of the largest inner product > 0 with each pick, -1 if none.
+
+    Args:
+        indptr: first item of each user, (n + 1,).
+        items: of all users, (e,).
+        vectors: of all items, (m, d).
+        picks: item positions, -1 for none, (n, k).
+        out: receives item positions, (n, k).
+    """
+    for user in range(picks.shape[0]):
+        for rank in range(picks.shape[1]):
+            out[user, rank] = -1
+            if picks[user, rank] < 0:
+                continue
+            pick, largest = vectors[picks[user, rank]], np.float32(0.0)
+            for place in range(indptr[user], indptr[user + 1]):
+                vector, similarity = vectors[items[place]], np.float32(0.0)
+                for column in range(len(pick)):
+                    similarity += vector[column] * pick[column]
+                if similarity > largest:
+                    largest = similarity
+                    out[user, rank] = items[place]

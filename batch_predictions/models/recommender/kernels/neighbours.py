@@ -289,3 +289,41 @@ def top_weight(
                 if part > largest:
                     largest = part
                     out[user, rank] = columns[entry]
+
+
+@njit_cached
+def top_sum_of_weights(
+    indptr: Int32s,
+    columns: Int32s,
+    values: Floats,
+    weights: Floats,
+    picks: Int64s,
+    out: Int64s,
+) -> None:
+    """Finds the history item of the largest sum of value x weight for each pick (n, k), else -1.
+
+    Args:
+        indptr, columns, values: histories, n users x blocks of m items (CSR).
+        weights: of each column for each item, (blocks x m, m).
+        picks: item positions, -1 for none, (n, k).
+        out: receives item positions, (n, k).
+    """
+    width = weights.shape[1]
+    parts = np.zeros(width)
+    for user in range(picks.shape[0]):
+        first, last = indptr[user], indptr[user + 1]
+        for rank in range(picks.shape[1]):
+            pick = picks[user, rank]
+            out[user, rank] = -1
+            if pick < 0:
+                continue
+            for entry in range(first, last):
+                parts[columns[entry] % width] += values[entry] * weights[columns[entry], pick]
+            largest = 0.0
+            for entry in range(first, last):
+                item = columns[entry] % width
+                if parts[item] > largest or (parts[item] == largest > 0 and item < out[user, rank]):
+                    largest = parts[item]
+                    out[user, rank] = item
+            for entry in range(first, last):
+                parts[columns[entry] % width] = 0.0
