@@ -153,7 +153,9 @@ def look_up(step: Step) -> dict[str, Any]:
     """Milliseconds of lookups of random users, one after the other."""
     from batch_predictions.serving.lookup import Lookup
 
-    ids = step.warehouse.query("select user_id from raw.users")["user_id"].to_pylist()
+    fallback = step.warehouse.value("select count(*) from predictions.demographic_recommendations")
+    known = "raw.users" if fallback else "predictions.recommendations"
+    ids = step.warehouse.query(f"select distinct user_id from {known}")["user_id"].to_pylist()
     lookups = min(LOOKUPS, 10 * len(ids))
     chosen = random.Random(1).choices(ids, k=lookups)
     milliseconds = []
