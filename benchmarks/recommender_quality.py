@@ -174,8 +174,8 @@ def select_model(
         two_stage_config,
     )
     from batch_predictions.models.recommender.recommender_selection import select
+    from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
     from batch_predictions.models.recommender.training.parameter_search import search_parameters
-    from batch_predictions.models.recommender.training.trainer import RankerTrainer
     from batch_predictions.sources.source_registry import excludes_seen
     from batch_predictions.warehouse import Warehouse
 
@@ -198,7 +198,7 @@ def select_model(
         seed=args.seed,
     )
     share = len(train.user_ids) / len(holdout.train.user_ids)
-    trainer = RankerTrainer(config, side_information, progress, share)
+    trainer: RankerTrainer = CachingTrainer(config, side_information, progress, share)
     if args.minutes != 0:
         trainer = search_parameters(train, cut, trainer, args.minutes).trainer
     if args.served:

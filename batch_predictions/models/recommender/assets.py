@@ -47,17 +47,17 @@ def train_recommender(
         select,
     )
     from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
-    from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
     rows = read_interactions(warehouse, settings, through, training_days(settings))
     interactions = Interactions.from_table(rows.table)
     side = WarehouseSideInformation(warehouse, settings)
-    trainer = RankerTrainer(
-        two_stage_config(settings, len(interactions)), side, progress, rows.user_share
+    cache = TrainingCache(_cache_folder(settings))
+    # The generators that the search fits for its hold-out are those of the newest label window.
+    trainer: RankerTrainer = CachingTrainer(
+        two_stage_config(settings, len(interactions)), side, progress, rows.user_share, cache
     )
     search = _search_parameters(interactions, settings, through, trainer, progress)
-    cache = TrainingCache(_cache_folder(settings))
-    trainer = CachingTrainer.of(search.trainer, cache)
+    trainer = search.trainer
     candidates = COMBINED_CANDIDATES if settings.recommender.two_stage else ()
     selection = select(interactions, through, trainer, candidates=candidates)
     cache.remove_unused()
