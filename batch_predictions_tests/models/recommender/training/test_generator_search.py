@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
 from batch_predictions.models.recommender.training.generator_search import (
     choose_generators,
     without_generators,
@@ -56,3 +61,24 @@ def test_few_users_show_no_gain() -> None:
 
 def test_without_doubt_the_trainer_stays() -> None:
     assert without_generators(TRAINER, [ALS]) is TRAINER
+
+
+def test_generators_of_the_search_are_those_of_the_newest_label_window() -> None:
+    """They take minutes, and are fitted once."""
+    random = np.random.default_rng(3)
+    rows = [
+        (f"u{user:04}", f"i{int(item):02}", DAY - timedelta(days=age), 1.0)
+        for user in range(1_100)
+        for item, age in zip(random.choice(60, 4, replace=False), (30, 30, 10, 3), strict=True)
+    ]
+    names = ("user_id", "item_id", "date", "events")
+    table = pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    interactions, lines = Interactions.from_table(table), list[str]()
+    trainer = CachingTrainer(TRAINER.config, progress=lines.append)
+    result = search_parameters(interactions, DAY, trainer, minutes=0.001)
+    assert not result.why
+    before_hold_out = DAY - timedelta(days=7)
+    result.trainer.build_datasets(interactions.up_to(before_hold_out), before_hold_out)
+    fits = [line for line in lines if line.startswith(f"fitting {NEIGHBOURS} ")]
+    through = [line.split("through ")[1] for line in fits]
+    assert through.count(str(DAY - timedelta(days=14))) == 1
