@@ -50,7 +50,7 @@ def _best(trials: Sequence[Trial], ratios: Sequence[float], users: int) -> str:
     if trial.is_declared:
         return "as declared"
     shown = ", ".join(
-        f"{key} {value:g}" if isinstance(value, int | float) else f"{key} {value}"
+        f"{key} {value:g}" if type(value) in (int, float) else f"{key} {value}"
         for key, value in trial.setting.items()
     )
     return f"{shown} ({ratio - 1:+.0%})"
