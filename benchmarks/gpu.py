@@ -1,4 +1,4 @@
-"""All that a GPU computes, beside the CPU: the tests, then seconds and equal results.
+"""Tests that need a GPU, then exact search, nets, an encoder and a training on it and the CPU.
 
     make gpu
     python benchmarks/gpu.py [--small] [--only topk,cnn] [--json gpu.json]

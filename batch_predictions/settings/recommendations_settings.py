@@ -84,8 +84,9 @@ class RecommenderSettings(Section):
         description="Minutes that each fit of the recurrent network `sequence` may take on two "
         "cores, as estimated from the rows, so that every machine does as many steps; a training "
         "fits it two or three times, and once for each further week that the ranker learns from. "
-        "Empty: 24 per million rows, 1 to 6; 0: never. Used where lists hold only new items, and "
-        "there are 50,000 rows or more with times.",
+        "Empty: 24 per million rows, 1 to 6; 0: never. Used where lists hold only new items, there "
+        "are 50,000 rows or more with times, and lists gain by it before the hold-out; with "
+        "tuning_minutes 0, or where recommender.generators names it, that is not asked.",
     )
     history_days: int = Field(
         365, ge=1, description="Days of interactions in a history, in training and in scoring."

@@ -36,9 +36,9 @@ from batch_predictions.models.sentiment.sentiment_metrics import (
 from batch_predictions.models.sentiment.sentiment_selection import (
     FOLDS,
     NET_DEFAULT,
-    candidates_by_size,
     choose_best,
     compare_on_folds,
+    default_candidates,
 )
 from batch_predictions.models.sentiment.sentiment_training import BASELINE, ClassifierTrainer
 from batch_predictions.models.sentiment.text.documents import Documents
@@ -50,7 +50,6 @@ from batch_predictions.models.sentiment.text.labelled_reviews import (
     number_distinct,
     stratified_folds,
 )
-from batch_predictions.models.sentiment.text.polarity_lexicon import has_lexicon
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 
@@ -116,12 +115,10 @@ def measure(
 
 def _compared_models(settings: SentimentSettings, is_small: bool, reviews: Reviews) -> list[str]:
     """The models that the weekly training compares."""
-    by_size = candidates_by_size(
-        is_small,
-        settings.encoder is not None,
-        is_small and has_lexicon(reviews.documents.token_ids),
+    candidates = settings.candidates or default_candidates(
+        reviews, is_small, settings.encoder is not None
     )
-    return list(dict.fromkeys([BASELINE, *(settings.candidates or by_size)]))
+    return list(dict.fromkeys([BASELINE, *candidates]))
 
 
 class _BenchmarkRun:

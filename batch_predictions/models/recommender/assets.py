@@ -53,10 +53,9 @@ def train_recommender(
     side = WarehouseSideInformation(warehouse, settings)
     cache = TrainingCache(_cache_folder(settings))
     # The generators that the search fits for its hold-out are those of the newest label window.
-    trainer: RankerTrainer = CachingTrainer(
-        two_stage_config(settings, len(interactions)), side, progress, rows.user_share, cache
-    )
-    search = _search_parameters(interactions, settings, through, trainer, progress)
+    config = two_stage_config(settings, len(interactions))
+    declared = CachingTrainer(config, side, progress, rows.user_share, cache)
+    search = _search_parameters(interactions, settings, through, declared, progress)
     trainer = search.trainer
     candidates = COMBINED_CANDIDATES if settings.recommender.two_stage else ()
     selection = select(interactions, through, trainer, candidates=candidates)

@@ -2,7 +2,7 @@
 
 Scores are computed from the histories known when scoring, not from a table of trained users: users
 who appeared after the training are served too, and yesterday's interactions count today. A
-`LinearRecommender` has a vector per user (`queries`) and per item (`targets`), and searches.
+`LinearRecommender` has a vector per user (`queries`) and per item (`targets`).
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Recommender(ABC):
 
     @property
     def dense_scores(self) -> int:
-        """Scores of a user that `propose` holds."""
+        """Number of scores of a user that `propose` holds: those of all items."""
         return len(self.items)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
@@ -267,7 +267,12 @@ MIN_SEARCHED_ITEMS = 20_000
 
 
 class LinearRecommender(TrainableRecommender):
-    """A recommender whose scores are inner products of a vector per user and one per item."""
+    """A recommender whose scores are inner products of a vector per user and one per item.
+
+    Attributes:
+        device: on which `rank` searches: see `use_device`.
+        block_mb: memory of a block of products on a GPU, MiB.
+    """
 
     device = "cpu"
     block_mb = 256
@@ -345,7 +350,7 @@ class LinearRecommender(TrainableRecommender):
 
     @property
     def dense_scores(self) -> int:
-        """None where the best items are searched for."""
+        """Number of scores of a user that `propose` holds: none where it searches."""
         return 0 if self._is_searched else super().dense_scores
 
     @property
@@ -362,7 +367,7 @@ class LinearRecommender(TrainableRecommender):
     ) -> Ranking:
         from batch_predictions.models.common.topk import Index
 
-        if self._index is None or not _is_equal(self._index[0], blocked):
+        if self._index is None or not is_same_mask(self._index[0], blocked):
             index = Index(
                 self.targets(), blocked=blocked, device=self.device, block_mb=self.block_mb
             )
@@ -371,7 +376,8 @@ class LinearRecommender(TrainableRecommender):
         return Ranking(*self._index[1].search(queries, k, seen=seen))
 
 
-def _is_equal(a: npt.NDArray[np.bool_] | None, b: npt.NDArray[np.bool_] | None) -> bool:
+def is_same_mask(a: npt.NDArray[np.bool_] | None, b: npt.NDArray[np.bool_] | None) -> bool:
+    """Returns whether two masks of items are equal; None is equal to None alone."""
     return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 

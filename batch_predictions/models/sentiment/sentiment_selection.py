@@ -70,6 +70,18 @@ def candidates_by_size(
     return (*linear, ENCODER_AVERAGE) if has_encoder else linear
 
 
+def default_candidates(reviews: Reviews, is_small: bool, has_encoder: bool) -> tuple[str, ...]:
+    """Names of the models that are compared where the settings name none.
+
+    Args:
+        reviews: whose most frequent language decides whether a lexicon is used.
+        is_small: whether there are fewer texts than `sentiment.small_reviews`.
+        has_encoder: whether `sentiment.encoder` is set.
+    """
+    is_covered = is_small and has_lexicon(reviews.documents.token_ids)
+    return candidates_by_size(is_small, has_encoder, is_covered)
+
+
 UNTRAINED = "untrained"
 GAIN = f"{MACRO_F1}_gain"
 MIN_REVIEWS_PER_CLASS = 5
@@ -136,10 +148,8 @@ def select_sentiment(
         newest = np.argsort(-unique.days, kind="stable")[: config.max_reviews]
         unique = unique.take(np.sort(newest))
     is_small = len(unique) < config.small_reviews
-    candidates = config.candidates or candidates_by_size(
-        is_small,
-        training.encoder is not None,
-        is_small and has_lexicon(unique.documents.token_ids),
+    candidates = config.candidates or default_candidates(
+        unique, is_small, training.encoder is not None
     )
     names = list(dict.fromkeys([BASELINE, *candidates]))
     validate_names(names)

@@ -272,7 +272,7 @@ class Histories:
     def is_masked(
         self, items: Ints, exclude_seen: bool, blocked: npt.NDArray[np.bool_] | None
     ) -> npt.NDArray[np.bool_]:
-        """Whether items are left out of their user's list, (users, k); true for no item.
+        """Marks items that their user's list must not have, (users, k); a position of -1 is marked.
 
         Args:
             items: positions, -1 for none, (users, k).

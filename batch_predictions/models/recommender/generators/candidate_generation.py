@@ -182,7 +182,7 @@ class GeneratorEnsemble:
     @cached_property
     def dense_scores_per_user(self) -> int:
         """Scores that `propose` holds for each user at a time."""
-        dense = [g.model.dense_scores for g in self.generators if not g.declaration.full_catalogue]
+        dense = [generator.model.dense_scores for generator in self.generators]
         return sum(dense) + max(dense, default=1)
 
     def propose(

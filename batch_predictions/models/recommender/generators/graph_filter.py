@@ -137,7 +137,7 @@ class GraphFilter(TrainableRecommender):
 
     @property
     def dense_scores(self) -> int:
-        """None but those of a few users."""
+        """Number of scores of a user that `propose` holds: none beyond a few users' at a time."""
         return 0
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:

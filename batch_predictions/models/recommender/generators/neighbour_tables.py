@@ -263,7 +263,7 @@ class NeighbourRecommender(TrainableRecommender):
 
     @property
     def dense_scores(self) -> int:
-        """None: a user's sums are computed where they are needed."""
+        """Number of scores of a user that `propose` holds: none, since it sums a user at a time."""
         return 0
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:

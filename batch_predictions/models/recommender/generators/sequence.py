@@ -1,7 +1,7 @@
 """A recurrent network that reads each user's items in the order of time and predicts the next.
 
 `kernels/sequence_network.py` trains it in torch; `kernels/gru_states.py` advances a user's state
-item by item when scoring, so that no batch changes a bit and no torch is needed.
+item by item when scoring, so that no batch changes a bit.
 """
 
 from __future__ import annotations

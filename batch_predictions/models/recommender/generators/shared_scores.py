@@ -11,7 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.core.arrays import Floats, Positions
-from batch_predictions.models.recommender.base import Proposals, TrainableRecommender
+from batch_predictions.models.recommender.base import (
+    Proposals,
+    TrainableRecommender,
+    is_same_mask,
+)
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 
@@ -87,12 +91,16 @@ class SharedScoresRecommender(TrainableRecommender):
         def scores_of(items: Positions) -> Floats:
             values = np.empty(items.shape, dtype=np.float32)
             shared_scores_of(ranked.scores, row_of_user, items, values)
-            if len(is_barred):
-                entries = histories.find_entries(items)
-                values[(entries >= 0) & is_barred[np.maximum(entries, 0)]] = np.nan
+            # Blocked items have no scores.
+            values[histories.is_masked(items, exclude_seen, None)] = np.nan
             return values
 
         return Proposals(positions, scores_of)
+
+    @property
+    def dense_scores(self) -> int:
+        """Number of scores of a user that `propose` holds: none, since users share them."""
+        return 0
 
     def _rank_segments(
         self,
@@ -165,11 +173,8 @@ class _RankedSegments:
             blocked: marks items that no user gets, (m,); None: none.
             depth: ranks that are needed.
         """
-        if blocked is None or self.blocked is None:
-            is_equal = blocked is self.blocked
-        else:
-            is_equal = np.array_equal(blocked, self.blocked)
         is_deep = depth <= self.order.shape[1]
+        is_equal = is_same_mask(blocked, self.blocked)
         return self.item_features is item_features and is_equal and is_deep
 
     def megabytes(self, more: int) -> float:

@@ -88,6 +88,11 @@ class UserFrequency(TrainableRecommender):
 
         return Proposals(positions, scores_of)
 
+    @property
+    def dense_scores(self) -> int:
+        """Number of scores of a user that `propose` holds: none beyond the history's."""
+        return 0
+
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Explains each pick by itself, where it is in the history, (n, k)."""
         return np.where(histories.find_entries(picks) >= 0, picks, -1)

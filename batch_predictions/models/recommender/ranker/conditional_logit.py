@@ -77,6 +77,7 @@ class ConditionalLogit:
 
     def contributions(self, features: Floats, sizes: Sizes) -> Floats:
         """Weight times standardised feature, (rows, f)."""
+        # One column is written after the other.
         result = np.zeros(features.shape, dtype=np.float32, order="F")
         inactivity = _inactivity(features, self.inactivity_column)
         pairs = zip(self.weights, self.inactivity_weights, strict=True)

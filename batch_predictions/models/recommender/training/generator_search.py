@@ -24,12 +24,24 @@ from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 
 class GeneratorGain(NamedTuple):
-    """What a generator adds to two stages: the paired difference in NDCG@20, and both means."""
+    """A comparison of two stages with and without one generator, by NDCG@20.
+
+    Attributes:
+        name: of the generator.
+        gain: paired difference over users.
+        ndcg_with: mean with the generator.
+        ndcg_without: mean without it.
+    """
 
     name: str
     gain: Interval
     ndcg_with: float
     ndcg_without: float
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the generator gains more than by chance."""
+        return self.gain.lower > 0
 
 
 def without_generators(trainer: RankerTrainer, names: Sequence[str]) -> RankerTrainer:
@@ -65,11 +77,12 @@ def choose_generators(
             continue
         with_it, without = (_ndcg_at_20(trainer, holdout, tried) for tried in (ensemble, smaller))
         gain = paired_difference(with_it, without, trainer.config.seed)
-        gains.append(GeneratorGain(name, gain, float(with_it.mean()), float(without.mean())))
-        if gain.lower <= 0:
+        result = GeneratorGain(name, gain, float(with_it.mean()), float(without.mean()))
+        gains.append(result)
+        if not result.is_used:
             ensemble = smaller
         if trainer.progress:
-            verdict = "is left out" if gain.lower <= 0 else "is used"
+            verdict = "is used" if result.is_used else "is left out"
             trainer.progress(
                 f"{name} {verdict}: NDCG@20 of two stages is {without.mean():.4f} without it and "
                 f"{with_it.mean():.4f} with it, on {len(with_it):,} users; the difference is {gain}"

@@ -168,8 +168,7 @@ def _choose_ensemble(search: ParameterSearch, holdout: Holdout) -> None:
             Trial(name, {"used": False}, gain.n, ndcg_without, spent, False),
             Trial(name, {"used": True}, gain.n, ndcg_with, spent, True),
         ]
-    kept = {generator.name for generator in ensemble.generators}
-    trainer = without_generators(trainer, [name for name, *_ in gains if name not in kept])
+    trainer = without_generators(trainer, [gain.name for gain in gains if not gain.is_used])
     config, compared = choose_members(trainer, trainer.build_dataset(holdout, ensemble))
     search.trials += [
         Trial("ranker", setting, users, ndcg, spent, not number)

@@ -23,7 +23,7 @@ LANGUAGE = "en"
 NEGATION_REACH = 3
 """Words after a negation whose polarity it turns around."""
 NEGATION_FACTOR = -0.74
-"""What a negated word's polarity is multiplied with, as in VADER."""
+"""The factor of a negated word's polarity, as in VADER."""
 FEATURES = 7
 """Columns of `PolarityLexicon.features`."""
 
