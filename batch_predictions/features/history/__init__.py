@@ -1,0 +1,1 @@
+"""Features of entities for predictive queries: aggregates of their events over past windows."""

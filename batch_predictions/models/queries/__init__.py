@@ -1,0 +1,1 @@
+"""Models of predictive queries: examples of past days, estimators by task, selection."""

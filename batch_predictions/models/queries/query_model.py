@@ -1,0 +1,237 @@
+"""The model of a predictive query that serves, stored as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from batch_predictions.core.arrays import Doubles, Int32s
+from batch_predictions.models.common.calibration import ProbabilityCalibration
+from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
+from batch_predictions.models.queries.feature_encoder import FeatureEncoder
+from batch_predictions.models.queries.first_events import event_days, interval_ends, survival
+from batch_predictions.models.queries.query_estimators import (
+    QueryEstimator,
+    TreeEstimator,
+    estimator_from_json,
+    estimator_to_json,
+    trees_in,
+)
+from batch_predictions.settings.predictive_query import PredictiveQuery
+
+MODEL_FILE = "query.json"
+SHOWN_REASONS = 2
+MIN_PROBABILITY = 1e-6
+"""Probabilities are between this and 1 minus this."""
+
+
+@dataclass(frozen=True)
+class PredictionInterval:
+    """An 80 % interval: two quantile models, moved so that it contains 80 % of later values.
+
+    Conformalized quantile regression (Romano, Patterson and Candès 2019).
+
+    Attributes:
+        lower, upper: models of the 10 % and the 90 % quantile.
+        shift: by which both ends are moved outwards; negative: inwards.
+        floor: smallest value that is possible.
+    """
+
+    lower: TreeEstimator
+    upper: TreeEstimator
+    shift: float
+    floor: float | None
+
+    def predict(self, features: Doubles) -> tuple[Doubles, Doubles]:
+        """Lower and upper ends, (n,) each."""
+        lower = self.lower.predict(features) - self.shift
+        upper = np.maximum(self.upper.predict(features) + self.shift, lower)
+        if self.floor is not None:
+            lower, upper = np.maximum(lower, self.floor), np.maximum(upper, self.floor)
+        return lower, upper
+
+
+@dataclass(frozen=True)
+class QueryModel:
+    """Predicts what a query asks for, of rows of the entities' history.
+
+    Attributes:
+        query: what is predicted.
+        encoder: the features.
+        estimator: predicts means or log-odds; None where there was too little data.
+        calibration: of log-odds to probabilities; None for means.
+        floor: smallest value that is possible; None: any.
+        interval: of means; None for other tasks.
+        words: of the features, in reasons.
+        unserved_reason: why there is no estimator; None where there is one.
+    """
+
+    query: PredictiveQuery
+    encoder: FeatureEncoder = FeatureEncoder(())
+    estimator: QueryEstimator | None = None
+    calibration: ProbabilityCalibration | None = None
+    floor: float | None = None
+    interval: PredictionInterval | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
+    unserved_reason: str | None = None
+
+    @property
+    def interval_ends(self) -> Int32s:
+        """Last day of each interval of the time to the first event."""
+        return interval_ends(self.query.days)
+
+    def means(self, features: Doubles) -> Doubles:
+        """Expected values, (n,)."""
+        assert self.estimator is not None
+        values = self.estimator.predict(features)
+        return values if self.floor is None else np.maximum(values, self.floor)
+
+    def probabilities(self, features: Doubles) -> Doubles:
+        """Calibrated probabilities, (n,); of first events, hazards of the last column's interval."""
+        assert self.estimator is not None and self.calibration is not None
+        return self.calibration.probabilities(self.estimator.predict(features))
+
+    def survival(self, features: Doubles) -> Doubles:
+        """Probability that no event has come by the end of each interval, (n, intervals)."""
+        return survival(self.probabilities, features, len(self.interval_ends))
+
+    def predict(self, rows: pa.Table | pa.RecordBatch) -> dict[str, Doubles]:
+        """The columns of the predictions by name, without reasons, (n,) each; nan: not known."""
+        features = self.encoder.transform(rows)
+        task = self.query.target.task
+        if task == "mean":
+            columns = {"value": self.means(features)}
+            if self.interval is not None:
+                lower, upper = self.interval.predict(features)
+                columns["lower"] = np.minimum(lower, columns["value"])
+                columns["upper"] = np.maximum(upper, columns["value"])
+            return columns
+        if task == "first":
+            survived = self.survival(features)
+            lower, value, upper = event_days(survived, self.interval_ends).T
+            columns = {"probability": 1 - survived[:, -1]}
+            return {**columns, "value": value, "lower": lower, "upper": upper}
+        return {"probability": self.probabilities(features)}
+
+    @property
+    def _trees(self) -> TreeEstimator:
+        trees = trees_in(self.estimator)
+        assert trees is not None
+        return trees
+
+    @cached_property
+    def _groups(self) -> tuple[list[str], list[int]]:
+        """A representative feature of each group, and the group of each feature.
+
+        Features of one measure are a group: what they say is alike.
+        """
+        names = self.encoder.names
+        gains = dict(zip(names, self._trees.gains, strict=False))
+        measures = [self.words.get(name, name).split(" in ")[0] for name in names]
+        groups = list(dict.fromkeys(measures))
+        best = [
+            max((n for n, m in zip(names, measures, strict=True) if m == group), key=gains.__getitem__)
+            for group in groups
+        ]
+        players = [groups.index(measure) for measure in measures]
+        extra = len(self._trees.gains) - len(names)
+        return best, players + [len(groups)] * extra
+
+    @cached_property
+    def _explain(self) -> Any:
+        return build_banzhaf_explainer(self._trees.texts[0], self._groups[1])
+
+    def reasons(self, rows: pa.Table | pa.RecordBatch) -> list[str | None]:
+        """Why each prediction is high or low: the features that move it most, in words, (n,)."""
+        if trees_in(self.estimator) is None or not rows.num_rows:
+            return [None] * rows.num_rows
+        features = self.encoder.transform(rows)
+        matrix = features
+        if self.query.target.task == "first":
+            matrix = np.column_stack([features, np.zeros(len(features))])
+        representatives = self._groups[0]
+        effects = self._explain(matrix)[:, : len(representatives)]
+        order = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :SHOWN_REASONS]
+        places = [self.encoder.names.index(name) for name in representatives]
+        texts = [_value_texts(self.encoder, place, features[:, place]) for place in places]
+        words = [self._describe(name) for name in representatives]
+        reasons: list[str | None] = []
+        for row, groups in enumerate(order):
+            parts = [
+                f"{words[group]}: {texts[group][row]} "
+                f"({'raises' if effects[row, group] > 0 else 'lowers'} it)"
+                for group in groups
+                if effects[row, group] != 0
+            ]
+            reasons.append("; ".join(parts) or None)
+        return reasons
+
+    def _describe(self, feature: str) -> str:
+        """Words of a feature: those of its measure, or the name of an attribute."""
+        name = feature.partition("[")[2].rstrip("]") or feature
+        return self.words.get(feature, name.replace("_", " "))
+
+    def save(self, folder: Path) -> None:
+        """Writes `query.json`."""
+        estimator, calibration, interval = self.estimator, self.calibration, self.interval
+        content = {
+            "query": self.query.model_dump(mode="json"),
+            "encoder": self.encoder.to_json(),
+            "estimator": estimator and estimator_to_json(estimator),
+            "calibration": calibration
+            and [calibration.method, calibration.knots.tolist(), calibration.values.tolist()],
+            "floor": self.floor,
+            "interval": interval
+            and {
+                "lower": interval.lower.to_json(),
+                "upper": interval.upper.to_json(),
+                "shift": interval.shift,
+            },
+            "words": dict(self.words),
+            "unserved_reason": self.unserved_reason,
+        }
+        (folder / MODEL_FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote."""
+        content = json.loads((folder / MODEL_FILE).read_text("utf-8"))
+        estimator = content["estimator"]
+        if estimator:
+            estimator = estimator_from_json(estimator)
+        calibration, interval = content["calibration"], content["interval"]
+        if calibration:
+            method, knots, values = calibration
+            calibration = ProbabilityCalibration(
+                method, np.array(knots), np.array(values), MIN_PROBABILITY
+            )
+        if interval:
+            ends = (TreeEstimator.from_json(interval[end]) for end in ("lower", "upper"))
+            interval = PredictionInterval(*ends, interval["shift"], content["floor"])
+        return cls(
+            PredictiveQuery(**content["query"]),
+            FeatureEncoder.from_json(content["encoder"]),
+            estimator,
+            calibration,
+            content["floor"],
+            interval,
+            content["words"],
+            content["unserved_reason"],
+        )
+
+
+def _value_texts(encoder: FeatureEncoder, place: int, values: Doubles) -> list[str]:
+    """Values of a feature as people read them, (n,)."""
+    number = place - len(encoder.numbers)
+    words = encoder.texts[number].values if 0 <= number < len(encoder.texts) else ()
+    if words:
+        named = (*words, "another")
+        return [named[int(value)] if np.isfinite(value) else "unknown" for value in values]
+    return [f"{value:,.4g}" if np.isfinite(value) else "unknown" for value in values]
