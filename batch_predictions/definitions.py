@@ -40,13 +40,14 @@ from batch_predictions.orchestration.sensors import (
     run_costs,
     sign_ups,
 )
+from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.serving.sinks.sync import open_sinks
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset
 from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.home_state import compute_state
-from batch_predictions.tables.discovery import instances, load_plugins
+from batch_predictions.tables.discovery import instances
 from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse
 
@@ -64,7 +65,7 @@ def platform(settings: Settings) -> dg.Definitions:
         SourceError: the source cannot be read; the message says what to set.
         HomeError: the home was initialised with another source.
     """
-    load_plugins(settings.plugins)
+    load_declarations(settings)
     open_sinks(settings)
     state = compute_state(settings)
     partitions = Partitions.of_home(state, settings)

@@ -102,6 +102,7 @@ class Training:
         extra_tables: further tables that it reads, for lineage.
         kinds: badges in the UI.
         history_days: days of `tables` that it reads, the training's last day included.
+        inputs: JSON values by name that it depends on besides rows, code and settings.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Training:
     extra_tables: tuple[Table, ...] = (ITEMS, USERS)
     kinds: frozenset[str] = frozenset({"python", "numpy"})
     history_days: Callable[[Settings], int] = _history_days
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def trainings() -> dict[str, Training]:

@@ -89,7 +89,7 @@ class TrainingInputs:
             read |= {f"{section}.{field}": v for field, v in values.items() if field in names}
         source = settings.source.model_dump(mode="json", include={*SOURCE_FIELDS})
         read |= {f"source.{field}": value for field, value in source.items()}
-        return cls(_hash("\n".join(statements))[:16], read)
+        return cls(_hash("\n".join(statements))[:16], {**read, **training.inputs})
 
     def describe_changes(self, decision: Decision) -> str | None:
         """Describes what is other than at a training with recorded code; None: nothing is."""
@@ -115,6 +115,8 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 def _default(name: str) -> Any:
     section, _, field = name.partition(".")
+    if section not in (*MODEL_SECTIONS, "source"):
+        return None
     default = Settings.model_fields[section].get_default(call_default_factory=True)
     return default.model_dump(mode="json").get(field)
 

@@ -34,6 +34,7 @@ from batch_predictions.settings.platform_settings import (
     ScheduleSettings,
     ServingSettings,
 )
+from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.settings.recommendations_settings import (
     FallbackSettings,
     RecommendationsSettings,
@@ -89,6 +90,11 @@ class Settings(BaseSettings):
         description="Modules of your own package, such as [my_shop.predictions]: sources, tables, "
         "models, predictions and commands that they declare join the platform. See docs/models.md.",
     )
+    predictions: dict[str, PredictiveQuery] = Field(
+        {},
+        description="Predictions of your own by name, such as {expected_spend: {predict: "
+        "sum(amount), of: purchase, for: user, days: 28}}. See docs/queries.md.",
+    )
     source: SourceSettings = SourceSettings()
     duckdb: DuckDBSettings = DuckDBSettings()
     recommender: RecommenderSettings = RecommenderSettings()
@@ -135,6 +141,16 @@ class Settings(BaseSettings):
     @classmethod
     def _folder_of_url(cls, value: Any) -> Any:
         return working_folder(str(value)) if "://" in str(value) else value
+
+    @field_validator("predictions", mode="before")
+    @classmethod
+    def _name_predictions(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: {**query, "name": name} if isinstance(query, dict) else query
+            for name, query in value.items()
+        }
 
     @model_validator(mode="before")
     @classmethod

@@ -32,6 +32,7 @@ EXAMPLES = (
 )
 _CALL = re.compile(r"(\w+)\s*\((.*)\)\s*(?:(>=|<=|<>|!=|=|>|<)\s*(-?[\d.]+))?", re.DOTALL)
 _TOP = re.compile(r"(\d+)\s*,\s*(\w+)")
+_AND = re.compile(r"\s*(?:,|×|\bx\b|\band\b)\s*")
 _QUESTION = re.compile(
     r"(?:predict\s+)?(?P<predict>.+?)\s+of\s+(?P<of>\w+)(?:\s+where\s+(?P<where>.+?))?"
     r"\s+for\s+(?:each\s+|every\s+)?(?P<entity>\w+(?:\s*(?:,|×|\bx\b|\band\b)\s*\w+)*)"
@@ -77,7 +78,7 @@ class Target:
         if function == "top":
             return cls._parse_top(text, expression, comparison)
         if function == "first" and (comparison or expression not in ("date", "*")):
-            raise ValueError(f"{text!r}: first(date), without a comparison, is the next event's day")
+            raise ValueError(f"{text!r}: first(date), without a comparison, is the next day")
         if expression == "*" and function not in ("count", "first"):
             raise ValueError(f"{text!r}: {function} needs a column, such as {function}(amount)")
         if function == "count" and expression != "*":
@@ -156,7 +157,11 @@ class PredictiveQuery(Section):
     @field_validator("entity", mode="before")
     @classmethod
     def _check_entity(cls, value: Any) -> str:
-        given = value if isinstance(value, list | tuple) else re.split(r"\s*(?:,|×|\bx\b|\band\b)\s*", str(value))
+        given = (
+            value
+            if isinstance(value, list | tuple)
+            else re.split(r"\s*(?:,|×|\bx\b|\band\b)\s*", str(value))
+        )
         words = [str(word).strip() for word in given]
         unknown = [word for word in words if word not in ENTITY_COLUMNS]
         if unknown or len(words) > 2 or len({*words}) < len(words):
@@ -180,9 +185,11 @@ class PredictiveQuery(Section):
     def _check_top(self) -> PredictiveQuery:
         column = self.target.expression
         if self.target.task == "top" and column in self.keys:
-            raise ValueError(f"top({self.target.k}, {column}) for {self.entity}: each has one value")
+            raise ValueError(
+                f"top({self.target.k}, {column}) for {self.entity}: each has one value"
+            )
         if self.target.task == "top" and len(self.keys) > 1:
-            raise ValueError(f"top({self.target.k}, {column}) is for one entity, not for a pair")
+            raise ValueError(f"{self.predict} is for one entity, not for a pair")
         return self
 
     @classmethod
@@ -232,7 +239,7 @@ class PredictiveQuery(Section):
 
 def describe_errors(error: ValueError) -> str:
     """The messages of a pydantic error on one line, each with the part that it is about."""
-    problems = getattr(error, "errors", list)()
+    problems: list[dict[str, Any]] = getattr(error, "errors", list)()
     if not problems:
         return str(error)
     return "; ".join(

@@ -13,19 +13,22 @@ import inspect
 import os
 import pkgutil
 import sys
+import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 from batch_predictions.settings import SettingsError
-from batch_predictions.tables import Table, declare
+from batch_predictions.tables import TABLES, Table, declare
 
 Declared = TypeVar("Declared")
 
 PACKAGE = Path(__file__).parents[1]
 
 _plugins: dict[str, ModuleType] = {}
+_of_settings = types.ModuleType("declarations_of_settings")
+"""Declarations that a home's settings give, as if a module had them."""
 
 
 def load_plugins(names: Sequence[str]) -> None:
@@ -45,6 +48,19 @@ def load_plugins(names: Sequence[str]) -> None:
             _plugins[module.__name__] = module
             for table in _values(module, Table):
                 declare(table)
+
+
+def declare_of_settings(declarations: Sequence[object]) -> None:
+    """Replaces the declarations that settings give; `instances` finds them like those of modules.
+
+    Args:
+        declarations: of any kind; tables are declared, those of the settings before are forgotten.
+    """
+    for table in _values(_of_settings, Table):
+        TABLES.pop(table.qualified, None)
+    vars(_of_settings)["declarations"] = list(declarations)
+    for table in _values(_of_settings, Table):
+        declare(table)
 
 
 def plugins() -> list[str]:
@@ -137,7 +153,7 @@ def _modules(pattern: str) -> Iterator[ModuleType]:
         if path.stem != "__init__":
             parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
             yield importlib.import_module(".".join(parts))
-    yield from list(_plugins.values())
+    yield from [*_plugins.values(), _of_settings]
 
 
 def _values(module: ModuleType, kind: type[Declared]) -> Iterator[Declared]:

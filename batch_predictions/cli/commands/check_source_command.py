@@ -31,12 +31,12 @@ def check_source(
     `run` would fail on the settings.
     """
     from batch_predictions.cli.console.review_languages import detect_text_languages
+    from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.sources.checking.check import check_source
-    from batch_predictions.tables.discovery import load_plugins
 
     settings = load_settings(home, context)
     require_source(settings)
-    load_plugins(settings.plugins)
+    load_declarations(settings)
     report = check_source(settings, rows, detect_languages=detect_text_languages)
     typer.echo(json.dumps(report.as_dict(), default=str) if as_json else report.render())
     if not report.ok:

@@ -40,11 +40,11 @@ def doctor(
     from batch_predictions.operations.health import examine, move_problems_aside
     from batch_predictions.operations.machine import examine_machine
     from batch_predictions.orchestration.dagster_records import DagsterRecords
-    from batch_predictions.tables.discovery import load_plugins
+    from batch_predictions.planning.declarations import load_declarations
 
     settings = load_settings(home, context)
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
-        load_plugins(settings.plugins)
+        load_declarations(settings)
         finish_pending_erasures(settings)
         with show_file_progress("reading") as on_progress:
             problems = examine(settings, on_progress)

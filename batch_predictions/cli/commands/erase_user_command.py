@@ -43,9 +43,9 @@ def erase_user(
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.operations.erasure import erase
     from batch_predictions.orchestration.dagster_records import DagsterRecords
+    from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.serving.lookup.lookup_source import SourceIds
     from batch_predictions.settings import SettingsError
-    from batch_predictions.tables.discovery import load_plugins
     from batch_predictions.tables.identifiers import id_problem
 
     settings = load_settings(home, context)
@@ -56,7 +56,7 @@ def erase_user(
     folders, now = release_dir or [], dt.datetime.now(dt.UTC)
     # Without the arguments: other processes show and log them.
     with home_lock(settings.home, "batch-predictions erase-user"):
-        load_plugins(settings.plugins)
+        load_declarations(settings)
         if normalised:
             summary = erase.erase_user(settings, records, normalised, now, folders)
         else:

@@ -33,8 +33,8 @@ def first_day(
     from batch_predictions.core.home import read_state
     from batch_predictions.core.home_bucket import location_of
     from batch_predictions.core.home_lock import home_lock
+    from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.sources.home_state import move_first_day
-    from batch_predictions.tables.discovery import load_plugins
 
     settings = load_settings(home, context)
     wanted = day_of(day)
@@ -44,7 +44,7 @@ def first_day(
         typer.echo(json.dumps({"first_day": shown}) if as_json else shown or "not set yet")
         return
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
-        load_plugins(settings.plugins)
+        load_declarations(settings)
         if not yes:
             _confirm(settings, wanted)
         move = move_first_day(settings, wanted)

@@ -77,11 +77,11 @@ def models_train(
     ones give an equal version. The next run predicts with the model that serves.
     """
     from batch_predictions.core.home_lock import home_lock
-    from batch_predictions.tables.discovery import load_plugins
+    from batch_predictions.planning.declarations import load_declarations
 
     settings = load_settings(home, context)
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
-        load_plugins(settings.plugins)
+        load_declarations(settings)
         from batch_predictions.definitions import defs
         from batch_predictions.orchestration.train_model import train_model
 

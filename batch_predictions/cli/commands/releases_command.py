@@ -82,10 +82,10 @@ def releases_sync(
 
 
 def _sync(settings: Settings, *, force: bool = False, as_json: bool = False) -> None:
+    from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.serving.sinks.sync import sync_sinks
-    from batch_predictions.tables.discovery import load_plugins
 
-    load_plugins(settings.plugins)
+    load_declarations(settings)
     results = sync_sinks(settings, force=force)
     if as_json:
         typer.echo(json.dumps([vars(result) for result in results]))

@@ -124,11 +124,11 @@ def _run(
         typer.Exit: a table or a model failed, while the others were made; or rows were lost.
     """
     from batch_predictions.core.home_lock import home_lock
+    from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.sources.home_state import restart_unused_home
-    from batch_predictions.tables.discovery import load_plugins
 
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
-        load_plugins(settings.plugins)
+        load_declarations(settings)
         # `definitions` declares partitions from the home's first day when it is imported.
         restart_unused_home(settings)
         finish_pending_erasures(settings)
@@ -222,10 +222,10 @@ def _show_plan(
 ) -> None:
     """Prints the steps of a run, and why they are due."""
     from batch_predictions.core.home_lock import home_lock
-    from batch_predictions.tables.discovery import load_plugins
+    from batch_predictions.planning.declarations import load_declarations
 
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
-        load_plugins(settings.plugins)
+        load_declarations(settings)
         from batch_predictions.definitions import defs
         from batch_predictions.orchestration.dry_run import plan_steps
         from batch_predictions.sources.shrinkage import read_kept_rows

@@ -40,10 +40,10 @@ def status(
     """
     from batch_predictions.operations.status import read_status
     from batch_predictions.orchestration.dagster_records import DagsterRecords
-    from batch_predictions.tables.discovery import load_plugins
+    from batch_predictions.planning.declarations import load_declarations
 
     settings = load_settings(home, context)
-    load_plugins(settings.plugins)
+    load_declarations(settings)
     state = read_status(settings, DagsterRecords(settings), max_age)
     if as_json:
         typer.echo(json.dumps(state.as_dict()))

@@ -37,10 +37,10 @@ def watch(
     """
     from batch_predictions.operations.alerts import watch_once
     from batch_predictions.orchestration.dagster_records import DagsterRecords
-    from batch_predictions.tables.discovery import load_plugins
+    from batch_predictions.planning.declarations import load_declarations
 
     settings = load_settings(home, context)
-    load_plugins(settings.plugins)
+    load_declarations(settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -28,11 +28,11 @@ def prepare_home(home: Path | None, context: typer.Context) -> None:
         HomeError: the home belongs to another source.
     """
     from batch_predictions.orchestration.instance import create_storage, prepare
+    from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.sources.home_state import initialise_home
-    from batch_predictions.tables.discovery import load_plugins
 
     settings = load_settings(home, context)
-    load_plugins(settings.plugins)
+    load_declarations(settings)
     initialise_home(settings)
     create_storage(prepare(settings))
     os.environ["BATCH_PREDICTIONS_HOME"] = str(settings.home)

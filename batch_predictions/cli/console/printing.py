@@ -54,6 +54,23 @@ def show_file_progress(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+@contextmanager
+def show_status(title: str) -> Iterator[Callable[[str], None]]:
+    """Shows the newest line of long work, on a terminal; elsewhere every line is printed.
+
+    Yields:
+        A function to call with a line of text.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: typer.echo(text, err=True)
+        return
+    with console.status(title) as status:
+        yield lambda text: status.update(text)
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""

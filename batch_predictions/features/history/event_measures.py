@@ -32,6 +32,7 @@ class Measure:
         name: beginning of its columns' names.
         words: what it is, for reasons.
         value: SQL of an event's value; null where the event does not count.
+        events: what the events are called, for the words of their rhythm; empty: `words`.
         aggregate: of the values of a window.
         windows: lengths of the windows, days.
         rhythm: whether days with an event are described too: recency, number, mean gap.
@@ -43,6 +44,7 @@ class Measure:
     name: str
     words: str
     value: str
+    events: str = ""
     aggregate: Literal["sum", "mean", "min", "max", "distinct"] = "sum"
     windows: tuple[int, ...] = WINDOWS
     rhythm: bool = False
@@ -102,11 +104,13 @@ class Measure:
         newest, oldest = (f"{end}(day) filter ({happened})" for end in ("max", "min"))
         since = f"($date::DATE - {newest})"
         gap = f"(({newest}) - ({oldest})) / nullif({days} - 1, 0)"
-        yield f"{self.name}_days_since", since, f"days since the newest of {self.words}"
-        yield f"{self.name}_days_since_first", f"($date::DATE - {oldest})", f"age of {self.words}"
-        yield f"{self.name}_active_days", days, f"days with {self.words}"
-        yield f"{self.name}_mean_gap", gap, f"days between {self.words}"
-        yield f"{self.name}_overdue", f"{since} / nullif({gap}, 0)", f"rhythm of {self.words}"
+        first, events = f"($date::DATE - {oldest})", self.events or self.words
+        overdue = f"{since} / nullif({gap}, 0)"
+        yield f"{self.name}_days_since", since, f"days since the newest {events}"
+        yield f"{self.name}_days_since_first", first, f"days since the first {events}"
+        yield f"{self.name}_active_days", days, f"days with {events}"
+        yield f"{self.name}_mean_gap", gap, f"mean days between {events}"
+        yield f"{self.name}_overdue", overdue, f"days since {events} / mean days between them"
 
 
 def event_condition(query: PredictiveQuery) -> str:
@@ -131,6 +135,7 @@ def query_measure(query: PredictiveQuery, *, is_part: bool = False) -> Measure:
         query.name,
         _words(query),
         f"case when {condition} then {value} end",
+        _event_words(query),
         "sum" if is_sum else aggregates[target.function],  # type: ignore[arg-type]
         PART_WINDOWS if is_part else tuple(sorted({*QUERY_WINDOWS, query.days})),
         rhythm=not is_part,
@@ -143,9 +148,13 @@ def _words(query: PredictiveQuery) -> str:
     """What a query's measure adds up, such as `purchase amount (category = 'TEA')`."""
     function, expression = query.target.function, query.target.expression
     if function in ("count", "first", "top"):
-        words = f"{query.of} events" if query.of.endswith(("s", "d")) else f"{query.of}s"
-    else:
-        words = f"{query.of} {expression.removesuffix('_id')}"
+        return _event_words(query)
+    words = f"{query.of} {expression.removesuffix('_id')}"
+    return f"{words} ({query.where})" if query.where else words
+
+
+def _event_words(query: PredictiveQuery) -> str:
+    words = f"{query.of} events" if query.of.endswith(("s", "d")) else f"{query.of}s"
     return f"{words} ({query.where})" if query.where else words
 
 
@@ -173,9 +182,15 @@ def standard_measures(types: tuple[str, ...], entity: str) -> tuple[Measure, ...
     other = "item_id" if entity == "user" else "user_id"
     return (
         *measures,
-        Measure("breadth", f"different {other[:-3]}s a day", other, "distinct", (28, 91)),
+        Measure(
+            "breadth",
+            f"different {other[:-3]}s a day",
+            other,
+            aggregate="distinct",
+            windows=(28, 91),
+        ),
         *_counts(("redeemed", "redemptions"), ("targeted", "campaigns"), ("review", "reviews")),
-        Measure("review_rating", "stars of reviews", "rating", "mean", (91, 364)),
+        Measure("review_rating", "stars of reviews", "rating", aggregate="mean", windows=(91, 364)),
     )
 
 

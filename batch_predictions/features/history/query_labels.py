@@ -93,16 +93,14 @@ def check_query(query: PredictiveQuery, history: History) -> None:
         _bind(query, "among", query.among, history.columns())
 
 
-def _bind(
-    query: PredictiveQuery, part: str, sql: str, columns: dict[str, str]
-) -> None:
+def _bind(query: PredictiveQuery, part: str, sql: str, columns: dict[str, str]) -> None:
     import duckdb
 
     forbidden = re.search(r";|\bselect\b|\bfrom\b|\$", sql, re.IGNORECASE)
     if forbidden:
         raise SettingsError(
-            f"prediction {query.name}, {part}: {sql!r} has {forbidden[0]!r}: write an expression of "
-            f"the columns {_list(columns)}"
+            f"prediction {query.name}, {part}: {sql!r} has {forbidden[0]!r}: write an "
+            f"expression of the columns {_list(columns)}"
         )
     nulls = ", ".join(f'null::{type_} as "{name}"' for name, type_ in columns.items())
     try:

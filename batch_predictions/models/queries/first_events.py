@@ -38,9 +38,7 @@ def expand(examples: ExampleMatrix, ends: Int32s) -> ExampleMatrix:
     )
 
 
-def survival(
-    hazard: Callable[[Doubles], Doubles], features: Doubles, n_intervals: int
-) -> Doubles:
+def survival(hazard: Callable[[Doubles], Doubles], features: Doubles, n_intervals: int) -> Doubles:
     """Probability that no event has come by the end of each interval, (n, intervals).
 
     Args:
@@ -52,7 +50,7 @@ def survival(
     for interval in range(n_intervals):
         matrix = np.column_stack([features, np.full(len(features), float(interval))])
         columns.append(1 - hazard(matrix))
-    return np.cumprod(np.column_stack(columns), axis=1)
+    return np.asarray(np.cumprod(np.column_stack(columns), axis=1), np.float64)
 
 
 def log_losses(survived: Doubles, target: Doubles, ends: Int32s) -> Doubles:
@@ -68,7 +66,8 @@ def log_losses(survived: Doubles, target: Doubles, ends: Int32s) -> Doubles:
     is_censored = np.isnan(target)
     place = np.searchsorted(ends, np.where(is_censored, ends[-1], target))
     place = np.where(is_censored, len(ends), place)
-    return -np.log(np.maximum(probabilities[np.arange(len(target)), place], 1e-12))
+    likelihoods = probabilities[np.arange(len(target)), place]
+    return np.asarray(-np.log(np.maximum(likelihoods, 1e-12)), np.float64)
 
 
 def event_days(survived: Doubles, ends: Int32s) -> Doubles:

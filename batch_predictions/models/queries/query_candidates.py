@@ -32,24 +32,20 @@ def query_candidates(
         query: what is predicted.
         names: of the features that there are.
         seed: of the trees.
-        is_never_negative: whether no target is below 0: then Tweedie's deviance is tried too.
+        is_never_negative: whether no target is below 0: trees then multiply the decayed mean.
         intervals: number of intervals of the time to the first event; 0 for other tasks.
     """
     places = {name: place for place, name in enumerate(names)}
     if query.target.task == "mean":
-        objectives: tuple[Objective, ...] = ("regression",)
-        objectives += ("tweedie",) if is_never_negative else ()
         baselines = list(_mean_baselines(query, places))
+        if is_never_negative:
+            offset = _by_name(baselines, "decayed_mean", "mean")
+            return [*baselines, _trees("lightgbm_tweedie", "tweedie", seed, offset)]
+        trees = _trees("lightgbm", "regression", seed)
     else:
-        objectives = ("binary",)
         baselines = list(_log_odds_baselines(query, places, intervals))
-    candidates = baselines[:]
-    for objective in objectives:
-        suffix = "_tweedie" if objective == "tweedie" else ""
-        offset = _by_name(baselines, "decayed_mean", "mean") if suffix else None
-        trees = _trees(f"lightgbm{suffix}", objective, seed, offset)
-        candidates += [trees, _average(f"average{suffix}", trees, baselines[-1])]
-    return candidates
+        trees = _trees("lightgbm", "binary", seed)
+    return [*baselines, trees, _average("average", trees, baselines[-1])]
 
 
 def _by_name(candidates: Sequence[QueryCandidate], *names: str) -> QueryCandidate:
@@ -59,7 +55,7 @@ def _by_name(candidates: Sequence[QueryCandidate], *names: str) -> QueryCandidat
 
 
 def _trees(
-    name: str, objective: Objective, seed: int, offset: QueryCandidate | None
+    name: str, objective: Objective, seed: int, offset: QueryCandidate | None = None
 ) -> QueryCandidate:
     @functools.lru_cache(maxsize=1)
     def fit(fitted: ExampleMatrix, later: ExampleMatrix) -> TreeEstimator:

@@ -196,7 +196,7 @@ class LinearEstimator:
         centers = np.where(known, values, 0).sum(axis=0) / counts
         deviations = np.where(known, values - centers, 0.0)
         scales = np.sqrt((deviations**2).sum(axis=0) / counts)
-        scales = np.where(scales > 0, scales, 1.0)
+        scales[scales == 0] = 1.0
         bounds = [(float(c.min()), float(c.max())) for c in (deviations / scales).T]
         design = np.column_stack(
             [deviations / scales, _interval_columns(examples.features, intervals)]
@@ -207,9 +207,15 @@ class LinearEstimator:
             intercept = float(examples.target.mean())
             gram = design.T @ design + 1e-3 * len(design) * np.eye(design.shape[1])
             coefficients = np.linalg.solve(gram, design.T @ (examples.target - intercept))
-        as_floats = (tuple(map(float, part)) for part in (centers, scales, coefficients))
         return cls(
-            tuple(columns), *as_floats, float(intercept), is_logistic, intervals, tuple(bounds)
+            columns=tuple(columns),
+            centers=tuple(map(float, centers)),
+            scales=tuple(map(float, scales)),
+            coefficients=tuple(map(float, coefficients)),
+            intercept=float(intercept),
+            is_logistic=is_logistic,
+            intervals=intervals,
+            bounds=tuple(bounds),
         )
 
     def predict(self, features: Doubles) -> Doubles:
@@ -231,8 +237,10 @@ class LinearEstimator:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> LinearEstimator:
         """Reads what `to_json` returned."""
-        tuples = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**tuples)
+        read: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**read)
 
 
 @dataclass(frozen=True)
@@ -291,9 +299,7 @@ class AverageOfEstimators:
         return cls(tuple(estimator_from_json(member) for member in values["members"]))
 
 
-QueryEstimator: TypeAlias = (
-    TreeEstimator | LinearEstimator | ColumnEstimator | AverageOfEstimators
-)
+QueryEstimator: TypeAlias = TreeEstimator | LinearEstimator | ColumnEstimator | AverageOfEstimators
 _CLASSES: dict[str, type[QueryEstimator]] = {
     cls.kind: cls for cls in (TreeEstimator, LinearEstimator, ColumnEstimator, AverageOfEstimators)
 }

@@ -19,9 +19,9 @@ from batch_predictions.features.history.history_sql import (
 )
 from batch_predictions.features.history.query_labels import TARGET, examples_sql
 from batch_predictions.models.queries.feature_encoder import WEEKDAY
+from batch_predictions.settings import Settings
 from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.sources import source_registry
-from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 
 MAX_EXAMPLES = 30_000
@@ -151,9 +151,7 @@ def read_examples(
         day: the past day.
         limit: number of the first keys, see `max_entities`.
     """
-    rows = warehouse.query(
-        examples_sql(query, history), {"date": day, "max_entities": limit}
-    )
+    rows = warehouse.query(examples_sql(query, history), {"date": day, "max_entities": limit})
     target = rows[TARGET].combine_chunks().to_numpy(zero_copy_only=False)
     weekday = pa.array(np.full(rows.num_rows, float(day.weekday())))
     rows = rows.drop_columns(TARGET).append_column(WEEKDAY, weekday)

@@ -18,6 +18,7 @@ from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
 from batch_predictions.models.queries.feature_encoder import FeatureEncoder
 from batch_predictions.models.queries.first_events import event_days, interval_ends, survival
 from batch_predictions.models.queries.query_estimators import (
+    LinearEstimator,
     QueryEstimator,
     TreeEstimator,
     estimator_from_json,
@@ -74,7 +75,7 @@ class QueryModel:
     """
 
     query: PredictiveQuery
-    encoder: FeatureEncoder = FeatureEncoder(())
+    encoder: FeatureEncoder = field(default_factory=lambda: FeatureEncoder(()))
     estimator: QueryEstimator | None = None
     calibration: ProbabilityCalibration | None = None
     floor: float | None = None
@@ -94,7 +95,7 @@ class QueryModel:
         return values if self.floor is None else np.maximum(values, self.floor)
 
     def probabilities(self, features: Doubles) -> Doubles:
-        """Calibrated probabilities, (n,); of first events, hazards of the last column's interval."""
+        """Calibrated probabilities, (n,); of first events, hazards of an interval."""
         assert self.estimator is not None and self.calibration is not None
         return self.calibration.probabilities(self.estimator.predict(features))
 
@@ -136,13 +137,12 @@ class QueryModel:
         gains = dict(zip(names, self._trees.gains, strict=False))
         measures = [self.words.get(name, name).split(" in ")[0] for name in names]
         groups = list(dict.fromkeys(measures))
-        best = [
-            max((n for n, m in zip(names, measures, strict=True) if m == group), key=gains.__getitem__)
-            for group in groups
-        ]
+        best: dict[str, str] = {}
+        for name, measure in zip(names, measures, strict=True):
+            best[measure] = max(best.get(measure, name), name, key=gains.__getitem__)
         players = [groups.index(measure) for measure in measures]
         extra = len(self._trees.gains) - len(names)
-        return best, players + [len(groups)] * extra
+        return [best[group] for group in groups], players + [len(groups)] * extra
 
     @cached_property
     def _explain(self) -> Any:
@@ -157,11 +157,15 @@ class QueryModel:
         if self.query.target.task == "first":
             matrix = np.column_stack([features, np.zeros(len(features))])
         representatives = self._groups[0]
-        effects = self._explain(matrix)[:, : len(representatives)]
-        order = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :SHOWN_REASONS]
         places = [self.encoder.names.index(name) for name in representatives]
+        effects = self._explain(matrix)[:, : len(representatives)]
+        if (offset := self._trees.offset) and offset.columns:
+            # What the trees multiply comes first.
+            effects = np.column_stack([effects, _certain(offset, features)])
+            places.append(offset.columns[0])
+        order = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :SHOWN_REASONS]
         texts = [_value_texts(self.encoder, place, features[:, place]) for place in places]
-        words = [self._describe(name) for name in representatives]
+        words = [self.describe(self.encoder.names[place]) for place in places]
         reasons: list[str | None] = []
         for row, groups in enumerate(order):
             parts = [
@@ -173,7 +177,7 @@ class QueryModel:
             reasons.append("; ".join(parts) or None)
         return reasons
 
-    def _describe(self, feature: str) -> str:
+    def describe(self, feature: str) -> str:
         """Words of a feature: those of its measure, or the name of an attribute."""
         name = feature.partition("[")[2].rstrip("]") or feature
         return self.words.get(feature, name.replace("_", " "))
@@ -213,8 +217,8 @@ class QueryModel:
                 method, np.array(knots), np.array(values), MIN_PROBABILITY
             )
         if interval:
-            ends = (TreeEstimator.from_json(interval[end]) for end in ("lower", "upper"))
-            interval = PredictionInterval(*ends, interval["shift"], content["floor"])
+            lower, upper = (TreeEstimator.from_json(interval[end]) for end in ("lower", "upper"))
+            interval = PredictionInterval(lower, upper, interval["shift"], content["floor"])
         return cls(
             PredictiveQuery(**content["query"]),
             FeatureEncoder.from_json(content["encoder"]),
@@ -225,6 +229,11 @@ class QueryModel:
             content["words"],
             content["unserved_reason"],
         )
+
+
+def _certain(offset: LinearEstimator, features: Doubles) -> Doubles:
+    """Infinite effects of an offset: above its mean, or below it, (n,)."""
+    return np.where(offset.predict(features) >= offset.intercept, np.inf, -np.inf)
 
 
 def _value_texts(encoder: FeatureEncoder, place: int, values: Doubles) -> list[str]:

@@ -65,6 +65,7 @@ class QuerySelection:
         gate: the comparison; None if there was too little data.
         test: the examples of the newest past window.
         tested: the model that was tested on them, of the candidate that serves.
+        best_trees: the best tested model with trees, whether or not it serves.
         snapshot_shares: share in the trees' gain of each attribute that has no past.
         left_out: features that were left out since they have no past and too large a share.
         windows: the past days.
@@ -78,6 +79,7 @@ class QuerySelection:
     gate: GateResult | None = None
     test: QueryExamples | None = None
     tested: QueryModel | None = None
+    best_trees: QueryModel | None = None
     snapshot_shares: Mapping[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     windows: QueryWindows | None = None
@@ -113,8 +115,8 @@ def select_query_model(
         found = "there are none" if first is None else f"the first is of {first}"
         return _untrained(
             query,
-            f"no model was trained: {3 * window + MIN_HISTORY} days of the events are needed, three "
-            f"windows and {MIN_HISTORY} days; {found}",
+            f"no model was trained: {3 * window + MIN_HISTORY} days of the events are needed, "
+            f"three windows and {MIN_HISTORY} days; {found}",
         )
     trainer = _Trainer(query, history, read, seed, progress)
     if shortage := trainer.find_shortage(test_windows):
@@ -127,9 +129,7 @@ def select_query_model(
         query, is_never_negative=next(iter(models.values())).floor is not None
     )
     baselines = [c.name for c in trainer.candidates if c.is_baseline]
-    gate = paired_gate(
-        values, baselines, metric=metric, lower_is_better=lower_is_better, seed=seed
-    )
+    gate = paired_gate(values, baselines, metric=metric, lower_is_better=lower_is_better, seed=seed)
     progress(gate.why)
     tested = models[gate.serving]
     shares = _snapshot_shares(models, history)
@@ -145,6 +145,7 @@ def select_query_model(
         gate,
         test,
         tested,
+        models[max(gate.gains, key=lambda name: gate.gains[name].mean)],
         shares,
         tuple(left_out),
         test_windows,
@@ -188,8 +189,8 @@ class _Trainer:
             if len(known) < MIN_ENTITIES or known.min() == known.max():
                 which = "without differences" if len(known) >= MIN_ENTITIES else "with a value"
                 return (
-                    f"no model was trained: of {len(examples):,} examples for {use}, {len(known):,} "
-                    f"are {which}; {MIN_ENTITIES} with different values are needed"
+                    f"no model was trained: of {len(examples):,} examples for {use}, "
+                    f"{len(known):,} are {which}; {MIN_ENTITIES} with different values are needed"
                 )
         return None
 
@@ -316,4 +317,3 @@ def _explain_left_out(names: Sequence[str]) -> str:
 def _untrained(query: PredictiveQuery, why: str) -> QuerySelection:
     """A model without an estimator, whose entities are excluded with the reason."""
     return QuerySelection(QueryModel(query, unserved_reason=why), UNTRAINED, False, why)
-

@@ -1,0 +1,79 @@
+"""Realized metrics of predictive queries: what was predicted, compared with the window since."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from batch_predictions.core.arrays import Doubles
+from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
+from batch_predictions.features.history.history_sql import history_keys
+from batch_predictions.features.history.query_labels import TARGET, labels_sql
+from batch_predictions.models.common.intervals import Interval, Row, bootstrap_interval
+from batch_predictions.models.queries.query_model import MIN_PROBABILITY
+from batch_predictions.settings import Settings
+from batch_predictions.settings.predictive_query import PredictiveQuery
+from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, REVIEWS, Table
+from batch_predictions.warehouse import Warehouse
+
+SEED = 7
+
+
+def query_metric(query: PredictiveQuery, table: Table) -> RealizedMetric:
+    """The declaration of a query's realized metrics.
+
+    Args:
+        query: what is predicted.
+        table: of its predictions.
+    """
+
+    def measure(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
+        predicted_on = day - dt.timedelta(days=query.starts_in + query.days)
+        rows = warehouse.query(_compared_sql(query), {"date": predicted_on})
+        return [
+            realized_row(query.name, name, interval)
+            for name, interval in (_metrics(query, rows) if rows.num_rows else ())
+        ]
+
+    return RealizedMetric(measure, (table, INTERACTIONS, REVIEWS, CAMPAIGN_EVENTS))
+
+
+def _compared_sql(query: PredictiveQuery) -> str:
+    """Predictions of `$date` with what happened in their window."""
+    on = " and ".join(f"labels.{key} = predicted.{key}" for key in history_keys(query))
+    missing = f"(0 {query.target.comparison or '+ 0'})::DOUBLE"
+    is_counted = query.target.is_zero_without_events or query.target.task == "top"
+    target = f"coalesce(labels.{TARGET}, {missing})" if is_counted else f"labels.{TARGET}"
+    return (
+        f"select predicted.*, {target} as {TARGET} from (select * from predictions.{query.name} "
+        f"where date = $date::DATE) as predicted left join ({labels_sql(query)}) as labels on {on}"
+    )
+
+
+def _metrics(query: PredictiveQuery, rows: pa.Table) -> Iterator[tuple[str, Interval]]:
+    task, target = query.target.task, _numbers(rows, TARGET)
+    if task == "mean":
+        is_known = ~np.isnan(target)
+        value, seen = _numbers(rows, "value")[is_known], target[is_known]
+        yield "mae", bootstrap_interval(np.abs(value - seen), SEED)
+        yield "mse", bootstrap_interval(np.square(value - seen), SEED)
+        yield "bias", bootstrap_interval(value - seen, SEED)
+        lower, upper = (_numbers(rows, end)[is_known] for end in ("lower", "upper"))
+        inside = (seen >= lower) & (seen <= upper)
+        yield "coverage_80", bootstrap_interval(inside.astype(np.float64), SEED)
+        return
+    probability = _numbers(rows, "probability")
+    happened = ~np.isnan(target) if task == "first" else target > 0
+    of_outcome = np.maximum(np.where(happened, probability, 1 - probability), MIN_PROBABILITY)
+    yield "log_loss", bootstrap_interval(-np.log(of_outcome), SEED)
+    yield "bias", bootstrap_interval(probability - happened, SEED)
+    if task == "top":
+        yield "precision", bootstrap_interval(happened.astype(np.float64), SEED)
+
+
+def _numbers(rows: pa.Table, column: str) -> Doubles:
+    values = rows[column].combine_chunks().to_numpy(zero_copy_only=False)
+    return np.asarray(values, np.float64)

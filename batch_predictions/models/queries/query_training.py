@@ -1,0 +1,122 @@
+"""The weekly training of a predictive query."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batch_predictions.features.history.event_measures import HISTORY_DAYS
+from batch_predictions.models.queries.query_examples import (
+    FIT_DAYS,
+    first_event_day,
+    history_of,
+    max_entities,
+    read_examples,
+)
+from batch_predictions.models.queries.query_metrics import gate_metric
+from batch_predictions.models.queries.query_selection import (
+    Progress,
+    QuerySelection,
+    select_query_model,
+)
+from batch_predictions.models.training import Trained, Training
+from batch_predictions.settings import Settings
+from batch_predictions.settings.predictive_query import PredictiveQuery
+from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, REVIEWS, USERS
+from batch_predictions.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SEED = 7
+
+
+def train_query(
+    warehouse: Warehouse,
+    settings: Settings,
+    query: PredictiveQuery,
+    through: dt.date,
+    progress: Progress = lambda text: None,
+    *,
+    refit: bool = True,
+) -> QuerySelection:
+    """Compares candidates and baselines of a query on past days of a home and fits the winner.
+
+    Args:
+        warehouse: with the raw tables.
+        settings: of the home.
+        query: what is predicted.
+        through: last day whose events are known.
+        progress: receives log lines.
+        refit: see `select_query_model`.
+    """
+    history = history_of(settings, (query,))
+    limit = max_entities(warehouse, query, through)
+    return select_query_model(
+        query,
+        history,
+        lambda day: read_examples(warehouse, query, history, day, limit),
+        first_event_day(warehouse, query, through),
+        through,
+        SEED,
+        progress,
+        refit=refit,
+    )
+
+
+@dataclass(frozen=True)
+class QueryTrainer:
+    """Trains a query's model; what `Training.train` calls.
+
+    Attributes:
+        query: what is predicted.
+    """
+
+    query: PredictiveQuery
+
+    def __call__(
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        through: dt.date,
+        progress: Callable[[str], None],
+    ) -> Trained:
+        """Trains on rows through a day."""
+        selection = train_query(warehouse, settings, self.query, through, progress)
+        is_never_negative = selection.model.floor is not None
+        metric, lower_is_better = gate_metric(self.query, is_never_negative=is_never_negative)
+        return Trained(
+            write=selection.model.save,
+            candidate=selection.candidate,
+            beats_baseline=selection.beats_baseline,
+            parameters={"query": self.query.question},
+            why=selection.why,
+            metrics=[dict(row) for row in selection.metrics],
+            plotted=metric,
+            lower_is_better=lower_is_better,
+            figures={"calibration": lambda: _plot(selection)},
+        )
+
+
+def _plot(selection: QuerySelection) -> Figure | None:
+    from batch_predictions.models.queries.query_plots import plot_calibration_of_query
+
+    return plot_calibration_of_query(selection)
+
+
+def query_training(query: PredictiveQuery) -> Training:
+    """The declaration of a query's weekly training."""
+    window = query.starts_in + query.days
+    days = HISTORY_DAYS + 3 * window + 14 * FIT_DAYS
+    return Training(
+        query.name,
+        f"Predicts {query.question}.",
+        QueryTrainer(query),
+        tables=(INTERACTIONS, REVIEWS, CAMPAIGN_EVENTS),
+        extra_tables=(ITEMS, USERS),
+        kinds=frozenset({"python", "lightgbm"}),
+        history_days=lambda settings: days,
+        inputs={f"predictions.{query.name}": query.question},
+    )
