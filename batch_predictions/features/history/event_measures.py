@@ -106,11 +106,11 @@ class Measure:
         gap = f"(({newest}) - ({oldest})) / nullif({days} - 1, 0)"
         first, events = f"($date::DATE - {oldest})", self.events or self.words
         overdue = f"{since} / nullif({gap}, 0)"
-        yield f"{self.name}_days_since", since, f"days since the newest {events}"
-        yield f"{self.name}_days_since_first", first, f"days since the first {events}"
+        yield f"{self.name}_days_since", since, f"days since the newest of its {events}"
+        yield f"{self.name}_days_since_first", first, f"days since the first of its {events}"
         yield f"{self.name}_active_days", days, f"days with {events}"
-        yield f"{self.name}_mean_gap", gap, f"mean days between {events}"
-        yield f"{self.name}_overdue", overdue, f"days since {events} / mean days between them"
+        yield f"{self.name}_mean_gap", gap, f"mean days between its {events}"
+        yield f"{self.name}_overdue", overdue, f"days since its {events} / mean days between them"
 
 
 def event_condition(query: PredictiveQuery) -> str:

@@ -17,6 +17,9 @@ from batch_predictions.models.queries.query_estimators import (
 )
 from batch_predictions.settings.predictive_query import PredictiveQuery
 
+TWEEDIE = "lightgbm_tweedie"
+"""Trees with Tweedie's deviance, which multiply the decayed mean."""
+
 
 def query_candidates(
     query: PredictiveQuery,
@@ -40,12 +43,23 @@ def query_candidates(
         baselines = list(_mean_baselines(query, places))
         if is_never_negative:
             offset = _by_name(baselines, "decayed_mean", "mean")
-            return [*baselines, _trees("lightgbm_tweedie", "tweedie", seed, offset)]
+            return [*baselines, _trees(TWEEDIE, "tweedie", seed, offset)]
         trees = _trees("lightgbm", "regression", seed)
     else:
         baselines = list(_log_odds_baselines(query, places, intervals))
         trees = _trees("lightgbm", "binary", seed)
     return [*baselines, trees, _average("average", trees, baselines[-1])]
+
+
+def offset_of(
+    candidates: Sequence[QueryCandidate], fitted: ExampleMatrix, later: ExampleMatrix
+) -> LinearEstimator | None:
+    """What the trees of a mean of 0 or more multiply; None where they predict the mean itself."""
+    if not any(candidate.name == TWEEDIE for candidate in candidates):
+        return None
+    offset = _by_name(candidates, "decayed_mean", "mean").fit(fitted, later)
+    assert isinstance(offset, LinearEstimator)
+    return offset
 
 
 def _by_name(candidates: Sequence[QueryCandidate], *names: str) -> QueryCandidate:

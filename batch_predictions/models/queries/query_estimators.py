@@ -103,7 +103,7 @@ class TreeEstimator:
         import lightgbm
 
         def dataset(examples: ExampleMatrix, **options: Any) -> lightgbm.Dataset:
-            start = None if offset is None else _log_means(offset, examples.features)
+            start = None if offset is None else log_means(offset, examples.features)
             return lightgbm.Dataset(examples.features, examples.target, init_score=start, **options)
 
         names = [f"f{number}" for number in range(fitted.features.shape[1])]
@@ -141,7 +141,7 @@ class TreeEstimator:
         raw = np.asarray(self._predict(features).mean(axis=0), np.float64)
         if self.offset is None:
             return raw
-        return np.exp(np.minimum(raw + _log_means(self.offset, features), MAX_LOG_MEAN))
+        return np.exp(np.minimum(raw + log_means(self.offset, features), MAX_LOG_MEAN))
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -337,7 +337,7 @@ class QueryCandidate:
     is_baseline: bool = field(default=False)
 
 
-def _log_means(offset: LinearEstimator, features: Doubles) -> Doubles:
+def log_means(offset: LinearEstimator, features: Doubles) -> Doubles:
     """Logarithms of the offset's means, none of them smaller than a hundredth of its center's."""
     floor = max(MIN_OFFSET_SHARE * offset.intercept, 1e-12)
     return np.log(np.maximum(offset.predict(features), floor))

@@ -18,17 +18,21 @@ from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
 from batch_predictions.models.queries.feature_encoder import FeatureEncoder
 from batch_predictions.models.queries.first_events import event_days, interval_ends, survival
 from batch_predictions.models.queries.query_estimators import (
+    ExampleMatrix,
     LinearEstimator,
     QueryEstimator,
     TreeEstimator,
     estimator_from_json,
     estimator_to_json,
+    log_means,
     trees_in,
 )
 from batch_predictions.settings.predictive_query import PredictiveQuery
 
 MODEL_FILE = "query.json"
 SHOWN_REASONS = 2
+COVERAGE = 0.8
+"""Share of values that are within their intervals."""
 MIN_PROBABILITY = 1e-6
 """Probabilities are between this and 1 minus this."""
 
@@ -37,25 +41,55 @@ MIN_PROBABILITY = 1e-6
 class PredictionInterval:
     """An 80 % interval: two quantile models, moved so that it contains 80 % of later values.
 
-    Conformalized quantile regression (Romano, Patterson and Candès 2019).
+    Conformalized quantile regression (Romano, Patterson and Candès 2019). Values of 0 or more are
+    divided by what a simple estimator expects, since trees alone cannot go beyond what they saw.
 
     Attributes:
         lower, upper: models of the 10 % and the 90 % quantile.
         shift: by which both ends are moved outwards; negative: inwards.
-        floor: smallest value that is possible.
+        offset: expects the values by which these are multiplied; None: by 1.
     """
 
     lower: TreeEstimator
     upper: TreeEstimator
     shift: float
-    floor: float | None
+    offset: LinearEstimator | None
+
+    @classmethod
+    def fit(
+        cls,
+        fitted: ExampleMatrix,
+        later: ExampleMatrix,
+        offset: LinearEstimator | None,
+        seed: int,
+    ) -> PredictionInterval:
+        """Fits the quantiles on examples, and the shift on those of a later day.
+
+        Args:
+            fitted, later: examples.
+            offset: see the class.
+            seed: of the trees.
+        """
+        target = fitted.target / _scale(offset, fitted.features)
+        scaled = ExampleMatrix(fitted.features, target, fitted.names)
+        lower, upper = (
+            TreeEstimator.fit(scaled, None, "quantile", seed, n_seeds=1, alpha=alpha)
+            for alpha in (0.1, 0.9)
+        )
+        seen = later.target / _scale(offset, later.features)
+        excess = np.maximum(
+            lower.predict(later.features) - seen, seen - upper.predict(later.features)
+        )
+        level = min(1.0, COVERAGE * (1 + 1 / len(later)))
+        return cls(lower, upper, float(np.quantile(excess, level)), offset)
 
     def predict(self, features: Doubles) -> tuple[Doubles, Doubles]:
-        """Lower and upper ends, (n,) each."""
-        lower = self.lower.predict(features) - self.shift
-        upper = np.maximum(self.upper.predict(features) + self.shift, lower)
-        if self.floor is not None:
-            lower, upper = np.maximum(lower, self.floor), np.maximum(upper, self.floor)
+        """Lower and upper ends, (n,) each; with an offset, 0 or more."""
+        scale = _scale(self.offset, features)
+        lower = (self.lower.predict(features) - self.shift) * scale
+        upper = np.maximum((self.upper.predict(features) + self.shift) * scale, lower)
+        if self.offset is not None:
+            lower, upper = np.maximum(lower, 0.0), np.maximum(upper, 0.0)
         return lower, upper
 
 
@@ -197,6 +231,7 @@ class QueryModel:
                 "lower": interval.lower.to_json(),
                 "upper": interval.upper.to_json(),
                 "shift": interval.shift,
+                "offset": interval.offset and interval.offset.to_json(),
             },
             "words": dict(self.words),
             "unserved_reason": self.unserved_reason,
@@ -218,7 +253,8 @@ class QueryModel:
             )
         if interval:
             lower, upper = (TreeEstimator.from_json(interval[end]) for end in ("lower", "upper"))
-            interval = PredictionInterval(lower, upper, interval["shift"], content["floor"])
+            offset = interval["offset"] and LinearEstimator.from_json(interval["offset"])
+            interval = PredictionInterval(lower, upper, interval["shift"], offset)
         return cls(
             PredictiveQuery(**content["query"]),
             FeatureEncoder.from_json(content["encoder"]),
@@ -229,6 +265,11 @@ class QueryModel:
             content["words"],
             content["unserved_reason"],
         )
+
+
+def _scale(offset: LinearEstimator | None, features: Doubles) -> Doubles:
+    """What a simple estimator expects, above 0, (n,); ones without any."""
+    return np.ones(len(features)) if offset is None else np.exp(log_means(offset, features))
 
 
 def _certain(offset: LinearEstimator, features: Doubles) -> Doubles:

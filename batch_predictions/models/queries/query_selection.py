@@ -20,11 +20,10 @@ from batch_predictions.models.common.intervals import Row
 from batch_predictions.models.common.promotion_gate import GateResult, paired_gate
 from batch_predictions.models.queries.feature_encoder import FeatureEncoder
 from batch_predictions.models.queries.first_events import expand
-from batch_predictions.models.queries.query_candidates import query_candidates
+from batch_predictions.models.queries.query_candidates import offset_of, query_candidates
 from batch_predictions.models.queries.query_estimators import (
     ExampleMatrix,
     QueryCandidate,
-    TreeEstimator,
     trees_in,
 )
 from batch_predictions.models.queries.query_examples import (
@@ -259,7 +258,7 @@ class _Trainer:
             is_never_negative=is_nonnegative,
             intervals=n_intervals,
         )
-        interval = self._interval(train, valid, base.floor)
+        interval = self._interval(train, valid)
         models = {}
         for candidate in self.candidates:
             if only in (None, candidate.name):
@@ -268,22 +267,12 @@ class _Trainer:
                 models[candidate.name] = _calibrate(model, valid)
         return models
 
-    def _interval(
-        self, train: ExampleMatrix, valid: ExampleMatrix, floor: float | None
-    ) -> PredictionInterval | None:
-        """Quantile models of sums and other means, conformalized on the later examples."""
+    def _interval(self, train: ExampleMatrix, valid: ExampleMatrix) -> PredictionInterval | None:
+        """The interval of a mean; None for other tasks."""
         if self.query.target.task != "mean":
             return None
-        lower, upper = (
-            TreeEstimator.fit(train, None, "quantile", self.seed, n_seeds=1, alpha=alpha)
-            for alpha in (0.1, 0.9)
-        )
-        excess = np.maximum(
-            lower.predict(valid.features) - valid.target,
-            valid.target - upper.predict(valid.features),
-        )
-        level = min(1.0, 0.8 * (1 + 1 / len(valid)))
-        return PredictionInterval(lower, upper, float(np.quantile(excess, level)), floor)
+        offset = offset_of(self.candidates, train, valid)
+        return PredictionInterval.fit(train, valid, offset, self.seed)
 
 
 def _calibrate(model: QueryModel, valid: ExampleMatrix) -> QueryModel:
