@@ -14,6 +14,8 @@ from batch_predictions.settings.predictive_query import PredictiveQuery
 
 HISTORY_DAYS = 364
 """Days that features look back; entities without an event in them are not predicted."""
+MAX_SPAN = 63
+"""Days between two edges at most: each has a bit of a BIGINT."""
 WINDOWS = (7, 28, 91, 364)
 """Lengths of past windows, days, of every measure."""
 QUERY_WINDOWS = (7, 14, 28, 56, 91, 182, 364)
@@ -45,72 +47,81 @@ class Measure:
     words: str
     value: str
     events: str = ""
-    aggregate: Literal["sum", "mean", "min", "max", "distinct"] = "sum"
+    aggregate: Literal["count", "sum", "mean", "min", "max"] = "sum"
     windows: tuple[int, ...] = WINDOWS
     rhythm: bool = False
     half_lives: tuple[int, ...] = ()
     year_ago: tuple[int, int] | None = None
 
     @property
-    def day_columns(self) -> list[tuple[str, str]]:
-        """Name and SQL of the partial aggregates of an entity's day."""
-        n = f"count({self.value})::DOUBLE"
-        sums = [(f"{self.name}__n", n)] if self.rhythm or self.aggregate == "mean" else []
-        aggregate = {
-            "sum": f"fsum(({self.value})::DOUBLE)",
-            "mean": f"fsum(({self.value})::DOUBLE)",
-            "min": f"min(({self.value})::DOUBLE)",
-            "max": f"max(({self.value})::DOUBLE)",
-            "distinct": f"count(distinct {self.value})::DOUBLE",
-        }[self.aggregate]
-        return [*sums, (self.name, aggregate)]
+    def edges(self) -> set[int]:
+        """Ages in days at which one of its windows begins or ends."""
+        year_ago = (self.year_ago[0] + 1, self.year_ago[1]) if self.year_ago else ()
+        return {*self.windows, *year_ago} - {0}
+
+    def partials(self) -> Iterator[tuple[str, str]]:
+        """Name and SQL of its aggregates over the events of an entity between two edges."""
+        aggregate = {"count": "count", "sum": "fsum", "mean": "fsum"}
+        yield self.name, f"{aggregate.get(self.aggregate, self.aggregate)}({self.name})"
+        if self.aggregate == "mean":
+            yield f"{self.name}__n", f"count({self.name})"
+        for half_life in self.half_lives:
+            weight = f"pow(0.5, ($date::DATE - date) / {half_life}.0)"
+            yield f"{self.name}__{half_life}", f"fsum({self.name} * {weight})"
+        if self.rhythm:
+            happened = f"filter ({self.name} is not null)"
+            # A bit for each day, of at most MAX_SPAN: a set of days would take more memory than
+            # all else, and could not be written to disk.
+            day = "1::BIGINT << (edge - 1 - ($date::DATE - date))::INTEGER"
+            yield f"{self.name}__newest", f"max(date) {happened}"
+            yield f"{self.name}__oldest", f"min(date) {happened}"
+            yield f"{self.name}__days", f"bit_count(bit_or({day}) {happened})"
 
     def columns(self) -> Iterator[tuple[str, str, str]]:
-        """Name, SQL over an entity's days, and words of every feature."""
+        """Name, SQL over an entity's partial aggregates, and words of every feature."""
         for window in self.windows:
             yield (
                 f"{self.name}_{window}d",
-                self._over(f"day > $date::DATE - {window}"),
+                self._over(f"edge <= {window}"),
                 f"{self.words} in {window} days",
             )
         for half_life in self.half_lives:
-            decayed = f"{self.name} * pow(0.5, ($date::DATE - day) / {half_life}.0)"
             yield (
                 f"{self.name}_decayed_{half_life}d",
-                f"coalesce(fsum({decayed}), 0)",
+                f"coalesce(fsum({self.name}__{half_life}), 0)",
                 f"{self.words}, recent days weighing most",
             )
         if self.year_ago:
             first, last = self.year_ago
             yield (
                 f"{self.name}_year_ago",
-                self._over(f"day >= $date::DATE - {first} and day <= $date::DATE - {last}"),
+                self._over(f"edge > {last} and edge <= {first + 1}"),
                 f"{self.words} in the same weeks a year before",
             )
         if self.rhythm:
             yield from self._rhythm()
 
     def _over(self, condition: str) -> str:
-        column, filtered = self.name, f"filter ({condition})"
+        name, filtered = self.name, f"filter ({condition})"
         if self.aggregate == "mean":
-            return f"fsum({column}) {filtered} / nullif(fsum({column}__n) {filtered}, 0)"
+            return f"fsum({name}) {filtered} / nullif(sum({name}__n) {filtered}, 0)"
         if self.aggregate in ("min", "max"):
-            return f"{self.aggregate}({column}) {filtered}"
-        return f"coalesce(fsum({column}) {filtered}, 0)"
+            return f"{self.aggregate}({name}) {filtered}"
+        total = "sum" if self.aggregate == "count" else "fsum"
+        return f"coalesce({total}({name}) {filtered}, 0)"
 
     def _rhythm(self) -> Iterator[tuple[str, str, str]]:
-        happened = f"{self.name}__n > 0"
-        days = f"count(day) filter ({happened})"
-        newest, oldest = (f"{end}(day) filter ({happened})" for end in ("max", "min"))
-        since = f"($date::DATE - {newest})"
-        gap = f"(({newest}) - ({oldest})) / nullif({days} - 1, 0)"
-        first, events = f"($date::DATE - {oldest})", self.events or self.words
+        name, events = self.name, self.events or self.words
+        days = f"coalesce(sum({name}__days), 0)"
+        newest, oldest = f"max({name}__newest)", f"min({name}__oldest)"
+        since, first = f"($date::DATE - {newest})", f"($date::DATE - {oldest})"
+        gap = f"({newest} - {oldest}) / nullif({days} - 1, 0)"
         overdue = f"{since} / nullif({gap}, 0)"
-        yield f"{self.name}_days_since", since, f"days since the newest of its {events}"
-        yield f"{self.name}_days_since_first", first, f"days since the first of its {events}"
-        yield f"{self.name}_active_days", days, f"days with {events}"
-        yield f"{self.name}_mean_gap", gap, f"mean days between its {events}"
-        yield f"{self.name}_overdue", overdue, f"days since its {events} / mean days between them"
+        yield f"{name}_days_since", since, f"days since the newest of its {events}"
+        yield f"{name}_days_since_first", first, f"days since the first of its {events}"
+        yield f"{name}_active_days", days, f"days with {events}"
+        yield f"{name}_mean_gap", gap, f"mean days between its {events}"
+        yield f"{name}_overdue", overdue, f"days since its {events} / mean days between them"
 
 
 def event_condition(query: PredictiveQuery) -> str:
@@ -128,15 +139,17 @@ def query_measure(query: PredictiveQuery, *, is_part: bool = False) -> Measure:
     """
     target, condition = query.target, event_condition(query)
     expression = target.expression
-    value = "1" if target.function in ("count", "first", "top") else expression
-    is_sum = target.function in ("sum", "count", "first", "top")
-    aggregates = {"avg": "mean", "min": "min", "max": "max", "distinct": "distinct"}
+    # How many different values there were takes a set of each entity: their events are counted.
+    is_count = target.function in ("count", "distinct", "first", "top")
+    value = "1" if is_count else f"({expression})::DOUBLE"
+    aggregates = {"sum": "sum", "avg": "mean", "min": "min", "max": "max"}
+    is_sum = is_count or target.function == "sum"
     return Measure(
         query.name,
         _words(query),
         f"case when {condition} then {value} end",
         _event_words(query),
-        "sum" if is_sum else aggregates[target.function],  # type: ignore[arg-type]
+        "count" if is_count else aggregates[target.function],  # type: ignore[arg-type]
         PART_WINDOWS if is_part else tuple(sorted({*QUERY_WINDOWS, query.days})),
         rhythm=not is_part,
         half_lives=HALF_LIVES if is_sum and not is_part else (),
@@ -164,31 +177,28 @@ def _year_ago(query: PredictiveQuery) -> tuple[int, int] | None:
     return (first, last) if last >= 0 else None
 
 
-def standard_measures(types: tuple[str, ...], entity: str) -> tuple[Measure, ...]:
+def standard_measures(types: tuple[str, ...]) -> tuple[Measure, ...]:
     """The measures of every entity, whatever is predicted.
 
     Args:
         types: types of raw.interactions that are described one by one.
-        entity: `user`, `item`, `location` or `category`.
     """
     measures = []
     for name in types:
         is_type = f"event_type = '{name}'"
         measures += [
-            Measure(f"{name}_events", f"{name}s", f"case when {is_type} then 1 end", rhythm=True),
+            Measure(
+                f"{name}_events",
+                f"{name}s",
+                f"case when {is_type} then 1 end",
+                aggregate="count",
+                rhythm=True,
+            ),
             Measure(f"{name}_amount", f"{name} amount", f"case when {is_type} then amount end"),
             Measure(f"{name}_quantity", f"{name} units", f"case when {is_type} then quantity end"),
         ]
-    other = "item_id" if entity == "user" else "user_id"
     return (
         *measures,
-        Measure(
-            "breadth",
-            f"different {other[:-3]}s a day",
-            other,
-            aggregate="distinct",
-            windows=(28, 91),
-        ),
         *_counts(("redeemed", "redemptions"), ("targeted", "campaigns"), ("review", "reviews")),
         Measure("review_rating", "stars of reviews", "rating", aggregate="mean", windows=(91, 364)),
     )
@@ -196,4 +206,9 @@ def standard_measures(types: tuple[str, ...], entity: str) -> tuple[Measure, ...
 
 def _counts(*types: tuple[str, str]) -> Iterator[Measure]:
     for name, words in types:
-        yield Measure(f"{name}_events", words, f"case when event_type = '{name}' then 1 end")
+        yield Measure(
+            f"{name}_events",
+            words,
+            f"case when event_type = '{name}' then 1 end",
+            aggregate="count",
+        )

@@ -7,15 +7,18 @@ days that a training learns from. It reads no event after `$date`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from batch_predictions.features.history.event_measures import (
     HISTORY_DAYS,
+    MAX_SPAN,
     Measure,
     query_measure,
     standard_measures,
 )
-from batch_predictions.settings.predictive_query import ENTITY_COLUMNS, PredictiveQuery
+from batch_predictions.settings.predictive_query import PredictiveQuery
 
 EVENT_COLUMNS = {
     "date": "DATE",
@@ -112,10 +115,9 @@ class History:
             types: types of raw.interactions that are described one by one.
         """
         keys = history_keys(queries[0])
-        names = {column: word for word, column in ENTITY_COLUMNS.items()}
         own = tuple(query_measure(query) for query in queries)
         parts = tuple(query_measure(query, is_part=True) for query in queries)
-        standard = standard_measures(types, names.get(keys[0], "user"))
+        standard = standard_measures(types)
         if len(keys) == 1:
             categories = {"category": parts} if keys == ("item_id",) else {}
             return cls(keys, (*own, *standard), categories)
@@ -233,18 +235,33 @@ def _level(keys: tuple[str, ...], measures: tuple[Measure, ...], prefix: str, sa
         sample: condition of the events' keys; empty: all.
     """
     days = f"date > $date::DATE - {HISTORY_DAYS} and date <= $date::DATE"
-    partials = [column for measure in measures for column in measure.day_columns]
-    selected = ", ".join(f"{sql} as {name}" for name, sql in partials)
+    values = ", ".join(f"{measure.value} as {measure.name}" for measure in measures)
     features = ", ".join(
         f'({sql})::DOUBLE as "{prefix}{name}"'
         for measure in measures
         for name, sql, _ in measure.columns()
     )
     names, known = ", ".join(keys), " and ".join(f"{key} is not null" for key in keys)
-    used = f"{selected} {names}"
     condition = f"{known} and {sample}" if sample else known
-    by_day = (
-        f"select {names}, date as day, {selected} from ({events(days, used)}) "
-        f"where {condition} group by all"
+    relation = events(days, f"{values} {names}")
+    edges = age_edges(measures)
+    ages = " ".join(f"when date > $date::DATE - {edge} then {edge}" for edge in edges)
+    partials = ", ".join(
+        f"{sql} as {name}" for measure in measures for name, sql in measure.partials()
     )
-    return f"select {names}, {features} from ({by_day}) group by {names}"
+    selected = (
+        f"select {names}, date, case {ages} end as edge, {values} "
+        f"from ({relation}) where {condition}"
+    )
+    # Few aggregates read all events; the many windows are sums of what is between two edges.
+    between = f"select {names}, edge, {partials} from ({selected}) group by {names}, edge"
+    return f"select {names}, {features} from ({between}) group by {names}"
+
+
+def age_edges(measures: Sequence[Measure]) -> list[int]:
+    """Ages in days at which windows begin or end, at most MAX_SPAN apart, the youngest first."""
+    edges = {HISTORY_DAYS}.union(*(measure.edges for measure in measures))
+    between = [0, *sorted(edges)]
+    for start, end in pairwise(between):
+        edges.update(range(start + MAX_SPAN, end, MAX_SPAN))
+    return sorted(edges)
