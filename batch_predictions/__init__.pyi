@@ -30,6 +30,7 @@ from .models.training import Training as Training
 from .serving.lookup import Lookup as Lookup
 from .settings import Settings as Settings
 from .settings import SettingsError as SettingsError
+from .settings.predictive_query import PredictiveQuery as PredictiveQuery
 from .sources.base import Source as Source
 from .sources.base import SourceError as SourceError
 from .sources.files.file_source import FileSource as FileSource

@@ -62,6 +62,7 @@ def _isolation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     # Plugins that a test loads are loaded for that test alone.
     monkeypatch.setattr(discovery, "_plugins", {**discovery._plugins})
     yield
+    discovery.declare_of_settings(())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -130,7 +130,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
             parameters: hyper-parameters of the training (JSON).
             data_version: hash of the training rows.
         """
-        draft = self._folder(model) / f".draft-{os.getpid()}-{uuid.uuid4().hex}"
+        draft = self.model_folder(model) / f".draft-{os.getpid()}-{uuid.uuid4().hex}"
         draft.mkdir(parents=True)
         try:
             write(draft)
@@ -147,7 +147,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
                 files=files,
             )
             manifest = manifest.model_copy(update={"checksum": manifest.compute_checksum()})
-            target = self._folder(model) / "versions" / manifest.version
+            target = self.model_folder(model) / "versions" / manifest.version
             if not target.exists():
                 write_and_fsync(draft / "manifest.json", manifest.model_dump_json(indent=2))
                 fsync_tree(draft)
@@ -176,7 +176,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
 
     def folder(self, model: str, version: str) -> Path:
         """The folder of a version's files."""
-        return self._folder(model) / "versions" / version
+        return self.model_folder(model) / "versions" / version
 
     def verified_folder(self, model: str, version: str) -> Path:
         """The folder of a version's files, whose hashes are verified.
@@ -221,7 +221,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
 
     def versions(self, model: str) -> list[str]:
         """Stored versions, oldest training first."""
-        folder = self._folder(model) / "versions"
+        folder = self.model_folder(model) / "versions"
         return sorted(path.parent.name for path in folder.glob("*/manifest.json"))
 
     def models(self) -> list[str]:
@@ -235,7 +235,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         """Writes a decision; it replaces that of an earlier run of the same training."""
         self.manifest(decision.model, decision.version)
         kind = "rollback" if decision.decision == "rolled_back" else "training"
-        folder = self._folder(decision.model) / "decisions"
+        folder = self.model_folder(decision.model) / "decisions"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{decision.effective_from}.{kind}.json"
         atomic_write(path, decision.model_dump_json(indent=2))
@@ -250,7 +250,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
 
     def decisions_by_file(self, model: str) -> dict[Path, Decision]:
         """All decisions by the path of their files, in the order in which they take effect."""
-        folder = self._folder(model) / "decisions"
+        folder = self.model_folder(model) / "decisions"
         # By name alone, "….rollback.json" would come before "….training.json".
         paths = sorted(
             folder.glob("*.json"), key=lambda p: (p.name[:10], p.name.endswith("rollback.json"))
@@ -260,7 +260,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
     def unreadable_decisions(self, model: str) -> list[tuple[Path, str]]:
         """The files of decisions that cannot be read, and why."""
         unreadable = []
-        for path in sorted((self._folder(model) / "decisions").glob("*.json")):
+        for path in sorted((self.model_folder(model) / "decisions").glob("*.json")):
             try:
                 _read_decision(path)
             except ModelError as error:
@@ -269,12 +269,12 @@ class ModelStore(dg.ConfigurableResource[Any]):
 
     def version_folders(self, model: str) -> list[str]:
         """Names of the folders of versions, complete or not."""
-        folder = self._folder(model) / "versions"
+        folder = self.model_folder(model) / "versions"
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
     def training(self, model: str, trained_through: dt.date) -> Decision | None:
         """The decision of one training; None if that week was not trained."""
-        path = self._folder(model) / "decisions" / f"{trained_through}.training.json"
+        path = self.model_folder(model) / "decisions" / f"{trained_through}.training.json"
         if not path.exists():
             return None
         return _read_decision(path)
@@ -344,7 +344,8 @@ class ModelStore(dg.ConfigurableResource[Any]):
     def _decisions_by(self, model: str, day: dt.date) -> list[Decision]:
         return [d for d in self.decisions(model) if d.effective_from <= day]
 
-    def _folder(self, model: str) -> Path:
+    def model_folder(self, model: str) -> Path:
+        """The folder of all versions and decisions of a model."""
         return Path(self.home) / "models" / model
 
 

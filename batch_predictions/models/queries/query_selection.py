@@ -41,8 +41,10 @@ from batch_predictions.models.queries.query_model import (
 from batch_predictions.settings.predictive_query import PredictiveQuery
 
 UNTRAINED = "untrained"
-MIN_ENTITIES = 20
+MIN_EXAMPLES = 5
 """Examples of each use without which no model is trained."""
+MIN_TESTED = 20
+"""Tested entities from which trees are candidates: fewer do not say what is chance."""
 MAX_SNAPSHOT_SHARE = 0.5
 """Share of the trees' gain from which an attribute without a past is left out: it may have been
 written after what is predicted."""
@@ -144,7 +146,7 @@ def select_query_model(
         gate,
         test,
         tested,
-        models[max(gate.gains, key=lambda name: gate.gains[name].mean)],
+        _best_trees(models, gate),
         shares,
         tuple(left_out),
         test_windows,
@@ -185,11 +187,11 @@ class _Trainer:
         }
         for use, examples in uses.items():
             known = examples.target[~np.isnan(examples.target)]
-            if len(known) < MIN_ENTITIES or known.min() == known.max():
-                which = "without differences" if len(known) >= MIN_ENTITIES else "with a value"
+            if len(known) < MIN_EXAMPLES or known.min() == known.max():
+                which = "without differences" if len(known) >= MIN_EXAMPLES else "with a value"
                 return (
                     f"no model was trained: of {len(examples):,} examples for {use}, "
-                    f"{len(known):,} are {which}; {MIN_ENTITIES} with different values are needed"
+                    f"{len(known):,} are {which}; {MIN_EXAMPLES} with different values are needed"
                 )
         return None
 
@@ -258,6 +260,8 @@ class _Trainer:
             is_never_negative=is_nonnegative,
             intervals=n_intervals,
         )
+        if len(later) < MIN_TESTED:
+            self.candidates = [c for c in self.candidates if c.is_baseline]
         interval = self._interval(train, valid)
         models = {}
         for candidate in self.candidates:
@@ -294,6 +298,12 @@ def _snapshot_shares(models: Mapping[str, QueryModel], history: History) -> dict
             if name.partition("[")[0] in history.attributes:
                 shares[name] = max(shares.get(name, 0.0), share)
     return dict(sorted(shares.items(), key=lambda entry: -entry[1]))
+
+
+def _best_trees(models: Mapping[str, QueryModel], gate: GateResult) -> QueryModel | None:
+    if not gate.gains:
+        return None
+    return models[max(gate.gains, key=lambda name: gate.gains[name].mean)]
 
 
 def _explain_left_out(names: Sequence[str]) -> str:

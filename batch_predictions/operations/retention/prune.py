@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.features.tiles.building import remove_old_tiles
@@ -17,6 +17,7 @@ from batch_predictions.operations.retention.partition_retention import (
     remove_old_partitions_of_tables,
     remove_records_of_removed_partitions,
 )
+from batch_predictions.operations.retention.removed_queries import remove_undeclared_queries
 from batch_predictions.serving.store.pointer import Release, all_releases
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
@@ -36,6 +37,7 @@ class PruneResult:
         tiles: files of tiles that only a backfill of old days would read.
         table_partitions: partitions of features, predictions and metrics.
         posted_rows: events and sign-ups that the warehouse has.
+        queries: predictive queries that the settings no longer declare, with all that they left.
     """
 
     runs: int
@@ -44,6 +46,7 @@ class PruneResult:
     tiles: int
     table_partitions: int = 0
     posted_rows: int = 0
+    queries: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
         """Returns the result as a dictionary of JSON values."""
@@ -83,6 +86,7 @@ def prune(
     if bucket is not None:
         bucket.remove_shared(_before(now, settings.inference.keep_days))
     warehouse = Warehouse.of(settings)
+    queries = remove_undeclared_queries(ModelStore.of(settings), warehouse)
     remove_old_previous(settings.home, now)
     table_partitions = remove_old_partitions_of_tables(warehouse, settings, now)
     tiles = remove_old_tiles(warehouse, now)
@@ -102,6 +106,7 @@ def prune(
         tiles,
         table_partitions,
         remove_ingested_posted_rows(warehouse, settings, now),
+        queries,
     )
 
 
@@ -132,6 +137,11 @@ def prune_after_run(settings: Settings, records: RunRecords, log: Callable[[str]
     except Exception as error:
         log(f"old runs and models were not removed: {type(error).__name__}: {error}")
         return
+    if removed.queries:
+        log(
+            f"removed {', '.join(removed.queries)}, with all predictions and models: the settings "
+            "no longer declare them"
+        )
     if any((removed.runs, removed.model_versions, removed.table_partitions, removed.posted_rows)):
         log(
             f"removed {removed.runs} Dagster runs older than {settings.retention.run_days} days, "

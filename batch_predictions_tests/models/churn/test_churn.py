@@ -27,7 +27,6 @@ from batch_predictions.models.churn.churn_metrics import (
 from batch_predictions.models.churn.churn_model import (
     ChurnModel,
     EstimatorTrainer,
-    ProbabilityCalibration,
 )
 from batch_predictions.models.churn.churn_selection import (
     GAIN,
@@ -39,6 +38,7 @@ from batch_predictions.models.churn.churn_selection import (
 )
 from batch_predictions.models.churn.data.churn_examples import Examples
 from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
+from batch_predictions.models.common.calibration import ProbabilityCalibration
 from batch_predictions.settings import ChurnSettings
 from batch_predictions_tests.worlds.churn import make_examples
 

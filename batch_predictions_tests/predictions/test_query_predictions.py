@@ -1,0 +1,203 @@
+"""Predictive queries of a home, from its settings to rows, exclusions and their removal."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from batch_predictions.core.home import State, write_state
+from batch_predictions.evaluation.realized_metric import RealizedMetric
+from batch_predictions.features.assets import feature_asset
+from batch_predictions.features.base import FeatureTable
+from batch_predictions.inference.base import BatchPrediction
+from batch_predictions.inference.dagster.assets import prediction_asset
+from batch_predictions.models.model_store import ModelStore
+from batch_predictions.models.training import trainings
+from batch_predictions.models.training_assets import training_asset
+from batch_predictions.models.training_inputs import TrainingInputs
+from batch_predictions.operations.retention.removed_queries import remove_undeclared_queries
+from batch_predictions.planning.declarations import load_declarations
+from batch_predictions.settings import Settings
+from batch_predictions.tables import MODEL_METRICS
+from batch_predictions.tables.discovery import instances
+from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.bytes_of_home import files_with
+from batch_predictions_tests.worlds.home import PARTITIONS, asset_resources, features_asset
+from batch_predictions_tests.worlds.query_worlds import FIRST, LAST, purchases, query_warehouse
+
+PREDICTIONS: dict[str, dict[str, Any]] = {
+    "spend": {"predict": "sum(amount)", "of": "purchase", "for": "user", "days": 14},
+    "returns": {
+        "predict": "count(*) > 0",
+        "of": "purchase",
+        "for": "user",
+        "days": 7,
+        "among": "purchase_events_28d > 0",
+    },
+    "next_day": {"predict": "first(date)", "of": "purchase", "for": "user", "days": 14},
+    "categories": {"predict": "top(2, category)", "of": "purchase", "for": "user", "days": 7},
+    "demand_of_items": {"predict": "count(*)", "of": "purchase", "for": "item", "days": 7},
+    "never": {"predict": "count(*)", "of": "return", "for": "location", "days": 7},
+}
+DAY = (LAST - dt.timedelta(days=14)).isoformat()
+WEEK = "2024-06-03"
+"""The newest week that had ended by DAY, a Sunday."""
+
+
+class QueryHome:
+    """A home with predictive queries, whose assets are materialized one after the other."""
+
+    def __init__(self, home: Path, predictions: dict[str, dict[str, Any]]) -> None:
+        values = {"home": home, "predictions": predictions}
+        self.settings = Settings.model_validate({**values, "source": {"kind": "files"}})
+        self.warehouse = Warehouse.of(self.settings)
+        load_declarations(self.settings)
+
+    def materialize(self, asset: dg.AssetsDefinition, key: str) -> None:
+        result = dg.materialize(
+            [asset],
+            partition_key=key,
+            resources=asset_resources(self.settings),
+            instance=dg.DagsterInstance.ephemeral(),
+        )
+        assert result.success
+
+    def train(self) -> None:
+        for name in self.settings.predictions:
+            self.materialize(training_asset(trainings()[name], PARTITIONS), WEEK)
+
+    def predict(self) -> None:
+        for name in ("user_segments", "item_state"):
+            self.materialize(features_asset(name), DAY)
+        for feature in instances(FeatureTable, "no_module"):
+            self.materialize(feature_asset(feature, PARTITIONS, self.settings), DAY)
+        for prediction in instances(BatchPrediction, "no_module"):
+            self.materialize(prediction_asset(prediction, PARTITIONS, self.settings), DAY)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        sql = f"select * exclude (model_version) from predictions.{name} where date = $day"
+        rows: list[dict[str, Any]] = self.warehouse.query(
+            sql, {"day": dt.date.fromisoformat(DAY)}
+        ).to_pylist()
+        return rows
+
+    def exclusions(self, name: str) -> dict[str, str]:
+        rows = self.warehouse.query(
+            f"select key, reason from predictions.exclusions where table_name = '{name}'"
+        ).to_pylist()
+        return {row["key"]: row["reason"] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> QueryHome:
+    """A home that has trained and predicted once; user u9999 has signed up and bought nothing."""
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("queries") / "home"
+    rates = np.random.default_rng(1).choice([0.01, 0.1, 0.5], 120)
+    query_warehouse(folder, purchases(rates, 3), [{"user_id": "u9999", "signed_up_on": FIRST}])
+    write_state(
+        folder, State(source_kind="files", timezone="UTC", first_day=FIRST, default_date=FIRST)
+    )
+    world = QueryHome(folder, PREDICTIONS)
+    world.train()
+    world.predict()
+    return world
+
+
+@pytest.fixture(autouse=True)
+def _declared(home: QueryHome) -> None:
+    load_declarations(home.settings)
+
+
+def test_every_user_has_a_row_or_a_reason(home: QueryHome) -> None:
+    known = home.warehouse.query(
+        "select user_id from features.user_segments where date = $day",
+        {"day": dt.date.fromisoformat(DAY)},
+    )["user_id"].to_pylist()
+    for name in ("spend", "returns", "next_day", "categories"):
+        scored = {row["user_id"] for row in home.rows(name)}
+        excluded = home.exclusions(name)
+        assert scored | {*excluded} == {*known}
+        assert not scored & {*excluded}
+        assert excluded["u9999"] == "no event in the last 364 days"
+    assert "not among: purchase_events_28d > 0" in home.exclusions("returns").values()
+
+
+def test_rows_have_what_their_kind_of_target_has(home: QueryHome) -> None:
+    assert all(row["lower"] <= row["value"] <= row["upper"] for row in home.rows("spend"))
+    assert all(0 < row["probability"] < 1 for row in home.rows("returns"))
+    for row in home.rows("next_day"):
+        days = [row[name] for name in ("lower", "value", "upper") if row[name] is not None]
+        assert days == sorted(days)
+        assert all(0 < day <= 14 for day in days)
+    lists: dict[str, list[dict[str, Any]]] = {}
+    for row in home.rows("categories"):
+        lists.setdefault(row["user_id"], []).append(row)
+    for rows in lists.values():
+        assert [row["rank"] for row in rows] == [1, 2]
+        assert rows[0]["probability"] >= rows[1]["probability"]
+    assert {row["item_id"] for row in home.rows("demand_of_items")} == {f"i{n}" for n in range(8)}
+
+
+def test_a_query_that_cannot_be_trained_says_why(home: QueryHome) -> None:
+    assert home.rows("never") == []
+    reasons = {*home.exclusions("never").values()}
+    assert all("days of the events are needed" in reason for reason in reasons)
+
+
+@pytest.mark.slow
+def test_a_second_run_gives_the_same_rows(home: QueryHome) -> None:
+    before = {name: home.rows(name) for name in PREDICTIONS}
+    home.train()
+    home.predict()
+    assert {name: home.rows(name) for name in PREDICTIONS} == before
+
+
+def test_realized_metrics_compare_with_the_window_since(home: QueryHome) -> None:
+    metrics = {
+        row["model"]: row
+        for declared in instances(RealizedMetric, "no_module")
+        for row in declared.compute(home.warehouse, home.settings, LAST)
+        if row["metric"] in ("mae", "log_loss")
+    }
+    # Windows of 14 days end on LAST; those of 7 days were predicted on a day without predictions.
+    assert set(metrics) == {"spend", "next_day"}
+    assert all(float(str(row["value"])) > 0 for row in metrics.values())
+
+
+def test_a_changed_query_is_trained_again(home: QueryHome) -> None:
+    training = trainings()["spend"]
+    before = TrainingInputs.of(training, home.settings)
+    changed = {**PREDICTIONS, "spend": {**PREDICTIONS["spend"], "days": 7}}
+    other = QueryHome(home.settings.home, changed)
+    after = TrainingInputs.of(trainings()["spend"], other.settings)
+    decision = ModelStore.of(home.settings).decisions("spend")[-1]
+    assert before.describe_changes(decision) is None
+    assert "in 7 days" in str(after.describe_changes(decision))
+
+
+def test_a_removed_query_leaves_nothing(home: QueryHome, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "home"
+    shutil.copytree(home.settings.home, folder)
+    kept = {"returns": PREDICTIONS["returns"]}
+    world = QueryHome(folder, kept)
+    removed = remove_undeclared_queries(ModelStore.of(world.settings), world.warehouse)
+    assert sorted(removed) == sorted({*PREDICTIONS} - {"returns"})
+    assert world.rows("returns") == home.rows("returns")
+    assert world.warehouse.partitions(MODEL_METRICS) is not None
+    for name in removed:
+        left = [path for path in folder.rglob(f"*{name}*") if ".handles" not in path.parts]
+        assert not left
+    features = {path.name for path in (folder / "warehouse" / "features").iterdir()}
+    assert {name for name in features if name.endswith(("_history", "_candidates"))} == {
+        "user_history"
+    }
+    assert remove_undeclared_queries(ModelStore.of(world.settings), world.warehouse) == []
+    assert files_with(folder, "returns")
