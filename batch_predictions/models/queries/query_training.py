@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch_predictions.features.history.event_measures import HISTORY_DAYS
+from batch_predictions.models.queries.candidate_trainer import Progress
 from batch_predictions.models.queries.query_examples import (
     FIT_DAYS,
     first_event_day,
@@ -16,11 +17,7 @@ from batch_predictions.models.queries.query_examples import (
     read_examples,
 )
 from batch_predictions.models.queries.query_metrics import gate_metric
-from batch_predictions.models.queries.query_selection import (
-    Progress,
-    QuerySelection,
-    select_query_model,
-)
+from batch_predictions.models.queries.query_selection import QuerySelection, select_query_model
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.settings.predictive_query import PredictiveQuery
