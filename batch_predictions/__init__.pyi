@@ -9,9 +9,6 @@ from .inference.base import BatchPrediction as BatchPrediction
 from .inference.scorer import Scorer as Scorer
 from .inference.scorer import ScorerContext as ScorerContext
 from .inference.validation import Check as Check
-from .models.churn.base import ChurnEstimator as ChurnEstimator
-from .models.churn.base import ChurnEstimatorSpec as ChurnEstimatorSpec
-from .models.churn.data.churn_features import ChurnFeatures as ChurnFeatures
 from .models.common.promotion_gate import paired_gate as paired_gate
 from .models.demand.base import Forecaster as Forecaster
 from .models.demand.base import ForecasterParams as ForecasterParams

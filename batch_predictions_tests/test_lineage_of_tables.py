@@ -105,7 +105,7 @@ def test_known_columns(lineages: Mapping[str, TableLineage]) -> None:
         "tiles.daily_sales.units",
     ]
     # A key is that of the rows to score; the scorer reads rows and lookup tables whole.
-    assert sources("predictions.churn_scores.user_id") == ["features.churn_features.user_id"]
+    assert sources("predictions.churn_scores.user_id") == ["features.churn_history.user_id"]
     scored = sources("predictions.recommendations.score")
     assert {"tiles.user_items.event_time", "raw.promotion_calendar.display"} <= set(scored)
     assert sources("predictions.recommendations.item_id") == scored

@@ -55,7 +55,18 @@ def test_ids_are_text_and_money_is_double(table: Table) -> None:
 def test_ids_and_texts_of_users_are_identifying(table: Table) -> None:
     identifying = {column.name for column in table.columns if is_identifying(column)}
     ids = {c.name for c in table.columns if c.name.endswith(("_id", "_ids"))}
-    texts = {"text", "title", "alias", "attributes", "groups", "reason", "row", "key", "term"}
+    texts = {
+        "text",
+        "title",
+        "alias",
+        "attributes",
+        "user_attributes",
+        "groups",
+        "reason",
+        "row",
+        "key",
+        "term",
+    }
     assert identifying == ids | {c.name for c in table.columns if c.name in texts}
 
 

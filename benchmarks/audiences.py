@@ -41,7 +41,7 @@ _CUSTOMERS = """
             bool_or(event_type = 'redeemed') as redeemed
         from raw.campaign_events where campaign_id = $campaign group by 1
     ),
-    active as (select user_id, visits_84d from features.churn_features where date = $date)
+    active as (select user_id, visits_84d from features.churn_history where date = $date)
     select coalesce(active.user_id, events.user_id) as user_id,
         coalesce(scores.own_visits, 0) as own_visits,
         coalesce(scores.category_share, 0) as category_share,
@@ -78,7 +78,7 @@ def read_campaigns(home: Path) -> list[Campaign]:
 
     from batch_predictions.features.sql.queries import parameters, sql
     from batch_predictions.predictions.audience_sql import AFFINITY_CTES
-    from batch_predictions.tables import CHURN_FEATURES, ITEM_STATE
+    from batch_predictions.tables import CHURN_HISTORY, ITEM_STATE
 
     campaigns: list[Campaign] = warehouse.query(
         """select campaign_id, any_value(kind) as kind, min(starts_on) as starts from raw.promotions
@@ -93,7 +93,7 @@ def read_campaigns(home: Path) -> list[Campaign]:
             "history_days": settings.churn.history_days,
             "campaign": campaign["campaign_id"],
         }
-        for table in (CHURN_FEATURES, ITEM_STATE):
+        for table in (CHURN_HISTORY, ITEM_STATE):
             if not warehouse.path(table, str(day)).exists():
                 warehouse.replace_partition(table, str(day), sql(table.name), sql_parameters)
         rows = warehouse.query(_CUSTOMERS.format(affinity_ctes=AFFINITY_CTES), sql_parameters)

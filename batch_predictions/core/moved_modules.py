@@ -22,7 +22,6 @@ MOVED = {
     "cli.options": "cli.console.options",
     "cli.printing": "cli.console.printing",
     "inference.declaration": "inference.base",
-    "models.churn.features": "models.churn.data.churn_features",
     "models.common.gate": "models.common.promotion_gate",
     "models.recommender.features.candidates": "models.recommender.features.candidate_features",
     "models.recommender.generators.declaration": "models.recommender.generators.base",

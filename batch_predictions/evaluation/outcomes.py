@@ -10,17 +10,16 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from batch_predictions.features.sql.queries import demand_parameters, sql
+from batch_predictions.features.sql.queries import demand_parameters, is_purchase, sql
 from batch_predictions.features.sql.queries import parameters as feature_parameters
 from batch_predictions.features.tiles.building import outdated_tiles
-from batch_predictions.models.churn.data.churn_examples import PURCHASES
 from batch_predictions.models.common.intervals import ClusterSums
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DAILY_SALES, INTERACTIONS
 from batch_predictions.warehouse import Warehouse
 
-PURCHASE_DAYS = f"""select distinct user_id, date from {PURCHASES}
-    and date > $from::DATE and date <= $date::DATE"""
+PURCHASE_DAYS = f"""select distinct user_id, date from raw.interactions
+    where {is_purchase("churn_event_types")} and date > $from::DATE and date <= $date::DATE"""
 """SQL: customers and days with a purchase in ($from, $date]; bind `purchase_parameters`."""
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from batch_predictions.evaluation.outcomes import PURCHASE_DAYS, purchase_parameters
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
-from batch_predictions.models.churn.churn_metrics import PairedComparison
 from batch_predictions.models.common.intervals import Row, proportion, proportion_difference
+from batch_predictions.models.common.probability_metrics import PairedComparison
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
@@ -23,6 +23,8 @@ from batch_predictions.tables import (
 )
 from batch_predictions.tables.audience_tables import RETENTION_LIST
 from batch_predictions.warehouse import Warehouse
+
+SEED = 7
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ def measure_churn(warehouse: Warehouse, settings: Settings, day: dt.date) -> lis
     churned = rows["churned"].to_numpy()
     if not len(churned) or churned.min() == churned.max():
         return []
-    comparison = PairedComparison(churned, np.arange(len(churned)), settings.churn.seed)
+    comparison = PairedComparison(churned, np.arange(len(churned)), SEED)
     metrics = comparison.evaluate("served", rows["churn_probability"].to_numpy())
     share = proportion(int(churned.sum()), len(churned))
     return [

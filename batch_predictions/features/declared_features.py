@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batch_predictions.features.base import FeatureTable
+from batch_predictions.features.history.churn_history import churn_history_query
 from batch_predictions.features.item_rules import item_rules_query, rule_parameters
 from batch_predictions.features.sql.queries import demand_parameters
 from batch_predictions.tables import (
-    CHURN_FEATURES,
+    CHURN_HISTORY,
     DEMAND,
     ITEM_ACTIVITY,
     ITEM_RULES,
@@ -87,13 +88,14 @@ PLOTS: dict[str, Plot] = {
         "",
         "items",
     ),
-    "churn_features": _bars(
+    "churn_history": _bars(
         "Active customers by days inactive relative to their mean gap",
-        """select case when overdue is null then 'one visit' when overdue < 0.5 then 'under 0.5'
-        when overdue < 1 then '0.5 to 1' when overdue < 2 then '1 to 2'
-        when overdue < 4 then '2 to 4' else '4 and more' end as overdue_bin, count(*) as customers
-        from features.churn_features where date = $date group by 1
-        order by min(coalesce(overdue, 1e9))""",
+        """select case when churn_overdue is null then 'one visit'
+        when churn_overdue < 0.5 then 'under 0.5' when churn_overdue < 1 then '0.5 to 1'
+        when churn_overdue < 2 then '1 to 2' when churn_overdue < 4 then '2 to 4'
+        else '4 and more' end as overdue_bin, count(*) as customers
+        from features.churn_history where date = $date group by 1
+        order by min(coalesce(churn_overdue, 1e9))""",
         "days inactive / mean gap between visits",
         "customers",
     ),
@@ -116,5 +118,7 @@ item_activity = FeatureTable(ITEM_ACTIVITY, plot=PLOTS[ITEM_ACTIVITY.name])
 user_segments = FeatureTable(USER_SEGMENTS, plot=PLOTS[USER_SEGMENTS.name])
 item_state = FeatureTable(ITEM_STATE, plot=PLOTS[ITEM_STATE.name])
 item_rules = FeatureTable(ITEM_RULES, parameters=rule_parameters, build_query=item_rules_query)
-churn_features = FeatureTable(CHURN_FEATURES, plot=PLOTS[CHURN_FEATURES.name])
+churn_history = FeatureTable(
+    CHURN_HISTORY, build_query=churn_history_query, plot=PLOTS[CHURN_HISTORY.name]
+)
 demand_series = FeatureTable(DEMAND, parameters=demand_parameters, plot=PLOTS[DEMAND.name])

@@ -121,7 +121,7 @@ AFFINITY_CTES = f"""
         union select campaign_id, user_id from recommendations
         union select campaign_id, user_id from category_shares
     ),
-    -- Customers without a purchase in churn.active_days have no churn_features and no affinities.
+    -- Customers without a purchase in churn.active_days have no churn_history and no affinities.
     affinities as (
         select pairs.campaign_id, pairs.user_id, coalesce(own_purchases.items, 0) as own_items,
             coalesce(own_purchases.visits, 0) as own_visits,
@@ -130,8 +130,9 @@ AFFINITY_CTES = f"""
             coalesce(recommendations.relevance, 0) as recommended, category_shares.category,
             {_SCORE} as score
         from candidate_pairs as pairs
-        join features.churn_features as active
-            on active.user_id = pairs.user_id and active.date = $date
+        join (
+            select date, user_id, churn_active_days_84d as visits_84d from features.churn_history
+        ) as active on active.user_id = pairs.user_id and active.date = $date
         left join own_purchases on own_purchases.campaign_id = pairs.campaign_id
             and own_purchases.user_id = pairs.user_id
         left join recommendations on recommendations.campaign_id = pairs.campaign_id

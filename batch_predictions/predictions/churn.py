@@ -10,7 +10,8 @@ import pyarrow as pa
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.churn.churn_model import ChurnModel
+from batch_predictions.models.queries.feature_encoder import WEEKDAY
+from batch_predictions.models.queries.query_model import QueryModel
 from batch_predictions.predictions.audience_plots import plot_churn_probabilities
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES
@@ -19,25 +20,25 @@ from batch_predictions.tables import CHURN_SCORES
 class ChurnScorer:
     """The champion's calibrated probability of churn, from the day's features."""
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     uses_gpu: ClassVar[bool] = False
     # NumPy and LightGBM release the interpreter's lock.
     workers: ClassVar[str] = "threads"
 
-    def __init__(self, model: ChurnModel) -> None:
+    def __init__(self, model: QueryModel) -> None:
         self.model = model
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:
         """Loads the churn model from its folder."""
         assert context.model is not None
-        return cls(ChurnModel.load(context.model))
+        return cls(QueryModel.load(context.model))
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Probabilities of customers (the columns of features.churn_features)."""
+        """Probabilities of customers (the columns of features.churn_history)."""
         count = rows.num_rows
         if self.model.unserved_reason is None:
-            probabilities = pa.array(self.model.probabilities(rows))
+            probabilities = pa.array(self.model.predict(rows)["probability"])
             excluded = pa.nulls(count, pa.string())
         else:
             probabilities = pa.nulls(count, pa.float64())
@@ -46,7 +47,7 @@ class ChurnScorer:
             {
                 "user_id": rows["user_id"],
                 "churn_probability": probabilities,
-                "days_inactive": rows["days_inactive"],
+                "days_inactive": rows["churn_days_since"].cast(pa.int64()),
                 EXCLUDED: excluded,
             }
         )
@@ -60,7 +61,10 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
 churn_scores = BatchPrediction(
     table=CHURN_SCORES,
     key=("user_id",),
-    rows="select * exclude (date) from features.churn_features where date = $date",
+    rows=f"""
+        select * exclude (date), (isodow($date::DATE) - 1)::DOUBLE as {WEEKDAY}
+        from features.churn_history where date = $date
+    """,
     eligible="""
         select user_id, 'no purchase in the last ' || $active_days::INTEGER
             || ' days (churn.active_days)' as reason

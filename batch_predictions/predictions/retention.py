@@ -102,13 +102,13 @@ retention_audience = BatchPrediction(
         with inactive as (
             select
                 scores.user_id, scores.churn_probability, scores.days_inactive,
-                features.gap_mean,
+                features.churn_mean_gap as gap_mean,
                 $margin::DOUBLE * greatest(0, features.spend_84d) / 84 * $value_days::INTEGER
                     as margin_at_risk,
                 {hash_fraction_sql(f"'{RETENTION_LIST}'", "scores.user_id")}
                     < $holdout_share::DOUBLE as held_out
             from predictions.churn_scores as scores
-            join features.churn_features as features
+            join features.churn_history as features
             on features.user_id = scores.user_id and features.date = $date
             where scores.date = $date and scores.days_inactive >= $min_inactive_days::INTEGER
         ),

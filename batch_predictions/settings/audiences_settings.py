@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from batch_predictions.settings.section import Section, Share
@@ -27,30 +25,9 @@ class ChurnSettings(Section):
         description="Event types of raw.interactions that count, such as [purchase]. Empty: the "
         "purchases of source.events, or its targets where there are no purchases.",
     )
-    history_days: int = Field(365, ge=1, description="Days of purchases that features use.")
-    cutoffs: int = Field(
-        16,
-        ge=1,
-        description="Number of past days at most on which training describes the customers and "
-        "learns what they did next.",
+    history_days: int = Field(
+        365, ge=1, description="promotions: days of redemptions and purchases that scores use."
     )
-    step_days: int = Field(7, ge=1, description="Days between these past days.")
-    max_customers: int = Field(
-        50_000,
-        ge=100,
-        description="Customers of each past day at most; a hash of their ids selects them.",
-    )
-    calibration: Literal["platt", "isotonic"] = Field(
-        "platt",
-        description="How scores become probabilities, on a later day than those of fitting.",
-    )
-    min_churned: int = Field(
-        20,
-        ge=2,
-        description="Customers who churned, and customers who did not, that fitting, calibration "
-        "and test each need; with fewer no model is trained.",
-    )
-    seed: int = Field(7, description="Seed of everything random in training.")
 
 
 class AudiencesSettings(Section):

@@ -48,7 +48,14 @@ from batch_predictions.settings.yaml_file import StrictYamlSource
 
 FILE_NAME = "batch_predictions.yaml"
 DEFAULT_HOME = Path(".batch_predictions")
+_OF_QUERIES = "churn is trained as every predictive query"
 REMOVED_SETTINGS = {
+    "churn.cutoffs": _OF_QUERIES,
+    "churn.step_days": _OF_QUERIES,
+    "churn.max_customers": _OF_QUERIES,
+    "churn.calibration": _OF_QUERIES,
+    "churn.min_churned": _OF_QUERIES,
+    "churn.seed": _OF_QUERIES,
     "recommendations.exact_reasons": "reasons are always those of groups of features",
     "recommender.tuning_trials": "parameters are compared within recommender.tuning_minutes",
 }

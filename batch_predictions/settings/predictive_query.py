@@ -122,7 +122,7 @@ class PredictiveQuery(Section):
     predict: str = Field(description=f"Aggregate of events: {EXAMPLES}.")
     of: str = Field(
         description="Type of the events: one of raw.interactions, `review`, or a type of "
-        "raw.campaign_events such as `redeemed`."
+        "raw.campaign_events such as `redeemed`; several with commas between them."
     )
     where: str | None = Field(
         None, description="SQL condition on the events and their item or user: category = 'TEA'."

@@ -5,7 +5,7 @@ UI shows it as the asset's column schema. Columns may be added; none is renamed 
 """
 
 from batch_predictions.tables.audience_tables import (
-    CHURN_FEATURES,
+    CHURN_HISTORY,
     CHURN_SCORES,
     PROMOTION_AUDIENCE,
     RETENTION_AUDIENCE,
@@ -72,13 +72,12 @@ from batch_predictions.tables.tile_tables import (
     USER_ITEMS,
     USER_LOCATIONS,
     USER_TOTALS,
-    USER_VISITS,
 )
 
 __all__ = [
     "ASPECTS",
     "CAMPAIGN_EVENTS",
-    "CHURN_FEATURES",
+    "CHURN_HISTORY",
     "CHURN_SCORES",
     "COSTS",
     "DAILY_SALES",
@@ -124,7 +123,6 @@ __all__ = [
     "USER_LOCATIONS",
     "USER_SEGMENTS",
     "USER_TOTALS",
-    "USER_VISITS",
     "Column",
     "PartitionColumn",
     "Table",

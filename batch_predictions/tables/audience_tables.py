@@ -6,42 +6,56 @@ from batch_predictions.tables.base import Table, columns, declare
 
 RETENTION_LIST = "retention"
 """`campaign_id` in raw.campaign_events of customers who were on an exported retention list."""
-CHURN_FEATURES = declare(
+CHURN_HISTORY = declare(
     Table(
         "features",
-        "churn_features",
-        "One row per active customer and day: recency, frequency, intervals, spend, variety.",
+        "churn_history",
+        "One row per active customer and day: purchases, their rhythm, spend, campaigns.",
         columns("""
         date DATE: as of the end of this day
         user_id VARCHAR: every customer with a purchase in churn.active_days
-        days_inactive BIGINT: days since the newest visit (a day with a purchase)
-        tenure_days BIGINT: days since the first visit in churn.history_days
-        visits BIGINT: visits in churn.history_days
-        visits_7d BIGINT: visits in the last 7 days
-        visits_28d BIGINT: visits in the last 28 days
-        visits_56d BIGINT: visits in the last 56 days
-        visits_84d BIGINT: visits in the last 84 days
-        weeks_84d BIGINT: of the last 12 weeks, those with a visit
-        gap_median DOUBLE: days between visits, the median; null with a single visit
-        gap_mean DOUBLE: days between visits, the mean
-        gap_sd DOUBLE: days between visits, the standard deviation; null with fewer than two gaps
-        gap_max BIGINT: days between visits, the maximum
-        gap_recent DOUBLE: the mean of the last three gaps
-        overdue DOUBLE: days_inactive / gap_mean; above 1: later than usual
-        longer_gap_share DOUBLE: share of the customer's gaps longer than days_inactive, smoothed
-        spend_28d DOUBLE: amount in the last 28 days
-        spend_56d DOUBLE: amount in the last 56 days
-        spend_84d DOUBLE: amount in the last 84 days
-        spend_trend DOUBLE: log of spend_28d over a third of spend_84d
-        visit_trend DOUBLE: log of visits_28d over a third of visits_84d
-        events_28d BIGINT: purchases in the last 28 days
-        events_84d BIGINT: purchases in the last 84 days
-        items_84d BIGINT: different items in the last 84 days
-        categories_84d BIGINT: different categories in the last 84 days
-        discount_share DOUBLE: share of purchases at 10 % or more below the item's usual price
-        redemptions BIGINT: coupons redeemed in churn.history_days
-        age_bracket VARCHAR: age bracket, or unknown
-        gender VARCHAR: gender, or unknown
+        churn_7d DOUBLE: purchases in 7 days
+        churn_28d DOUBLE: purchases in 28 days
+        churn_56d DOUBLE: purchases in 56 days
+        churn_84d DOUBLE: purchases in 84 days
+        churn_182d DOUBLE: purchases in 182 days
+        churn_364d DOUBLE: purchases in 364 days
+        churn_decayed_14d DOUBLE: purchases, recent days weighing most
+        churn_decayed_56d DOUBLE: purchases, recent days weighing most
+        churn_days_since DOUBLE: days since the newest of its purchases
+        churn_days_since_first DOUBLE: days since the first of its purchases
+        churn_active_days_7d DOUBLE: days with purchases in 7 days
+        churn_active_days_28d DOUBLE: days with purchases in 28 days
+        churn_active_days_56d DOUBLE: days with purchases in 56 days
+        churn_active_days_84d DOUBLE: days with purchases in 84 days
+        churn_active_days_182d DOUBLE: days with purchases in 182 days
+        churn_active_days_364d DOUBLE: days with purchases in 364 days
+        churn_mean_gap DOUBLE: mean days between its purchases
+        churn_overdue DOUBLE: days since its purchases / mean days between them
+        spend_7d DOUBLE: amount spent in 7 days
+        spend_28d DOUBLE: amount spent in 28 days
+        spend_56d DOUBLE: amount spent in 56 days
+        spend_84d DOUBLE: amount spent in 84 days
+        spend_182d DOUBLE: amount spent in 182 days
+        spend_364d DOUBLE: amount spent in 364 days
+        redeemed_events_7d DOUBLE: redemptions in 7 days
+        redeemed_events_28d DOUBLE: redemptions in 28 days
+        redeemed_events_91d DOUBLE: redemptions in 91 days
+        redeemed_events_364d DOUBLE: redemptions in 364 days
+        targeted_events_7d DOUBLE: campaigns in 7 days
+        targeted_events_28d DOUBLE: campaigns in 28 days
+        targeted_events_91d DOUBLE: campaigns in 91 days
+        targeted_events_364d DOUBLE: campaigns in 364 days
+        review_events_7d DOUBLE: reviews in 7 days
+        review_events_28d DOUBLE: reviews in 28 days
+        review_events_91d DOUBLE: reviews in 91 days
+        review_events_364d DOUBLE: reviews in 364 days
+        review_rating_91d DOUBLE: stars of reviews in 91 days
+        review_rating_364d DOUBLE: stars of reviews in 364 days
+        age_bracket VARCHAR: age bracket
+        gender VARCHAR: gender
+        user_location VARCHAR: home location
+        user_attributes MAP(VARCHAR, VARCHAR): further columns of the source
     """),
         key=("user_id",),
     )

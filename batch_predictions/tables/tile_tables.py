@@ -75,19 +75,6 @@ USER_LOCATIONS = declare(
         key=("user_id", "location"),
     )
 )
-USER_VISITS = declare(
-    Table(
-        "tiles",
-        "user_visits",
-        "One row per customer and day: the days with a purchase within churn.history_days.",
-        columns("""
-        date DATE: as of the end of this day
-        user_id VARCHAR: every customer with a purchase in these days
-        visit_days DATE[]: days with a purchase of churn.event_types, oldest first
-    """),
-        key=("user_id",),
-    )
-)
 ITEM_QUANTITIES = declare(
     Table(
         "tiles",

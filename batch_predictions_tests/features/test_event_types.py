@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from batch_predictions.features.history.churn_history import churn_history_query
 from batch_predictions.features.sql.queries import parameters, sql, user_item_days
 from batch_predictions.settings import RecommendationsSettings, Settings, SourceSettings
 from batch_predictions.warehouse import Warehouse
@@ -82,8 +83,9 @@ def test_buyers_and_units_of_an_item_are_those_of_purchases(
 
 def test_churn_counts_days_with_a_purchase(warehouse: Warehouse, settings: Settings) -> None:
     write_events(warehouse)
-    [row] = query(warehouse, settings, sql("churn_features"))
-    assert (row["days_inactive"], row["visits"], row["events_84d"]) == (3, 1, 1)
+    [row] = query(warehouse, settings, churn_history_query(settings))
+    active_days = row["churn_active_days_364d"]
+    assert (row["churn_days_since"], active_days, row["churn_84d"]) == (3, 1, 1)
     assert row["spend_28d"] == 160 - 80 - 20
 
 

@@ -125,10 +125,10 @@ def test_settings_that_a_tile_depends_on_outdate_it(world: Warehouse, settings: 
     assert materialize(TILE_ASSETS, settings, *day).success
     assert tile_problems(world, settings, TABLES, day) == []
     other = settings.model_copy(
-        update={"churn": settings.churn.model_copy(update={"history_days": 3})}
+        update={"demand": settings.demand.model_copy(update={"event_types": ["view"]})}
     )
     [problem] = tile_problems(world, other, TABLES, day)
-    assert problem.startswith(f"tiles/user_visits of {DAYS[-1]} is missing, or was made from other")
+    assert problem.startswith(f"tiles/daily_sales of {DAYS[-1]} is missing, or was made from other")
     assert materialize(TILE_ASSETS, other, *day).success
     assert tile_problems(world, other, TABLES, day) == []
 

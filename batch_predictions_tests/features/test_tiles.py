@@ -39,7 +39,6 @@ FEATURES = (
     "item_activity",
     "user_segments",
     "item_state",
-    "churn_features",
     "demand",
 )
 HISTORIES = "user_item_days"
@@ -47,9 +46,6 @@ BOUND: dict[str, Any] = {
     **resolve_event_types({}, DEFAULT_EVENTS, exclude_seen=True).parameters(),
     **{f"exclude_{name}": [] for name in ("category", "subcategory", "brand", "attributes")},
     "location_from_interactions": True,
-    "churn_active_days": 30,
-    "churn_event_types": ["purchase"],
-    "churn_history_days": 20,
     "levels": ["item", "item_location", "category"],
     "max_series": 3,
     "horizon": 7,
@@ -64,7 +60,6 @@ CHANGES: Sequence[Mapping[str, Any]] = (
     {"type_weights": [2.0 + n for n in range(len(BOUND["type_weights"]))]},
     {"return_types": []},
     {"exclude_category": ["fuel"]},
-    {"churn_history_days": 100, "churn_event_types": ["purchase", "view"]},
     {"history_days": 14, "outlier_factor": 0.0, "levels": ["category"]},
     {"location_from_interactions": False, "event_types": ["purchase", "cart"]},
 )
@@ -322,7 +317,7 @@ def test_lines_leave_the_history_and_change_the_cap_of_older_days(warehouse: War
         event = ("ann", "a", "purchase", quantity, 2.0, "Bonn")
         days[day_at(number)] = [event, *extra]
     write_days(warehouse, days)
-    bound = {**BOUND, "history_days": 20, "churn_history_days": 9}
+    bound = {**BOUND, "history_days": 20}
     units = []
     for number in (18, 20, 21, 26, 36, 42):
         make_tiles(warehouse, [day_at(number)], bound)

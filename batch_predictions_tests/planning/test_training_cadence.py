@@ -167,11 +167,11 @@ def test_changed_code_and_settings_train(
     trained(code=code, settings={**read, "churn.horizon_days": 14})
     assert reason() == "setting churn.horizon_days is 28, was 14"
     # A setting that is new with this version counts only where it is not the default.
-    known = {name: value for name, value in read.items() if name != "churn.seed"}
+    known = {name: value for name, value in read.items() if name != "churn.active_days"}
     trained(code=code, settings=known)
     assert reason() is None
-    settings.churn.seed = 99
-    assert "setting churn.seed is 99" in str(reason())
+    settings.churn.active_days = 99
+    assert "setting churn.active_days is 99" in str(reason())
 
 
 def test_models_that_would_grow_too_old_are_refused(

@@ -64,7 +64,7 @@ def test_the_retention_audience_finds_fading_customers(world: AudienceWorld) -> 
     audience = world.retention()
     assert len(audience) >= BUDGET
     is_fading = [row["user_id"].startswith(FADING) for row in audience]
-    active = world.rows("select user_id from features.churn_features where date = $day")
+    active = world.rows("select user_id from features.churn_history where date = $day")
     fading_share = np.mean([row["user_id"].startswith(FADING) for row in active])
     assert np.mean(is_fading) > 0.8 > 0.4 > fading_share
     scores = world.rows("select * from predictions.churn_scores where date = $day")
@@ -183,7 +183,7 @@ def test_computing_a_day_again_gives_equal_bytes(world: AudienceWorld) -> None:
         return {str(path): path.read_bytes() for path in folder.rglob("data.parquet")}
 
     files_before = read_files()
-    world.materialize(features_asset("churn_features"), day=DAY)
+    world.materialize(features_asset("churn_history"), day=DAY)
     world.materialize(*AUDIENCES, day=DAY)
     assert read_files() == files_before and len(files_before) >= 5
 

@@ -19,7 +19,7 @@ from batch_predictions.predictions.churn import churn_scores
 from batch_predictions.predictions.replenishment import NO_SERIES, replenishment_orders
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
-    CHURN_FEATURES,
+    CHURN_HISTORY,
     DEMAND,
     INVENTORY,
     REVIEW_SENTIMENTS,
@@ -50,7 +50,7 @@ def test_users_without_a_recent_purchase_have_no_churn_score(
 ) -> None:
     users = [{"date": DATE, "user_id": name} for name in ("ann", "bob", "cy")]
     write_rows(warehouse, USER_SEGMENTS, users)
-    write_rows(warehouse, CHURN_FEATURES, users[1:2])
+    write_rows(warehouse, CHURN_HISTORY, users[1:2])
     settings.churn.active_days = 60
     reason = "no purchase in the last 60 days (churn.active_days)"
     assert staged(churn_scores, warehouse, settings) == (1, {("ann",): reason, ("cy",): reason})

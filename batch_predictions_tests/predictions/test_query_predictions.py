@@ -16,12 +16,14 @@ from batch_predictions.features.base import FeatureTable
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.assets import prediction_asset
 from batch_predictions.models.model_store import ModelStore
+from batch_predictions.models.queries.query_model import QueryModel
 from batch_predictions.models.training import trainings
 from batch_predictions.models.training_assets import training_asset
 from batch_predictions.models.training_inputs import TrainingInputs
 from batch_predictions.operations.retention.removed_queries import remove_undeclared_queries
 from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.settings import Settings
+from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.tables import MODEL_METRICS
 from batch_predictions.tables.discovery import instances
 from batch_predictions.warehouse import Warehouse
@@ -181,6 +183,14 @@ def test_a_changed_query_is_trained_again(home: QueryHome) -> None:
     assert "in 7 days" in str(after.describe_changes(decision))
 
 
+def test_the_model_of_churn_is_no_query_of_the_settings(tmp_path: Path) -> None:
+    models = ModelStore.of(Settings(home=tmp_path))
+    query = PredictiveQuery.from_question("count(*) = 0 of purchase for user in 28 days", "churn")
+    models.save("churn", LAST, QueryModel(query).save, candidate="a", parameters={})
+    assert remove_undeclared_queries(models, Warehouse.of(Settings(home=tmp_path))) == []
+    assert models.versions("churn")
+
+
 def test_a_removed_query_leaves_nothing(home: QueryHome, tmp_path: Path) -> None:
     import shutil
 
@@ -196,8 +206,7 @@ def test_a_removed_query_leaves_nothing(home: QueryHome, tmp_path: Path) -> None
         left = [path for path in folder.rglob(f"*{name}*") if ".handles" not in path.parts]
         assert not left
     features = {path.name for path in (folder / "warehouse" / "features").iterdir()}
-    assert {name for name in features if name.endswith(("_history", "_candidates"))} == {
-        "user_history"
-    }
+    histories = {name for name in features if name.endswith(("_history", "_candidates"))}
+    assert histories == {"churn_history", "user_history"}
     assert remove_undeclared_queries(ModelStore.of(world.settings), world.warehouse) == []
     assert files_with(folder, "returns")

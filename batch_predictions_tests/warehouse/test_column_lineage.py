@@ -47,8 +47,8 @@ KNOWN = {
         {"l": ["raw.items.brand", "raw.items.price"]},
     ),
     "unnested lists": (
-        "select visit from tiles.user_visits as t, unnest(t.visit_days) as u(visit)",
-        {"visit": ["tiles.user_visits.visit_days"]},
+        "select sold from features.demand as t, unnest(t.units) as u(sold)",
+        {"sold": ["features.demand.units"]},
     ),
     "named windows, of which the second is based on the first": (
         """select sum(quantity) over w as s, rank() over v as r from raw.interactions

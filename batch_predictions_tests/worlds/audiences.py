@@ -20,7 +20,7 @@ from batch_predictions_tests.worlds.table_rows import write_rows
 
 DAY = "2024-05-26"
 BUDGET = 25
-FEATURES = ("churn_features", "item_state", "item_rules", "item_activity", "user_segments")
+FEATURES = ("churn_history", "item_state", "item_rules", "item_activity", "user_segments")
 AUDIENCES = tuple(
     prediction_asset(prediction)
     for prediction in (churn_scores, retention_audience, promotion_audience)

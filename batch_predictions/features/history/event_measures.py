@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batch_predictions.settings.predictive_query import PredictiveQuery
+from batch_predictions.warehouse.path_sql import quote_literal
 
 HISTORY_DAYS = 364
 """Days that features look back; entities without an event in them are not predicted."""
@@ -119,14 +120,20 @@ class Measure:
         overdue = f"{since} / nullif({gap}, 0)"
         yield f"{name}_days_since", since, f"days since the newest of its {events}"
         yield f"{name}_days_since_first", first, f"days since the first of its {events}"
-        yield f"{name}_active_days", days, f"days with {events}"
+        for window in self.windows:
+            yield (
+                f"{name}_active_days_{window}d",
+                f"coalesce(sum({name}__days) filter (edge <= {window}), 0)",
+                f"days with {events} in {window} days",
+            )
         yield f"{name}_mean_gap", gap, f"mean days between its {events}"
         yield f"{name}_overdue", overdue, f"days since its {events} / mean days between them"
 
 
 def event_condition(query: PredictiveQuery) -> str:
     """SQL condition of the events that a query is about; `where` of one row."""
-    condition = f"event_type = '{query.of}'"
+    types = ", ".join(quote_literal(name.strip()) for name in query.of.split(","))
+    condition = f"event_type in ({types})"
     return f"({condition} and ({query.where}))" if query.where else condition
 
 
@@ -185,7 +192,7 @@ def standard_measures(types: tuple[str, ...]) -> tuple[Measure, ...]:
     """
     measures = []
     for name in types:
-        is_type = f"event_type = '{name}'"
+        is_type = f"event_type = {quote_literal(name)}"
         measures += [
             Measure(
                 f"{name}_events",
@@ -199,8 +206,7 @@ def standard_measures(types: tuple[str, ...]) -> tuple[Measure, ...]:
         ]
     return (
         *measures,
-        *_counts(("redeemed", "redemptions"), ("targeted", "campaigns"), ("review", "reviews")),
-        Measure("review_rating", "stars of reviews", "rating", aggregate="mean", windows=(91, 364)),
+        *OTHER_MEASURES,
     )
 
 
@@ -212,3 +218,10 @@ def _counts(*types: tuple[str, str]) -> Iterator[Measure]:
             f"case when event_type = '{name}' then 1 end",
             aggregate="count",
         )
+
+
+OTHER_MEASURES = (
+    *_counts(("redeemed", "redemptions"), ("targeted", "campaigns"), ("review", "reviews")),
+    Measure("review_rating", "stars of reviews", "rating", aggregate="mean", windows=(91, 364)),
+)
+"""Measures of events that are not in raw.interactions."""

@@ -173,9 +173,7 @@ def parameters(settings: Settings) -> dict[str, object]:
         **event_types.parameters(),
         **exclusion_parameters(excluded),
         "location_from_interactions": settings.fallback.location_from_interactions,
-        "churn_active_days": settings.churn.active_days,
         "churn_event_types": settings.churn.event_types or list(event_types.purchases),
-        "churn_history_days": settings.churn.history_days,
     }
 
 

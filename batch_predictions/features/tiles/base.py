@@ -14,7 +14,6 @@ from batch_predictions.tables import (
     USER_ITEMS,
     USER_LOCATIONS,
     USER_TOTALS,
-    USER_VISITS,
     Table,
 )
 from batch_predictions.warehouse.schema_sql import tables_in
@@ -68,7 +67,6 @@ TILES = {
         Tile(USER_TOTALS, "running"),
         Tile(ITEM_TOTALS, "running"),
         Tile(USER_LOCATIONS, "running"),
-        Tile(USER_VISITS, "running"),
         Tile(ITEM_QUANTITIES, "running"),
         Tile(LARGEST_QUANTITIES, "spans", history="history_days"),
         Tile(DAILY_SALES, "spans", history="history_days", inputs="sales_inputs"),

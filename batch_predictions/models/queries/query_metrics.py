@@ -8,8 +8,14 @@ import numpy as np
 
 from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.features.history.history_sql import history_keys
-from batch_predictions.models.churn.churn_metrics import AUC, BRIER, ECE, LIFT, EvaluatedModel
 from batch_predictions.models.common.intervals import Row
+from batch_predictions.models.common.probability_metrics import (
+    AUC,
+    BRIER,
+    ECE,
+    LIFT,
+    EvaluatedModel,
+)
 from batch_predictions.models.common.ranking_metrics import ndcg
 from batch_predictions.models.queries.first_events import log_losses
 from batch_predictions.models.queries.query_examples import QueryExamples

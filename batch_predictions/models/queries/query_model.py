@@ -240,8 +240,18 @@ class QueryModel:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads what `save` wrote."""
-        content = json.loads((folder / MODEL_FILE).read_text("utf-8"))
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: an earlier version of the platform wrote the model.
+        """
+        path = folder / MODEL_FILE
+        if not path.exists():
+            raise ValueError(
+                f"{folder.name} was trained by an earlier version of the platform: train it again "
+                f"with `batch-predictions models train {folder.name.split('-')[0]} --force`"
+            )
+        content = json.loads(path.read_text("utf-8"))
         estimator = content["estimator"]
         if estimator:
             estimator = estimator_from_json(estimator)

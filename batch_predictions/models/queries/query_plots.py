@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batch_predictions.models.churn.churn_metrics import plot_calibration
+from batch_predictions.models.common.probability_metrics import plot_calibration
 from batch_predictions.models.queries.query_selection import QuerySelection
 from batch_predictions.warehouse.reporting import new_axes
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batch_predictions.features.history.event_measures import HISTORY_DAYS
+from batch_predictions.features.history.history_sql import History
 from batch_predictions.models.queries.candidate_trainer import Progress
 from batch_predictions.models.queries.query_examples import (
     FIT_DAYS,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SEED = 7
+QUERY_TABLES = (INTERACTIONS, REVIEWS, CAMPAIGN_EVENTS)
+"""Raw tables of events, which a training's features and labels are made from."""
 
 
 def train_query(
@@ -38,6 +41,7 @@ def train_query(
     progress: Progress = lambda text: None,
     *,
     refit: bool = True,
+    history: History | None = None,
 ) -> QuerySelection:
     """Compares candidates and baselines of a query on past days of a home and fits the winner.
 
@@ -48,8 +52,9 @@ def train_query(
         through: last day whose events are known.
         progress: receives log lines.
         refit: see `select_query_model`.
+        history: the features; None: those of every query.
     """
-    history = history_of(settings, (query,))
+    history = history or history_of(settings, (query,))
     limit = max_entities(warehouse, query, through)
     return select_query_model(
         query,
@@ -82,19 +87,29 @@ class QueryTrainer:
     ) -> Trained:
         """Trains on rows through a day."""
         selection = train_query(warehouse, settings, self.query, through, progress)
-        is_never_negative = selection.model.floor is not None
-        metric, lower_is_better = gate_metric(self.query, is_never_negative=is_never_negative)
-        return Trained(
-            write=selection.model.save,
-            candidate=selection.candidate,
-            beats_baseline=selection.beats_baseline,
-            parameters={"query": self.query.question},
-            why=selection.why,
-            metrics=[dict(row) for row in selection.metrics],
-            plotted=metric,
-            lower_is_better=lower_is_better,
-            figures={"calibration": lambda: _plot(selection)},
-        )
+        return trained_of(selection, {"query": self.query.question})
+
+
+def trained_of(selection: QuerySelection, parameters: Mapping[str, Any]) -> Trained:
+    """The result of a training.
+
+    Args:
+        selection: the selected model.
+        parameters: JSON values that it was trained with.
+    """
+    model = selection.model
+    metric, lower_is_better = gate_metric(model.query, is_never_negative=model.floor is not None)
+    return Trained(
+        write=model.save,
+        candidate=selection.candidate,
+        beats_baseline=selection.beats_baseline,
+        parameters=dict(parameters),
+        why=selection.why,
+        metrics=[dict(row) for row in selection.metrics],
+        plotted=metric,
+        lower_is_better=lower_is_better,
+        figures={"calibration": lambda: _plot(selection)},
+    )
 
 
 def _plot(selection: QuerySelection) -> Figure | None:
@@ -111,7 +126,7 @@ def query_training(query: PredictiveQuery) -> Training:
         query.name,
         f"Predicts {query.question}.",
         QueryTrainer(query),
-        tables=(INTERACTIONS, REVIEWS, CAMPAIGN_EVENTS),
+        tables=QUERY_TABLES,
         extra_tables=(ITEMS, USERS),
         kinds=frozenset({"python", "lightgbm"}),
         history_days=lambda settings: days,

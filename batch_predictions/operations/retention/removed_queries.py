@@ -13,6 +13,7 @@ from batch_predictions.features.history.history_sql import History
 from batch_predictions.features.history.history_tables import history_table
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.queries.query_model import MODEL_FILE
+from batch_predictions.models.training import trainings
 from batch_predictions.predictions.query_predictions import query_table
 from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.tables import (
@@ -38,9 +39,9 @@ def remove_undeclared_queries(models: ModelStore, warehouse: Warehouse) -> list[
         Names of the queries.
     """
     removed = []
-    for name in models.models():
+    for name in sorted({*models.models()} - {*trainings()}):
         query = _stored_query(models, name)
-        if query is None or f"predictions.{name}" in TABLES:
+        if query is None:
             continue
         table = query_table(query)
         days = _drop_partitions(warehouse, table)

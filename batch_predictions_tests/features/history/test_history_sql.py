@@ -72,7 +72,7 @@ def test_features_and_labels_of_users_are_those_of_their_events(
         decayed = sum(amount * 0.5 ** (age / 14) for age, amount in past)
         assert row["asked_decayed_14d"] == pytest.approx(decayed)
         ages = sorted({age for age, _ in past})
-        assert row["asked_active_days"] == len(ages)
+        assert row["asked_active_days_28d"] == len([age for age in ages if age < 28])
         assert row["asked_days_since"] == (ages[0] if ages else None)
         assert row["asked_days_since_first"] == (ages[-1] if ages else None)
         mean_gap = (ages[-1] - ages[0]) / (len(ages) - 1) if len(ages) > 1 else None
@@ -81,7 +81,7 @@ def test_features_and_labels_of_users_are_those_of_their_events(
         assert row["purchase_events_28d"] == len(
             [1 for date, owner, _, _ in EVENTS if owner == user and 0 <= (day - date).days < 28]
         )
-        assert row["purchase_events_active_days"] == len({age for age in all_days if age >= 0})
+        assert row["purchase_events_active_days_364d"] == len({age for age in all_days if age >= 0})
         # The window begins two days after the day that follows.
         assert row["target"] == pytest.approx(sum(a for age, a in tea if -23 <= age <= -3))
 

@@ -1,8 +1,8 @@
-"""Metrics of churn probabilities with bootstrap intervals: ranking, calibration and lift.
+"""Metrics of probabilities with bootstrap intervals: ranking, calibration and lift.
 
 Every metric takes a weight per row: in a bootstrap sample the weight is how often the row's
-customer was drawn. All candidates are evaluated on the same samples, so that their differences are
-paired. A customer with rows of several days is drawn with all of them. Customers with equal
+unit was drawn. All candidates are evaluated on the same samples, so that their differences are
+paired. A unit with rows of several days is drawn with all of them. Units with equal
 probabilities count half against each other (AUC) or in proportion (lift).
 
 A reliability diagram and a gain curve show them.
@@ -27,36 +27,36 @@ LOG_LOSS = "log_loss"
 ECE, LIFT = "calibration_error", "lift@10%"
 METRICS = (AUC, AVERAGE_PRECISION, BRIER, LOG_LOSS, ECE, LIFT)
 CALIBRATION_BINS = 10
-"""Groups of customers by probability, of equal size except for ties, of the calibration error."""
+"""Groups of rows by probability, of equal size except for ties, of the calibration error."""
 LOG_LOSS_FLOOR = 1e-15
 """Smaller probabilities of an outcome count as this in the log loss, which would be infinite."""
 LIFT_SHARE = 0.1
-"""Share of the customers, those with the highest probabilities, that the lift is computed of."""
+"""Share of the rows, those with the highest probabilities, that the lift is computed of."""
 
 
 class EvaluatedModel:
     """Outcomes and probabilities of one candidate, sorted for metrics under any weights.
 
     Args:
-        churned: outcomes, 0 or 1, (rows,).
+        outcomes: 0 or 1, (rows,).
         probabilities: predicted probabilities of 1, (rows,).
 
     Attributes:
         order: the rows by falling probability, (rows,).
-        churned, probabilities: in that order, (rows,).
+        outcomes, probabilities: in that order, (rows,).
         tie_starts: where each group of equal probabilities starts, (groups,).
         bins: calibration bin of each row in that order, (rows,); ties are in one bin.
     """
 
-    def __init__(self, churned: Doubles, probabilities: Doubles) -> None:
+    def __init__(self, outcomes: Doubles, probabilities: Doubles) -> None:
         self.order = np.argsort(-probabilities, kind="stable")
-        self.churned = churned[self.order]
+        self.outcomes = outcomes[self.order]
         self.probabilities = probabilities[self.order]
         changes = np.flatnonzero(np.diff(self.probabilities)) + 1
         self.tie_starts = np.concatenate([[0], changes]).astype(np.int64)
-        rows = np.arange(len(churned))
+        rows = np.arange(len(outcomes))
         tie_start = self.tie_starts[np.searchsorted(self.tie_starts, rows, "right") - 1]
-        self.bins = tie_start * CALIBRATION_BINS // max(1, len(churned))
+        self.bins = tie_start * CALIBRATION_BINS // max(1, len(outcomes))
 
     def compute_metrics(self, weights: Doubles) -> dict[str, Doubles]:
         """Every metric of each sample, by name, (samples,).
@@ -67,21 +67,23 @@ class EvaluatedModel:
         sorted_weights = weights[:, self.order]
         total = sorted_weights.sum(axis=1)
         # Per group of ties, then summed from the highest probability down.
-        churned = np.add.reduceat(sorted_weights * self.churned, self.tie_starts, axis=1)
-        stayed = np.add.reduceat(sorted_weights * (1 - self.churned), self.tie_starts, axis=1)
-        n_churned, n_stayed = churned.sum(axis=1), stayed.sum(axis=1)
-        churned_above, stayed_above = churned.cumsum(axis=1), stayed.cumsum(axis=1)
+        positives = np.add.reduceat(sorted_weights * self.outcomes, self.tie_starts, axis=1)
+        negatives = np.add.reduceat(sorted_weights * (1 - self.outcomes), self.tie_starts, axis=1)
+        n_positive, n_negative = positives.sum(axis=1), negatives.sum(axis=1)
+        positives_above, negatives_above = positives.cumsum(axis=1), negatives.cumsum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            stayed_below = n_stayed[:, None] - stayed_above + stayed / 2
-            auc = (churned * stayed_below).sum(axis=1) / (n_churned * n_stayed)
-            precision = churned_above / (churned_above + stayed_above)
-            average_precision = (np.nan_to_num(precision) * churned).sum(axis=1) / n_churned
-            captured = _churned_in_top(churned_above, churned_above + stayed_above, LIFT_SHARE)
-            lift = captured / n_churned / LIFT_SHARE
-            errors = sorted_weights * (self.probabilities - self.churned)
-            squares = sorted_weights * (self.probabilities - self.churned) ** 2
+            negatives_below = n_negative[:, None] - negatives_above + negatives / 2
+            auc = (positives * negatives_below).sum(axis=1) / (n_positive * n_negative)
+            precision = positives_above / (positives_above + negatives_above)
+            average_precision = (np.nan_to_num(precision) * positives).sum(axis=1) / n_positive
+            captured = _positives_in_top(
+                positives_above, positives_above + negatives_above, LIFT_SHARE
+            )
+            lift = captured / n_positive / LIFT_SHARE
+            errors = sorted_weights * (self.probabilities - self.outcomes)
+            squares = sorted_weights * (self.probabilities - self.outcomes) ** 2
             brier = squares.sum(axis=1) / total
-            of_outcome = np.where(self.churned > 0, self.probabilities, 1 - self.probabilities)
+            of_outcome = np.where(self.outcomes > 0, self.probabilities, 1 - self.probabilities)
             losses = -np.log(np.maximum(of_outcome, LOG_LOSS_FLOOR))
             log_loss = sorted_weights @ losses / total
             bin_starts = np.concatenate([[0], np.flatnonzero(np.diff(self.bins)) + 1])
@@ -97,11 +99,11 @@ class EvaluatedModel:
 
 
 class PairedComparison:
-    """Evaluates candidates on the same rows and the same bootstrap samples of customers.
+    """Evaluates candidates on the same rows and the same bootstrap samples of units.
 
     Args:
-        churned: outcomes, 0 or 1, (rows,).
-        customers: number of each row's customer, 0 to customers - 1, (rows,).
+        outcomes: 0 or 1, (rows,).
+        units: number of each row's unit, such as a customer, 0 to units - 1, (rows,).
         seed: of the bootstrap samples.
 
     Attributes:
@@ -110,16 +112,16 @@ class PairedComparison:
         samples: metrics of the bootstrap samples by candidate and name, (samples,).
     """
 
-    def __init__(self, churned: Doubles, customers: npt.NDArray[np.int64], seed: int) -> None:
-        self.churned, self.n = churned, len(churned)
-        n_customers = int(customers.max()) + 1 if len(customers) else 0
-        self._weights = [counts[:, customers] for counts in resample_counts(n_customers, seed)]
+    def __init__(self, outcomes: Doubles, units: npt.NDArray[np.int64], seed: int) -> None:
+        self.outcomes, self.n = outcomes, len(outcomes)
+        n_units = int(units.max()) + 1 if len(units) else 0
+        self._weights = [counts[:, units] for counts in resample_counts(n_units, seed)]
         self.values: dict[str, dict[str, float]] = {}
         self.samples: dict[str, dict[str, Doubles]] = {}
 
     def evaluate(self, name: str, probabilities: Doubles) -> dict[str, Interval]:
         """Computes the metrics of a candidate, by name; they are kept for `difference`."""
-        model = EvaluatedModel(self.churned, probabilities)
+        model = EvaluatedModel(self.outcomes, probabilities)
         values = model.compute_metrics(np.ones((1, self.n)))
         chunks = [model.compute_metrics(weights) for weights in self._weights]
         self.values[name] = {metric: float(values[metric][0]) for metric in METRICS}
@@ -144,61 +146,61 @@ class PairedComparison:
         return percentile_interval(value, samples, self.n)
 
 
-def _churned_in_top(churned_above: Doubles, rows_above: Doubles, share: float) -> Doubles:
-    """Churned customers among the first `share` of the rows of each sample, (samples,).
+def _positives_in_top(positives_above: Doubles, rows_above: Doubles, share: float) -> Doubles:
+    """Positives among the first `share` of the rows of each sample, (samples,).
 
     Args:
-        churned_above, rows_above: sums of weights up to each group of ties, (samples, groups).
+        positives_above, rows_above: sums of weights up to each group of ties, (samples, groups).
         share: part of the rows; a group of ties that only partly fits counts in proportion.
     """
-    captured = np.empty(len(churned_above))
-    for n in range(len(churned_above)):
+    captured = np.empty(len(positives_above))
+    for n in range(len(positives_above)):
         x = np.concatenate([[0.0], rows_above[n]])
-        y = np.concatenate([[0.0], churned_above[n]])
+        y = np.concatenate([[0.0], positives_above[n]])
         captured[n] = np.interp(share * rows_above[n, -1], x, y)
     return captured
 
 
 BLUE, GREY = "#4c78a8", "#bab0ac"
-MIN_CUSTOMERS = 20
+MIN_ROWS = 20
 
 
-def plot_calibration(probabilities: Doubles, churned: Doubles, title: str) -> Figure | None:
-    """Draws predicted against observed churn, and the gain curve.
+def plot_calibration(probabilities: Doubles, outcomes: Doubles, title: str) -> Figure | None:
+    """Draws predicted against observed rates, and the gain curve.
 
-    Left: reliability diagram, customers in ten groups by probability, with 95 % intervals of the
-    observed rate. Right: share of all churned customers among those with the highest probabilities.
+    Left: reliability diagram, rows in ten groups by probability, with 95 % intervals of the
+    observed rate. Right: share of all positives among those with the highest probabilities.
 
     Args:
         probabilities: predicted, (n,).
-        churned: observed, 0 or 1, (n,).
+        outcomes: observed, 0 or 1, (n,).
         title: of the figure.
 
     Returns:
-        None with fewer than MIN_CUSTOMERS customers, or if none churned.
+        None with fewer than MIN_ROWS rows, or without positives.
     """
-    n = len(churned)
-    if n < MIN_CUSTOMERS or not churned.any():
+    n = len(outcomes)
+    if n < MIN_ROWS or not outcomes.any():
         return None
     figure, ax = new_axes(f"{title}, n = {n:,}", width=9)
     ax.set_position((0.08, 0.15, 0.4, 0.72))
     order = np.argsort(-probabilities, kind="stable")
     deciles = np.array_split(order, 10)
     predicted = np.array([probabilities[rows].mean() for rows in deciles])
-    observed = np.array([churned[rows].mean() for rows in deciles])
+    observed = np.array([outcomes[rows].mean() for rows in deciles])
     sizes = np.array([len(rows) for rows in deciles])
     half_width = 1.96 * np.sqrt(np.maximum(observed * (1 - observed), 0.25 / sizes) / sizes)
     top = float(max(predicted.max(), (observed + half_width).max())) * 1.05
     ax.plot([0, top], [0, top], color=GREY, linewidth=1)
     ax.errorbar(predicted, observed, half_width, fmt="o", color=BLUE, markersize=4, linewidth=1)
-    ax.set_xlabel("predicted churn, mean of each tenth of the customers", fontsize=9)
-    ax.set_ylabel("observed churn", fontsize=9)
+    ax.set_xlabel("predicted probability, mean of each tenth", fontsize=9)
+    ax.set_ylabel("observed rate", fontsize=9)
     gain_ax = figure.add_axes((0.58, 0.15, 0.38, 0.72))
     share = np.arange(1, n + 1) / n
-    gain_ax.plot(share, np.cumsum(churned[order]) / churned.sum(), color=BLUE)
+    gain_ax.plot(share, np.cumsum(outcomes[order]) / outcomes.sum(), color=BLUE)
     gain_ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
-    gain_ax.set_xlabel("share of customers, highest probability first", fontsize=9)
-    gain_ax.set_ylabel("share of all churned customers", fontsize=9)
+    gain_ax.set_xlabel("share of rows, highest probability first", fontsize=9)
+    gain_ax.set_ylabel("share of all positives", fontsize=9)
     gain_ax.tick_params(labelsize=8)
     gain_ax.spines[["top", "right"]].set_visible(False)
     return figure

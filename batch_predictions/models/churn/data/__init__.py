@@ -1,1 +1,0 @@
-"""Training data of churn models: examples, features and windows."""

@@ -1,1 +1,0 @@
-"""Churn estimators, one module each; the registry finds what they declare."""
