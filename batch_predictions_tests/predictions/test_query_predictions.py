@@ -186,7 +186,9 @@ def test_a_changed_query_is_trained_again(home: QueryHome) -> None:
 def test_the_model_of_churn_is_no_query_of_the_settings(tmp_path: Path) -> None:
     models = ModelStore.of(Settings(home=tmp_path))
     query = PredictiveQuery.from_question("count(*) = 0 of purchase for user in 28 days", "churn")
-    models.save("churn", LAST, QueryModel(query).save, candidate="a", parameters={})
+    models.save(
+        "churn", LAST, QueryModel(query).save, candidate="a", parameters={}, data_version=""
+    )
     assert remove_undeclared_queries(models, Warehouse.of(Settings(home=tmp_path))) == []
     assert models.versions("churn")
 

@@ -114,7 +114,7 @@ def test_fading_customers_are_found_beyond_recency(home: tuple[Settings, Warehou
     }
     served = selection.candidate
     assert metrics[served, "log_loss"] < metrics["recency", "log_loss"]
-    assert metrics[served, "auc"] > metrics["recency", "auc"] > 0.8
+    assert metrics[served, "auc"] > metrics["recency", "auc"] + 0.05
     assert selection.test is not None and selection.tested is not None
     users = selection.test.rows["user_id"].to_pylist()
     probability = selection.tested.predict(selection.test.rows)["probability"]
