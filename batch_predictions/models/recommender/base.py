@@ -182,7 +182,9 @@ class Recommender(ABC):
 
 
 class TrainableRecommender(Recommender):
-    """A recommender that is fitted on interactions alone, as every candidate generator is.
+    """A recommender that is fitted on interactions and perhaps on items' attributes.
+
+    Every candidate generator is one.
 
     Attributes:
         arrays: fitted arrays by name; stored as .npy files.
