@@ -182,7 +182,9 @@ class Recommender(ABC):
 
 
 class TrainableRecommender(Recommender):
-    """A recommender that is fitted on interactions alone, as every candidate generator is.
+    """A recommender that is fitted on interactions and perhaps on items' attributes.
+
+    Every candidate generator is one.
 
     Attributes:
         arrays: fitted arrays by name; stored as .npy files.
@@ -191,6 +193,8 @@ class TrainableRecommender(Recommender):
 
     Params: ClassVar[type[Any]]
     """The class of its parameters, a frozen dataclass whose fields have defaults."""
+    reads_attributes: ClassVar[bool] = False
+    """Whether `fit_with_attributes` reads items' attributes; otherwise it is `fit`."""
 
     def __init__(
         self,
@@ -215,7 +219,8 @@ class TrainableRecommender(Recommender):
     ) -> Self:
         """Learns from all given rows; equal rows give equal bytes.
 
-        Nothing else is read: what was fitted is kept for the next training (`training.cache`).
+        Nothing else is read but what `fit_with_attributes` is given: what was fitted is kept for
+        the next training (`training.cache`).
 
         Args:
             interactions: at least one row.
@@ -226,6 +231,30 @@ class TrainableRecommender(Recommender):
         Raises:
             ValueError: a parameter is out of range.
         """
+
+    @classmethod
+    def fit_with_attributes(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: Any = None,
+        users: pa.Table | None = None,
+        items: pa.Table | None = None,
+    ) -> Self:
+        """Fits as `fit` does; a class that `reads_attributes` learns from items' attributes too.
+
+        Args:
+            interactions: at least one row.
+            as_of: the last day that is known.
+            params: an instance of `Params`; None: the defaults.
+            users: user_id and demographic traits, where they are known.
+            items: item_id and a column per attribute, where they are known; others than those of
+                the interactions change nothing. See `ItemMetadata.from_table`.
+
+        Raises:
+            ValueError: a parameter is out of range.
+        """
+        return cls.fit(interactions, as_of, params, users)
 
     def save(self, folder: Path) -> None:
         """Writes JSON, Parquet and .npy files; equal models give equal bytes."""

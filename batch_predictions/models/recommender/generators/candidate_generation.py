@@ -129,6 +129,7 @@ class GeneratorEnsemble:
         max_items: int,
         params: GeneratorParams | None = None,
         users: pa.Table | None = None,
+        items: pa.Table | None = None,
         progress: Progress | None = None,
     ) -> GeneratorEnsemble:
         """Fits generators; those that do not cover the full catalogue know `max_items` items.
@@ -141,6 +142,7 @@ class GeneratorEnsemble:
             max_items: the most frequent items that are kept.
             params: overrides of the declared parameters.
             users: user_id and demographic traits, where known.
+            items: item_id and a column per attribute, where known.
             progress: called before each fit.
         """
         declared = generators()
@@ -154,7 +156,9 @@ class GeneratorEnsemble:
                 minutes = getattr(model_params, "minutes", None)
                 bound = f", {minutes:g} minutes on two cores at most" if minutes else ""
                 progress(f"fitting {name} on {len(rows):,} rows through {as_of}{bound}")
-            model = declaration.recommender_class.fit(rows, as_of, model_params, users)
+            model = declaration.recommender_class.fit_with_attributes(
+                rows, as_of, model_params, users, items
+            )
             model.name = name
             fitted.append((declaration, model))
         is_full = any(declaration.full_catalogue for declaration, _ in fitted)

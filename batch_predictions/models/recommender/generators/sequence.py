@@ -1,5 +1,7 @@
 """A recurrent network that reads each user's items in the order of time and predicts the next.
 
+An item's vector is the sum of its own and of those of its tags, such as its category and brand.
+
 `kernels/sequence_network.py` trains it in torch; `kernels/gru_states.py` advances a user's state
 item by item when scoring, so that no batch changes a bit.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +20,11 @@ from batch_predictions.core.arrays import Floats, Positions
 from batch_predictions.models.recommender.base import LinearRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, item_sequences
+from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.generators.base import Generator
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 HELD_OUT_USERS = 2_000
 """Users whose newest item decides when the training stops, at most a tenth of all."""
@@ -26,6 +32,8 @@ MULTIPLICATIONS_PER_SECOND = 12e9
 """Multiplications a second of a training on two cores with AVX2, as measured."""
 MAX_EPOCHS = 40
 """Passes over all users at most, where the minutes would allow more."""
+MIN_TAG_ITEMS = 3
+"""Items that share a tag at least: rarer tags say no more than the item itself."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class SequenceParams:
     """Parameters of the generator Sequence.
 
     Attributes:
+        attributes: whether tags of items, where they are known, are part of the items' vectors.
         minutes: of training on two cores, as estimated, so that every machine does as many steps.
         width: length of the vectors of items and of users' states.
         dropout: share of the inputs left out in training.
@@ -43,6 +52,7 @@ class SequenceParams:
         seed: of weights, samples and dropout.
     """
 
+    attributes: bool = True
     minutes: float = 6.0
     width: int = 64
     dropout: float = 0.5
@@ -58,6 +68,7 @@ class Sequence(LinearRecommender):
 
     kind = "sequence"
     Params = SequenceParams
+    reads_attributes = True
 
     @classmethod
     def fit(
@@ -67,7 +78,30 @@ class Sequence(LinearRecommender):
         params: SequenceParams | None = None,
         users: pa.Table | None = None,
     ) -> Self:
-        """Trains the network on all users' items in the order of time.
+        """Trains the network on all users' items in the order of time, without attributes.
+
+        Raises:
+            ValueError: a parameter is out of range.
+        """
+        return cls.fit_with_attributes(interactions, as_of, params, users)
+
+    @classmethod
+    def fit_with_attributes(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: SequenceParams | None = None,
+        users: pa.Table | None = None,
+        items: pa.Table | None = None,
+    ) -> Self:
+        """Trains the network on all users' items in the order of time, and on the items' tags.
+
+        Args:
+            interactions: at least one row.
+            as_of: not used.
+            params: None: the defaults.
+            users: not used.
+            items: item_id and a column per attribute; None: none are known.
 
         Raises:
             ValueError: a parameter is out of range.
@@ -84,19 +118,20 @@ class Sequence(LinearRecommender):
             fit_network,
         )
 
-        items, item_users = item_sequences(interactions)
-        indptr = np.searchsorted(item_users, np.arange(len(interactions.user_ids) + 1))
-        data = SequenceData(items.astype(np.int64), indptr, _held_out(np.diff(indptr), params.seed))
+        sequence, sequence_users = item_sequences(interactions)
+        indptr = np.searchsorted(sequence_users, np.arange(len(interactions.user_ids) + 1))
+        is_held_out = _held_out(np.diff(indptr), params.seed)
         arrays = fit_network(
-            data,
+            SequenceData(sequence.astype(np.int64), indptr, is_held_out),
             len(interactions.item_ids),
+            _item_tags(items, interactions.item_ids) if params.attributes else None,
             width=params.width,
             dropout=params.dropout,
             length=params.length,
             batch=params.batch,
             negatives=params.negatives,
             rate=params.learning_rate,
-            steps=count_steps(len(items), len(indptr) - 1, len(interactions.item_ids), params),
+            steps=count_steps(len(sequence), len(indptr) - 1, len(interactions.item_ids), params),
             seed=params.seed,
         )
         return cls(interactions.item_ids, params, arrays)
@@ -179,6 +214,23 @@ def count_steps(events: int, users: int, items: int, params: SequenceParams) -> 
     steps = 60 * params.minutes * MULTIPLICATIONS_PER_SECOND / multiplications
     epoch = max(1, users / params.batch)
     return max(1, round(min(steps, MAX_EPOCHS * epoch)))
+
+
+def _item_tags(table: pa.Table | None, items: pa.StringArray) -> csr_matrix | None:
+    """Tags of all kinds that several items share, items x tags; None where there are none.
+
+    Args:
+        table: item_id and a column per attribute; None: none are known.
+        items: ids, (m,).
+    """
+    from scipy.sparse import hstack
+
+    kinds = {} if table is None else ItemMetadata.from_table(table, items).tags
+    if not kinds:
+        return None
+    tags = hstack([kinds[kind] for kind in sorted(kinds)], format="csc")
+    tags = tags[:, np.flatnonzero(np.diff(tags.indptr) >= MIN_TAG_ITEMS)].tocsr()
+    return tags if tags.nnz else None
 
 
 def _held_out(lengths: Positions, seed: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

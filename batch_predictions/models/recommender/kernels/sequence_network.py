@@ -12,14 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, embedding, log_softmax
+from torch.nn.functional import cross_entropy, embedding, embedding_bag, log_softmax
 
 from batch_predictions.core.arrays import Floats
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 THREADS = 2
 """Threads of a training, whatever the machine has: sums of floats depend on their number."""
@@ -55,9 +59,12 @@ class SequenceNetwork(nn.Module):
         items: number of items; item j is embedding j + 1, and 0 pads.
         width: of all vectors.
         dropout: share of the inputs and of the projected state that is left out in training.
+        tags: weights of each item's tags, items x tags; None: no tags are known.
     """
 
-    def __init__(self, items: int, width: int, dropout: float) -> None:
+    def __init__(
+        self, items: int, width: int, dropout: float, tags: csr_matrix | None = None
+    ) -> None:
         super().__init__()
         self.vectors = nn.Embedding(items + 1, width, padding_idx=0)
         nn.init.normal_(self.vectors.weight, std=0.02)
@@ -66,10 +73,35 @@ class SequenceNetwork(nn.Module):
         self.projection = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
+        self.tag_vectors: nn.Embedding | None = None
+        if tags is not None:
+            self.tag_vectors = nn.Embedding(tags.shape[1], width)
+            nn.init.normal_(self.tag_vectors.weight, std=0.02)
+            # The pad, which comes first, has no tags.
+            starts = np.append(0, tags.indptr[:-1]).astype(np.int64)
+            for name, values in (
+                ("tag_starts", starts),
+                ("tag_ids", tags.indices.astype(np.int64)),
+                ("tag_weights", tags.data.astype(np.float32)),
+            ):
+                self.register_buffer(name, torch.from_numpy(values), persistent=False)
 
-    def forward(self, sequences: Tensor) -> Tensor:
+    def item_vectors(self) -> Tensor:
+        """Each item's own vector plus the weighted vectors of its tags, (items + 1, width)."""
+        own = self.vectors.weight
+        if self.tag_vectors is None:
+            return own
+        return own + embedding_bag(
+            self.get_buffer("tag_ids"),
+            self.tag_vectors.weight,
+            self.get_buffer("tag_starts"),
+            mode="sum",
+            per_sample_weights=self.get_buffer("tag_weights"),
+        )
+
+    def forward(self, sequences: Tensor, item_vectors: Tensor) -> Tensor:
         """Queries after every place of padded sequences (b, l), (b, l, width)."""
-        vectors = self.dropout(self.vectors(sequences))
+        vectors = self.dropout(embedding(sequences, item_vectors, padding_idx=0))
         states, _ = self.unit(vectors)
         queries: Tensor = self.norm(vectors + self.dropout(self.projection(states)))
         return queries
@@ -78,6 +110,7 @@ class SequenceNetwork(nn.Module):
 def fit_network(
     data: SequenceData,
     items: int,
+    tags: csr_matrix | None = None,
     *,
     width: int,
     dropout: float,
@@ -95,6 +128,7 @@ def fit_network(
     Args:
         data: sequences, of which at least one has two items to learn from.
         items: number of items, m.
+        tags: weights of each item's tags, items x tags; None: no tags are known.
         width: of the vectors.
         dropout: in [0, 1).
         length: items of a window that the network reads at most.
@@ -105,16 +139,16 @@ def fit_network(
         seed: of weights, samples and dropout.
 
     Returns:
-        Weights: `vectors` (m, d), `bias` (m,), `inputs` of the gates by item (m, 3 d),
-        `recurrent` (3 d, d), `recurrent_bias` (3 d,), `projection` (d, d), `projection_bias` (d,),
-        `scale` (d,), `shift` (d,).
+        Weights: `vectors` with those of tags added (m, d), `bias` (m,), `inputs` of the gates by
+        item (m, 3 d), `recurrent` (3 d, d), `recurrent_bias` (3 d,), `projection` (d, d),
+        `projection_bias` (d,), `scale` (d,), `shift` (d,).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = SequenceNetwork(items, width, dropout)
+            network = SequenceNetwork(items, width, dropout, tags)
             device = "cuda" if torch.cuda.is_available() else "cpu"
             best = _train(network.to(device), data, length, batch, negatives, rate, steps, seed)
             return _weights(network, best)
@@ -158,7 +192,9 @@ def _train(
         sequences = torch.from_numpy(windows[rows, :longest]).to(device)
         following = torch.from_numpy(targets[rows, :longest]).to(device)
         is_known = following > 0
-        loss = _loss(network, network(sequences)[is_known], following[is_known], odds, sample)
+        vectors = network.item_vectors()
+        queries = network(sequences, vectors)[is_known]
+        loss = _loss(queries, following[is_known], vectors, network.bias, odds, sample)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -175,18 +211,18 @@ def _train(
 
 
 def _loss(
-    network: SequenceNetwork, queries: Tensor, positives: Tensor, odds: Tensor, sample: int
+    queries: Tensor, positives: Tensor, vectors: Tensor, bias: Tensor, odds: Tensor, sample: int
 ) -> Tensor:
     """Cross-entropy of the items that follow over all items, or over a sample of them.
 
     Args:
-        network: with the items' vectors.
         queries: (t, d).
         positives: embeddings of the items that follow, (t,).
+        vectors: of all embeddings, (m + 1, d).
+        bias: of all embeddings, (m + 1,).
         odds: probability of each embedding to be sampled, (m + 1,).
         sample: number of items to compare with; 0: all.
     """
-    vectors, bias = network.vectors.weight, network.bias
     if not sample:
         return cross_entropy(queries @ vectors[1:].T + bias[1:], positives - 1)
     negatives = torch.multinomial(odds, sample, replacement=True)
@@ -237,7 +273,7 @@ def _evaluate(network: SequenceNetwork, data: SequenceData, length: int) -> floa
     users = np.flatnonzero(data.is_held_out)
     total = 0.0
     with torch.inference_mode():
-        vectors = network.vectors.weight
+        vectors = network.item_vectors()
         for start in range(0, len(users), 256):
             chosen = users[start : start + 256]
             sequences = np.zeros((len(chosen), length), dtype=np.int64)
@@ -245,7 +281,7 @@ def _evaluate(network: SequenceNetwork, data: SequenceData, length: int) -> floa
             for row, (user, number) in enumerate(zip(chosen, lengths, strict=True)):
                 stop = data.indptr[user + 1] - 1
                 sequences[row, :number] = data.items[stop - number : stop] + 1
-            queries = network(torch.from_numpy(sequences).to(device))
+            queries = network(torch.from_numpy(sequences).to(device), vectors)
             queries = queries[torch.arange(len(chosen)), torch.from_numpy(lengths - 1)]
             scores = queries @ vectors.T + network.bias
             scores[:, 0] = -torch.inf
@@ -265,7 +301,7 @@ def _weights(network: SequenceNetwork, best: dict[str, Tensor]) -> dict[str, Flo
     network.to("cpu").eval()
     with torch.inference_mode():
         unit = dict(network.unit.named_parameters())
-        vectors = network.vectors.weight[1:]
+        vectors = network.item_vectors()[1:]
         tensors = {
             "vectors": vectors,
             "bias": network.bias[1:],

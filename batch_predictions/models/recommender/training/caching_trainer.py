@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from batch_predictions.models.common.training_cache import TrainingCache
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import Holdout
+from batch_predictions.models.recommender.generators.base import generators
 from batch_predictions.models.recommender.generators.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
 from batch_predictions.models.recommender.ranker.two_stage import TwoStageParams
@@ -98,7 +99,8 @@ class CachingTrainer(RankerTrainer):
     def _key_of_generators(self, interactions: Interactions, as_of: date) -> str:
         rows = interactions.up_to(as_of, self.config.history_days)
         config = self.config
-        inputs = [rows, as_of, self._users_of(rows, as_of), self.generator_names(as_of)]
+        names = self.generator_names(as_of)
+        inputs = [rows, as_of, self._users_of(rows, as_of), names, self._attributes_of(rows, names)]
         parameters = [config.exclude_seen, config.max_items, config.generator_params]
         return self.cache.key("generators", [*inputs, *parameters])
 
@@ -115,6 +117,13 @@ class CachingTrainer(RankerTrainer):
 
     def _users_of(self, rows: Interactions, as_of: date) -> pa.Table | None:
         return _rows_of(self.side_information.users(as_of), "user_id", rows.user_ids)
+
+    def _attributes_of(self, rows: Interactions, names: Sequence[str]) -> pa.Table | None:
+        """The attributes of the rows' items, where one of the generators learns from them."""
+        declared = generators()
+        if not any(declared[name].recommender_class.reads_attributes for name in names):
+            return None
+        return _rows_of(self.side_information.items(), "item_id", rows.item_ids)
 
     def _report(self, line: str) -> None:
         if self.progress:

@@ -146,6 +146,7 @@ class RankerTrainer:
             max_items=self.config.max_items,
             params=self.config.generator_params,
             users=self.side_information.users(as_of),
+            items=self.side_information.items(),
             progress=self.progress,
         )
 

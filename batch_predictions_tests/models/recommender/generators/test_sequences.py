@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,8 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.recommender_manifest import MANIFEST
+from batch_predictions.models.recommender.generators.base import load_generator
 from batch_predictions.models.recommender.generators.sequence import (
     MAX_EPOCHS,
     Sequence,
@@ -182,11 +187,109 @@ def test_compiled_states_are_those_of_the_network() -> None:
         order = np.argsort(-histories.recency_rank[of_user])
         items = torch.from_numpy(histories.entry_items[of_user][order].astype(np.int64))
         with torch.no_grad():
-            expected = network(items[None] + 1)[0, -1]
+            expected = network(items[None] + 1, network.item_vectors())[0, -1]
         np.testing.assert_allclose(queries[user, :-1], expected, atol=1e-4)
 
 
-def test_a_sampled_loss_gives_equal_bytes_although_threads_share_the_work() -> None:
+def circle_of_categories(users: int) -> tuple[Interactions, pa.Table]:
+    """Users who take an item of one of four categories, then one of the next, and so on.
+
+    Three users began with the item `new`, of the third category, which follows no other item.
+    """
+    random = np.random.default_rng(0)
+    rows = []
+    for user in range(users):
+        start = 2 if user < 3 else int(random.integers(0, 4))
+        picked = random.permutation(10)
+        for place in range(random.integers(3, 9)):
+            item = f"{'abcd'[(start + place) % 4]}{picked[place]}"
+            rows.append((f"u{user:03}", "new" if user < 3 and not place else item, place))
+    user_ids, items, times = zip(*rows, strict=True)
+    columns = {"user_id": user_ids, "item_id": items, "event_time": times}
+    n = len(rows)
+    table = pa.table({**columns, "date": [AS_OF] * n, "events": [1] * n})
+    catalogue = [f"{category}{number}" for category in "abcd" for number in range(10)]
+    categories = [item[0] for item in catalogue]
+    attributes = pa.table(
+        {
+            "item_id": [*catalogue, "new"],
+            "category": [*categories, "c"],
+            # As rare as the item itself: says nothing.
+            "title": [*catalogue, "new"],
+        }
+    )
+    return Interactions.from_table(table), attributes
+
+
+def test_a_new_item_is_ranked_by_its_category() -> None:
+    interactions, attributes = circle_of_categories(400)
+    params = SequenceParams(minutes=0.2, width=16, batch=16, dropout=0.1)
+    shares_below_new = []
+    for known in (None, attributes):
+        model = Sequence.fit_with_attributes(interactions, AS_OF, params, items=known)
+        histories = all_histories(interactions, model)
+        scores = model.scores(histories)
+        category = np.array([item[0] for item in model.items.to_pylist()])
+        new = model.items.to_pylist().index("new")
+        is_newest = histories.recency_rank == 0
+        newest = np.full(histories.users, -1)
+        newest[histories.entry_users[is_newest]] = histories.entry_items[is_newest]
+        # Items of the category `c` follow those of `b`.
+        after_b = scores[category[newest] == "b"]
+        other_categories = after_b[:, (category != "c") & (category != "n")]
+        shares_below_new.append((after_b[:, [new]] > other_categories).mean())
+    without_attributes, with_attributes = shares_below_new
+    assert without_attributes < 0.5 and with_attributes > 0.9
+
+
+def test_attributes_that_no_items_share_change_nothing() -> None:
+    interactions, attributes = circle_of_categories(40)
+    params = SequenceParams(minutes=0.001, width=8, batch=8)
+    expected = Sequence.fit(interactions, AS_OF, params)
+    titles = attributes.drop_columns("category")
+    off = replace(params, attributes=False)
+    for model in (
+        Sequence.fit_with_attributes(interactions, AS_OF, params, items=titles),
+        Sequence.fit_with_attributes(interactions, AS_OF, off, items=attributes),
+    ):
+        for name, array in expected.arrays.items():
+            np.testing.assert_array_equal(array, model.arrays[name], err_msg=name)
+
+
+def test_a_vector_is_the_item_s_own_and_the_weighted_sum_of_its_tags() -> None:
+    pytest.importorskip("torch")
+    from scipy.sparse import csr_matrix
+
+    from batch_predictions.models.recommender.kernels.sequence_network import SequenceNetwork
+
+    # The second item has no tags.
+    tags = csr_matrix(np.array([[0.5, 0.5, 0], [0, 0, 0], [0, 0, 1]], dtype=np.float32))
+    network = SequenceNetwork(3, 4, 0.5, tags)
+    assert network.tag_vectors is not None
+    own, of_tags = (
+        vectors.weight.detach().numpy() for vectors in (network.vectors, network.tag_vectors)
+    )
+    vectors = network.item_vectors().detach().numpy()
+    np.testing.assert_array_equal(vectors[0], own[0])
+    np.testing.assert_allclose(vectors[1:], own[1:] + tags @ of_tags, rtol=1e-6)
+
+
+def test_a_model_from_before_attributes_is_read(tmp_path: Path) -> None:
+    interactions, attributes = circle_of_categories(40)
+    params = SequenceParams(minutes=0.001, width=8, batch=8)
+    model = Sequence.fit_with_attributes(interactions, AS_OF, params, items=attributes)
+    model.save(tmp_path)
+    manifest_path = tmp_path / MANIFEST
+    manifest = json.loads(manifest_path.read_text())
+    del manifest["params"]["attributes"]
+    manifest_path.write_text(json.dumps(manifest))
+    read = load_generator(tmp_path)
+    histories = all_histories(interactions, model)
+    np.testing.assert_array_equal(read.scores(histories), model.scores(histories))
+
+
+@pytest.mark.parametrize("has_tags", [False, True])
+def test_a_sampled_loss_gives_equal_bytes_although_threads_share_the_work(has_tags: bool) -> None:
     random = np.random.default_rng(0)
     # Some items are so frequent that a step draws them again and again.
     items = np.append(np.arange(6_000), 6_000 * random.random(24_000) ** 6).astype(np.int64)
@@ -202,7 +305,13 @@ def test_a_sampled_loss_gives_equal_bytes_although_threads_share_the_work() -> N
     )
     interactions = Interactions.from_table(table)
     assert len(interactions.item_ids) > FULL_SOFTMAX_ITEMS
-    one, other = (fit(Sequence, interactions, minutes=0.02) for _ in range(2))
+    ids = interactions.item_ids
+    tags = pa.table({"item_id": ids, "brand": [f"b{i.as_py()[-1]}|all" for i in ids]})
+    params = SequenceParams(minutes=0.02)
+    one, other = (
+        Sequence.fit_with_attributes(interactions, AS_OF, params, items=tags if has_tags else None)
+        for _ in range(2)
+    )
     for name, array in one.arrays.items():
         np.testing.assert_array_equal(array, other.arrays[name], err_msg=name)
 

@@ -143,8 +143,23 @@ def test_new_users_and_items_without_rows_make_no_difference(tmp_path: Path, cac
 
 
 def test_a_changed_attribute_labels_candidates_again(tmp_path: Path, cache: Path) -> None:
-    # Generators do not read it; those of windows were not kept.
+    # None of these generators reads it; those of windows were not kept.
     assert_equal_to_a_training_without(tmp_path, cache, [3, 2], shop=Shop(brands=3))
+
+
+@pytest.mark.parametrize(
+    ("names", "fits"), [(("ease", "sequence"), [1, 1, 2]), (("ease",), [1] * 3)]
+)
+def test_a_changed_attribute_fits_generators_that_read_it_again(
+    names: tuple[str, ...], fits: list[int]
+) -> None:
+    params = {"sequence": {"minutes": 0.001, "width": 4}}
+    config = replace(CONFIG, exclude_seen=True, generators=names, generator_params=params)
+    rows, cache = days_of_tastes(SUNDAY), TrainingCache()
+    lines: list[str] = []
+    for shop, number in zip((Shop(), Shop(more=3), Shop(brands=3)), fits, strict=True):
+        CachingTrainer(config, shop, lines.append, cache=cache).fit_generators(rows, SUNDAY)
+        assert sum(line.startswith("fitting ease") for line in lines) == number
 
 
 def test_a_corrected_day_makes_again_what_reads_it(tmp_path: Path, cache: Path) -> None:
