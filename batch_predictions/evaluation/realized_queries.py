@@ -42,14 +42,15 @@ def query_metric(query: PredictiveQuery, table: Table) -> RealizedMetric:
 
 
 def _compared_sql(query: PredictiveQuery) -> str:
-    """Predictions of `$date` with what happened in their window."""
+    """Predictions as of `$date` with what happened in their window."""
     on = " and ".join(f"labels.{key} = predicted.{key}" for key in history_keys(query))
     missing = f"(0 {query.target.comparison or '+ 0'})::DOUBLE"
     is_counted = query.target.is_zero_without_events or query.target.task == "top"
     target = f"coalesce(labels.{TARGET}, {missing})" if is_counted else f"labels.{TARGET}"
+    day = "week + 6" if query.cadence == "weekly" else "date"
     return (
         f"select predicted.*, {target} as {TARGET} from (select * from predictions.{query.name} "
-        f"where date = $date::DATE) as predicted left join ({labels_sql(query)}) as labels on {on}"
+        f"where {day} = $date::DATE) as predicted left join ({labels_sql(query)}) as labels on {on}"
     )
 
 

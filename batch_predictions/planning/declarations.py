@@ -62,7 +62,8 @@ def _declarations(settings: Settings, queries: Sequence[PredictiveQuery]) -> Ite
     from batch_predictions.models.queries.query_training import query_training
     from batch_predictions.predictions.query_predictions import query_prediction
 
-    for group in group_by_entity(queries):
+    daily = [query for query in queries if query.cadence == "daily"]
+    for group in group_by_entity(daily):
         feature = history_table(history_of(settings, group))
         yield feature
         yield feature.table

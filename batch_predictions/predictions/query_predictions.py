@@ -61,13 +61,16 @@ def query_table(query: PredictiveQuery) -> Table:
         query.name,
         f"{query.question}, predicted for every {query.entity}.",
         (
-            Column("date", "DATE", "as of the end of this day"),
+            Column("week", "DATE", "Monday of the week; as of the end of its Sunday")
+            if query.cadence == "weekly"
+            else Column("date", "DATE", "as of the end of this day"),
             *texts,
             *(Column(name, "DOUBLE", words) for name, words in numbers.items()),
             Column("reason", "VARCHAR", "what moves the prediction most; null without trees"),
             Column("model_version", "VARCHAR", "version of the model"),
         ),
         key=(*query.keys, *(("rank",) if task == "top" else ())),
+        partition="week" if query.cadence == "weekly" else "date",
     )
 
 
@@ -175,12 +178,24 @@ def query_prediction(query: PredictiveQuery, history: History) -> BatchPredictio
     )
 
 
+def _day(query: PredictiveQuery) -> str:
+    """SQL of the day as of which a partition is predicted."""
+    return "($week::DATE + 6)" if query.cadence == "weekly" else "$date::DATE"
+
+
+def _history_sql(query: PredictiveQuery, history: History) -> str:
+    """The rows of the history: of the day's table, or of a week computed from raw events."""
+    if query.cadence == "weekly":
+        return history.sql().replace("$date::DATE", _day(query))
+    return f"select * exclude (date) from features.{history.name} where date = $date::DATE"
+
+
 def _rows_sql(query: PredictiveQuery, history: History) -> str:
     among = f" and ({query.among})" if query.among else ""
     names = ", ".join(f'"{name}"' for name in history.columns())
     rows = (
-        f"select {names}, (isodow($date::DATE) - 1)::DOUBLE as {WEEKDAY} "
-        f"from features.{history.name} where date = $date::DATE{among}"
+        f"select {names}, (isodow({_day(query)}) - 1)::DOUBLE as {WEEKDAY} "
+        f"from ({_history_sql(query, history)}) where true{among}"
     )
     if query.target.task != "top":
         return rows
@@ -194,8 +209,9 @@ def _rows_sql(query: PredictiveQuery, history: History) -> str:
 def _eligible_sql(query: PredictiveQuery, history: History) -> str | None:
     """The query of all entities, with the reason of those that are not scored."""
     keys = ", ".join(query.keys)
-    scored = f"select distinct {keys} from features.{history.name} where date = $date::DATE"
-    known = _KNOWN.get(keys)
+    scored = f"select distinct {keys} from ({_history_sql(query, history)})"
+    # The tables of a Sunday are not made where a run predicts another day.
+    known = _KNOWN.get(keys) if query.cadence == "daily" else None
     if known is None and not query.among:
         return None
     everyone = scored
@@ -213,10 +229,12 @@ def _plot_of(query: PredictiveQuery) -> Callable[[Warehouse, str], Figure | None
     """A function that draws a day's predictions as a histogram."""
     column = "value" if query.target.task == "mean" else "probability"
 
+    partition = query_table(query).partition
+
     def draw(warehouse: Warehouse, day: str) -> Figure | None:
         values: Doubles = warehouse.query(
-            f"select {column} from predictions.{query.name} where date = $date",
-            {"date": as_date(day)},
+            f"select {column} from predictions.{query.name} where {partition} = $partition",
+            {"partition": as_date(day)},
         )[column].to_numpy()
         if not len(values):
             return None

@@ -148,6 +148,10 @@ class PredictiveQuery(Section):
         "others stand in predictions.exclusions.",
     )
 
+    cadence: Literal["daily", "weekly"] = Field(
+        "daily", description="daily, or weekly: as of each Sunday."
+    )
+
     @field_validator("predict")
     @classmethod
     def _check_predict(cls, value: str) -> str:

@@ -31,6 +31,8 @@ from batch_predictions_tests.worlds.bytes_of_home import files_with
 from batch_predictions_tests.worlds.home import PARTITIONS, asset_resources, features_asset
 from batch_predictions_tests.worlds.query_worlds import FIRST, LAST, purchases, query_warehouse
 
+pytestmark = pytest.mark.slow
+
 PREDICTIONS: dict[str, dict[str, Any]] = {
     "spend": {"predict": "sum(amount)", "of": "purchase", "for": "user", "days": 14},
     "returns": {
@@ -43,10 +45,17 @@ PREDICTIONS: dict[str, dict[str, Any]] = {
     "next_day": {"predict": "first(date)", "of": "purchase", "for": "user", "days": 14},
     "categories": {"predict": "top(2, category)", "of": "purchase", "for": "user", "days": 7},
     "demand_of_items": {"predict": "count(*)", "of": "purchase", "for": "item", "days": 7},
+    "weekly_spend": {
+        "predict": "sum(amount)",
+        "of": "purchase",
+        "for": "user",
+        "days": 14,
+        "cadence": "weekly",
+    },
     "never": {"predict": "count(*)", "of": "return", "for": "location", "days": 7},
 }
 DAY = (LAST - dt.timedelta(days=14)).isoformat()
-WEEK = "2024-06-03"
+WEEK = "2024-06-10"
 """The newest week that had ended by DAY, a Sunday."""
 
 
@@ -78,13 +87,12 @@ class QueryHome:
         for feature in instances(FeatureTable, "no_module"):
             self.materialize(feature_asset(feature, PARTITIONS, self.settings), DAY)
         for prediction in instances(BatchPrediction, "no_module"):
-            self.materialize(prediction_asset(prediction, PARTITIONS, self.settings), DAY)
+            key = WEEK if prediction.cadence == "weekly" else DAY
+            self.materialize(prediction_asset(prediction, PARTITIONS, self.settings), key)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        sql = f"select * exclude (model_version) from predictions.{name} where date = $day"
-        rows: list[dict[str, Any]] = self.warehouse.query(
-            sql, {"day": dt.date.fromisoformat(DAY)}
-        ).to_pylist()
+        sql = f"select * exclude (model_version) from predictions.{name}"
+        rows: list[dict[str, Any]] = self.warehouse.query(sql).to_pylist()
         return rows
 
     def exclusions(self, name: str) -> dict[str, str]:
@@ -146,13 +154,20 @@ def test_rows_have_what_their_kind_of_target_has(home: QueryHome) -> None:
     assert {row["item_id"] for row in home.rows("demand_of_items")} == {f"i{n}" for n in range(8)}
 
 
+def test_a_weekly_query_is_predicted_as_of_the_sunday(home: QueryHome) -> None:
+    """DAY is the Sunday of WEEK, and both queries have equal features and models."""
+    daily = {row["user_id"]: row["value"] for row in home.rows("spend")}
+    weekly = {row["user_id"]: row for row in home.rows("weekly_spend")}
+    assert daily == {user: row["value"] for user, row in weekly.items()}
+    assert {str(row["week"]) for row in weekly.values()} == {WEEK}
+
+
 def test_a_query_that_cannot_be_trained_says_why(home: QueryHome) -> None:
     assert home.rows("never") == []
     reasons = {*home.exclusions("never").values()}
     assert all("days of the events are needed" in reason for reason in reasons)
 
 
-@pytest.mark.slow
 def test_a_second_run_gives_the_same_rows(home: QueryHome) -> None:
     before = {name: home.rows(name) for name in PREDICTIONS}
     home.train()
@@ -168,7 +183,7 @@ def test_realized_metrics_compare_with_the_window_since(home: QueryHome) -> None
         if row["metric"] in ("mae", "log_loss")
     }
     # Windows of 14 days end on LAST; those of 7 days were predicted on a day without predictions.
-    assert set(metrics) == {"spend", "next_day"}
+    assert set(metrics) == {"spend", "next_day", "weekly_spend"}
     assert all(float(str(row["value"])) > 0 for row in metrics.values())
 
 
