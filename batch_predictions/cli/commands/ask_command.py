@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,11 +72,13 @@ def ask(
             f"{settings.home} has no events yet: `batch-predictions run` ingests them"
         )
     last = _parse_day(through) if through else as_date(days[-1])
+    started = time.monotonic()
     with show_status("reading") as progress:
         selection = train_query(warehouse, settings, query, last, progress, refit=False)
+    seconds = time.monotonic() - started
     if plot is not None:
         _save_plot(selection, plot)
-    answer = describe_answer(query, selection, last)
+    answer = {**describe_answer(query, selection, last), "seconds": round(seconds, 1)}
     if as_json:
         typer.echo(json.dumps(answer, default=str))
     else:
@@ -173,7 +176,9 @@ def _print_answer(answer: dict[str, Any]) -> None:
         typer.echo("\nexamples")
         print_table(_rounded(answer["examples"]))
     typer.echo(
-        f"\nto predict it every day, write into batch_predictions.yaml:\n\n{answer['settings']}"
+        f"\nthis took {answer['seconds']:.0f} s; a weekly training takes twice as long, since it "
+        "also fits the model that serves"
+        "\nto predict it every day, write into batch_predictions.yaml:\n"
     )
 
 
