@@ -180,6 +180,7 @@ def _print_answer(answer: dict[str, Any]) -> None:
         "also fits the model that serves"
         "\nto predict it every day, write into batch_predictions.yaml:\n"
     )
+    typer.echo(answer["settings"])
 
 
 def _metrics_table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
