@@ -1,18 +1,20 @@
 """Measures of events: what is added up, averaged or counted of an entity's past.
 
-This module declares every feature of predictive queries: `STANDARD_MEASURES` of all entities, the
+This module declares every feature of predictive queries: `standard_measures` of all entities, the
 measure of a query itself, and the columns that each measure gives.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.warehouse.path_sql import quote_literal
 
+Aggregate: TypeAlias = Literal["count", "sum", "mean", "min", "max"]
 HISTORY_DAYS = 364
 """Days that features look back; entities without an event in them are not predicted."""
 MAX_SPAN = 63
@@ -48,7 +50,7 @@ class Measure:
     words: str
     value: str
     events: str = ""
-    aggregate: Literal["count", "sum", "mean", "min", "max"] = "sum"
+    aggregate: Aggregate = "sum"
     windows: tuple[int, ...] = WINDOWS
     rhythm: bool = False
     half_lives: tuple[int, ...] = ()
@@ -149,14 +151,14 @@ def query_measure(query: PredictiveQuery, *, is_part: bool = False) -> Measure:
     # How many different values there were takes a set of each entity: their events are counted.
     is_count = target.function in ("count", "distinct", "first", "top")
     value = "1" if is_count else f"({expression})::DOUBLE"
-    aggregates = {"sum": "sum", "avg": "mean", "min": "min", "max": "max"}
+    aggregates: dict[str, Aggregate] = {"avg": "mean", "min": "min", "max": "max", "sum": "sum"}
     is_sum = is_count or target.function == "sum"
     return Measure(
         query.name,
         _words(query),
         f"case when {condition} then {value} end",
         _event_words(query),
-        "count" if is_count else aggregates[target.function],  # type: ignore[arg-type]
+        "count" if is_count else aggregates[target.function],
         PART_WINDOWS if is_part else tuple(sorted({*QUERY_WINDOWS, query.days})),
         rhythm=not is_part,
         half_lives=HALF_LIVES if is_sum and not is_part else (),
@@ -191,23 +193,20 @@ def standard_measures(types: tuple[str, ...]) -> tuple[Measure, ...]:
         types: types of raw.interactions that are described one by one.
     """
     measures = []
-    for name in types:
-        is_type = f"event_type = {quote_literal(name)}"
+    for type_ in types:
+        name, is_type = re.sub(r"\W+", "_", type_), f"event_type = {quote_literal(type_)}"
         measures += [
             Measure(
                 f"{name}_events",
-                f"{name}s",
+                f"{type_}s",
                 f"case when {is_type} then 1 end",
                 aggregate="count",
                 rhythm=True,
             ),
-            Measure(f"{name}_amount", f"{name} amount", f"case when {is_type} then amount end"),
-            Measure(f"{name}_quantity", f"{name} units", f"case when {is_type} then quantity end"),
+            Measure(f"{name}_amount", f"{type_} amount", f"case when {is_type} then amount end"),
+            Measure(f"{name}_quantity", f"{type_} units", f"case when {is_type} then quantity end"),
         ]
-    return (
-        *measures,
-        *OTHER_MEASURES,
-    )
+    return (*measures, *OTHER_MEASURES)
 
 
 def _counts(*types: tuple[str, str]) -> Iterator[Measure]:

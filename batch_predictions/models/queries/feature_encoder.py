@@ -48,7 +48,9 @@ class TextFeature:
             codes = pc.index_in(texts, pa.array(self.values)).cast(pa.float64())
             is_other = pc.and_(pc.is_null(codes), pc.is_valid(texts))
             return _numpy(pc.if_else(is_other, float(len(self.values)), codes))
-        return np.array([_number(text) for text in texts.to_pylist()], np.float64)
+        encoded = texts.dictionary_encode()
+        numbers = pa.array([_number(text) for text in encoded.dictionary.to_pylist()], pa.float64())
+        return _numpy(numbers.take(encoded.indices))
 
 
 @dataclass(frozen=True)

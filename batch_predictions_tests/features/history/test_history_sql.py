@@ -202,3 +202,11 @@ def test_edges_are_never_further_apart_than_a_word_has_bits() -> None:
     history = History.of((query,), ("purchase",))
     edges = [0, *age_edges(history.measures)]
     assert max(np.diff(edges)) <= MAX_SPAN
+
+
+def test_a_type_of_several_words_has_columns(warehouse: Warehouse) -> None:
+    query = _query("count(*) of purchase for user in 7 days")
+    history = History.of((query,), ("purchase", "add to cart's"))
+    assert "add_to_cart_s_events_28d" in history.features()
+    rows = warehouse.query(history.sql(), {"date": LAST})
+    assert rows["add_to_cart_s_events_28d"].to_pylist() == [0.0] * rows.num_rows
