@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
 
 from batch_predictions.serving.explorer.fan_chart import fan_chart
+from batch_predictions.serving.explorer.own_tables import own_table
 from batch_predictions.serving.explorer.reads import (
     complete_rows,
     find_matches,
@@ -213,6 +214,7 @@ def _add_user(router: APIRouter, service: PredictionService) -> None:
             return lookup.read(
                 lambda db, served: _user_values(
                     read_user(service, db, served, request),
+                    served,
                     lambda ids: read_titles(db, served, ids),
                     lambda: read_choices(db, served),
                 )
@@ -228,6 +230,7 @@ def _add_user(router: APIRouter, service: PredictionService) -> None:
 
 def _user_values(
     user_rows: UserRows,
+    served: ServedRelease,
     titles_of: Callable[[list[str]], dict[str, str]],
     choices_of: Callable[[], dict[str, list[str]]],
 ) -> dict[str, object]:
@@ -241,6 +244,13 @@ def _user_values(
     item_ids = [liked for item in items if (liked := liked_item(item["reason"]))]
     item_ids += [item for row in retention for item in row["offer_item_ids"] or ()]
     item_ids += [item for row in promotions for item in row["item_ids"] or ()]
+    sections = {table.name for table in (*_SECTION_TABLES, *CONTEXT_TABLES)}
+    own_tables = [
+        own_table(served, name, rows, "user_id")
+        for name, rows in predictions.items()
+        if name not in sections
+    ]
+    item_ids += [row["item_id"] for own in own_tables for row in own.rows if row.get("item_id")]
     titles = titles_of(item_ids)
     for source in {item["source"] for item in items}:
         # Scores of different lists cannot be compared.
@@ -250,7 +260,6 @@ def _user_values(
             item["bar"] = length
     for item in items:
         item["reason_text"] = explain_reason(item["reason"], titles)
-    sections = {table.name for table in _SECTION_TABLES}
     is_personal = recommendations["source"] == "personal"
     return {
         "recommendations": recommendations,
@@ -262,7 +271,7 @@ def _user_values(
         "churn": churn,
         "retention": retention,
         "promotions": promotions,
-        "plugin_tables": {name: rows for name, rows in predictions.items() if name not in sections},
+        "own_tables": own_tables,
         "titles": titles,
         # A personal list does not depend on attributes.
         "choices": None if is_personal else choices_of(),
