@@ -166,8 +166,7 @@ def _add_home(router: APIRouter, service: PredictionService) -> None:
     @router.get("/")
     async def get_home() -> Response:
         examples, release = await service.look_up(lambda lookup: lookup.read(read_examples))
-        declared = (*TABLES.values(), *CONTEXT_TABLES)
-        descriptions = {table.name: table.description for table in declared}
+        descriptions = _describe_tables(service)
         tables = [
             {
                 "name": name,
@@ -192,6 +191,15 @@ def _add_home(router: APIRouter, service: PredictionService) -> None:
         return await service.in_thread(
             lambda: page(service, "search.html", release, query=text, matches=matches)
         )
+
+
+def _describe_tables(service: PredictionService) -> dict[str, str]:
+    """Descriptions of tables by name: of predictive queries in the settings, the question."""
+    declared = (*TABLES.values(), *CONTEXT_TABLES)
+    return {
+        **{table.name: table.description for table in declared},
+        **{name: query.question for name, query in service.settings.predictions.items()},
+    }
 
 
 def _redirect(address: str) -> Response:
@@ -223,7 +231,13 @@ def _add_user(router: APIRouter, service: PredictionService) -> None:
         values, release = await service.look_up(read)
         return await service.in_thread(
             lambda: page(
-                service, "user.html", release, user_id=request.user_id, form=form, **values
+                service,
+                "user.html",
+                release,
+                user_id=request.user_id,
+                form=form,
+                descriptions=_describe_tables(service),
+                **values,
             )
         )
 
@@ -300,6 +314,7 @@ def _add_item(router: APIRouter, service: PredictionService) -> None:
                 release,
                 item_id=item_id,
                 item=item,
+                descriptions=_describe_tables(service),
                 forecasts=rows,
                 chart=fan_chart(rows),
                 locations=locations,

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from batch_predictions.serving.lookup.rows import read_table_rows
 from batch_predictions.serving.store.snapshot import ServedRelease
-from batch_predictions.tables import TABLES
 from batch_predictions.tables.release_tables import CONTEXT_TABLES
 
 MAX_ROWS = 20
@@ -22,14 +21,12 @@ class OwnTable(NamedTuple):
 
     Attributes:
         name: of the table.
-        description: of its declaration; empty where the service does not know it.
         columns: those that are shown: neither the key of the page nor the version of the model.
         rows: the first rows in the order of the key.
         has_more: whether there are more rows.
     """
 
     name: str
-    description: str
     columns: list[str]
     rows: list[dict[str, Any]]
     has_more: bool
@@ -46,15 +43,13 @@ def own_table(
         rows: of the page's user or item, one or more.
         page_key: user_id or item_id, which the page's heading has.
     """
-    declared = TABLES.get(f"predictions.{name}")
     columns = [
         column
         for column in served.tables[name]["columns"]
         if column != page_key and column not in _HIDDEN
     ]
     shown = [{column: row.get(column) for column in columns} for row in rows[:MAX_ROWS]]
-    description = declared.description if declared else ""
-    return OwnTable(name, description, columns, shown, len(rows) > MAX_ROWS)
+    return OwnTable(name, columns, shown, len(rows) > MAX_ROWS)
 
 
 def read_own_tables(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from batch_predictions.predictions.query_predictions import query_table
+from batch_predictions.settings import Settings
 from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.tables.discovery import declare_of_settings
 from batch_predictions_tests.worlds.http_service import Client, publish_all, running_service
@@ -36,10 +37,10 @@ ROWS = {
 }
 
 
-TABLES = [
-    query_table(PredictiveQuery.from_question(question, name))
-    for name, question in QUESTIONS.items()
-]
+QUERIES = {
+    name: PredictiveQuery.from_question(question, name) for name, question in QUESTIONS.items()
+}
+TABLES = [query_table(query) for query in QUERIES.values()]
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +52,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         sql = f"select *, 'query-1' as model_version from ({ROWS[table.name]})"
         world.warehouse.replace_partition(table, DAY.isoformat(), sql)
     publish_all(world, *TABLES)
-    with running_service(world.settings) as client:
+    declare_of_settings(())  # `serve` loads the settings, and not what they declare.
+    settings = Settings(home=world.settings.home, predictions=QUERIES)
+    with running_service(settings) as client:
         yield client
     world.store.close()
-
-
-@pytest.fixture(autouse=True)
-def _declared(client: Client) -> Iterator[None]:
-    """The service knows the queries of its settings."""
-    declare_of_settings(TABLES)
-    yield
-    declare_of_settings(())
 
 
 def section(client: Client, path: str) -> str:
@@ -74,10 +69,15 @@ def section(client: Client, path: str) -> str:
 
 def test_the_page_of_a_user_has_every_query_over_users(client: Client) -> None:
     text = section(client, "/users/u1")
-    assert "spend sum(amount) of purchase for user in 28 days, predicted for every user" in text
-    assert "lower upper reason 12,346 7.125 20,000 purchases in 28 days: 3 (raises it)" in text
-    assert "user. rank item_id probability reason 1 Title a1 50% – 2 Title a2 25% –" in text
-    assert "category. category probability reason c00 25% <b>why</b> c01 25%" in text
+    assert "spend sum(amount) of purchase for user in 28 days value lower upper reason" in text
+    assert "reason 12,346 7.125 20,000 purchases in 28 days: 3 (raises it)" in text
+    assert (
+        "for user in 14 days rank item_id probability reason 1 Title a1 50% – 2 Title a2 25% –"
+        in text
+    )
+    assert (
+        "user x category in 7 days category probability reason c00 25% <b>why</b> c01 25%" in text
+    )
     assert "c19" in text and "c20" not in text and "The first 20 rows." in text
     assert "model_version" not in text and "query-1" not in text
     for other in ("demand_of_items", "of_locations", "churn_scores", "recommendations"):
@@ -101,7 +101,7 @@ def test_a_user_has_only_the_tables_with_rows_of_theirs(client: Client) -> None:
 
 def test_the_page_of_an_item_has_every_query_over_items(client: Client) -> None:
     text = section(client, "/items/a1")
-    assert "item. value lower upper reason 1.235 0 3 –" in text
+    assert "for item in 7 days value lower upper reason 1.235 0 3 –" in text
     assert "spend" not in text and "aspects" not in text and "review_quotes" not in text
     # The item is in no other table.
     assert section(client, "/items/unlisted").startswith("demand_of_items")
