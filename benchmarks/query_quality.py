@@ -74,6 +74,7 @@ def ask_in_process(home: Path, question: str) -> dict[str, Any]:
     log(question)
     command = [sys.executable, __file__, "--home", str(home), "--one", question]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    log(result.stdout.strip())
     row: dict[str, Any] = json.loads(result.stdout)
     return row
 
@@ -242,7 +243,7 @@ def _question_cells(row: dict[str, Any]) -> dict[str, str]:
         "gain, 95 % interval": gain,
         "calibration": f"{row['calibration']:.3f}" if row["rows"] else "–",
         "rows": f"{row['rows']:,}",
-        "s": f"{row['seconds']:.0f}",
+        "CPU s": f"{row['cpu_seconds']:.0f}",
         "MB": f"{row['peak_mb']:,}",
     }
 
