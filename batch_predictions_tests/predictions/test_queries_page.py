@@ -152,7 +152,8 @@ def test_the_benchmark_takes_the_arguments_of_the_page(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", record)
     for command in commands:
-        monkeypatch.setattr("sys.argv", ["query_quality.py", *shlex.split(command, comments=True)])
+        words = shlex.split(command.replace("\\\n", " "), comments=True)
+        monkeypatch.setattr("sys.argv", ["query_quality.py", *words])
         with pytest.raises(ParsedError):
             benchmark["main"]()
     texts = [*benchmark["QUESTIONS"], *(text for args in parsed for text in args.questions)]
