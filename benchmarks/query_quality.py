@@ -254,7 +254,6 @@ def _noise_cells(row: dict[str, Any]) -> dict[str, str]:
         "worlds": str(row["worlds"]),
         "accepted": f"{row['accepted']:.1%}",
         "95 % interval": f"{row['lower']:.1%} to {row['upper']:.1%}",
-        "s": f"{row['seconds']:.0f}",
     }
 
 
