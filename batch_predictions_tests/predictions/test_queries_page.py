@@ -58,9 +58,11 @@ def test_settings_module_and_questions_are_one_query(
         assert PredictiveQuery.from_question(shlex.split(line)[0], query.name) == query
     load_declarations(Settings(home=tmp_path, predictions=written))
     assert {f"predictions.{name}" for name in written} | {"features.user_history"} <= {*TABLES}
-    (tmp_path / "my_queries.py").write_text(documented_module("queries.md"), encoding="utf-8")
+    (tmp_path / "queries_of_the_page.py").write_text(
+        documented_module("queries.md"), encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
-    settings = Settings(home=tmp_path, plugins=["my_queries"])
+    settings = Settings(home=tmp_path, plugins=["queries_of_the_page"])
     load_declarations(settings)
     assert queries_of(settings) == (written["buys_coffee"],)
 
