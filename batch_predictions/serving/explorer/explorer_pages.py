@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
 
 from batch_predictions.serving.explorer.fan_chart import fan_chart
+from batch_predictions.serving.explorer.own_tables import own_table
 from batch_predictions.serving.explorer.reads import (
     complete_rows,
     find_matches,
@@ -165,8 +166,7 @@ def _add_home(router: APIRouter, service: PredictionService) -> None:
     @router.get("/")
     async def get_home() -> Response:
         examples, release = await service.look_up(lambda lookup: lookup.read(read_examples))
-        declared = (*TABLES.values(), *CONTEXT_TABLES)
-        descriptions = {table.name: table.description for table in declared}
+        descriptions = _describe_tables(service)
         tables = [
             {
                 "name": name,
@@ -193,6 +193,15 @@ def _add_home(router: APIRouter, service: PredictionService) -> None:
         )
 
 
+def _describe_tables(service: PredictionService) -> dict[str, str]:
+    """Descriptions of tables by name: of predictive queries in the settings, the question."""
+    declared = (*TABLES.values(), *CONTEXT_TABLES)
+    return {
+        **{table.name: table.description for table in declared},
+        **{name: query.question for name, query in service.settings.predictions.items()},
+    }
+
+
 def _redirect(address: str) -> Response:
     return Response(status_code=303, headers={"location": address, "cache-control": "no-store"})
 
@@ -213,6 +222,7 @@ def _add_user(router: APIRouter, service: PredictionService) -> None:
             return lookup.read(
                 lambda db, served: _user_values(
                     read_user(service, db, served, request),
+                    served,
                     lambda ids: read_titles(db, served, ids),
                     lambda: read_choices(db, served),
                 )
@@ -221,13 +231,20 @@ def _add_user(router: APIRouter, service: PredictionService) -> None:
         values, release = await service.look_up(read)
         return await service.in_thread(
             lambda: page(
-                service, "user.html", release, user_id=request.user_id, form=form, **values
+                service,
+                "user.html",
+                release,
+                user_id=request.user_id,
+                form=form,
+                descriptions=_describe_tables(service),
+                **values,
             )
         )
 
 
 def _user_values(
     user_rows: UserRows,
+    served: ServedRelease,
     titles_of: Callable[[list[str]], dict[str, str]],
     choices_of: Callable[[], dict[str, list[str]]],
 ) -> dict[str, object]:
@@ -241,6 +258,13 @@ def _user_values(
     item_ids = [liked for item in items if (liked := liked_item(item["reason"]))]
     item_ids += [item for row in retention for item in row["offer_item_ids"] or ()]
     item_ids += [item for row in promotions for item in row["item_ids"] or ()]
+    sections = {table.name for table in (*_SECTION_TABLES, *CONTEXT_TABLES)}
+    own_tables = [
+        own_table(served, name, rows, "user_id")
+        for name, rows in predictions.items()
+        if name not in sections
+    ]
+    item_ids += [row["item_id"] for own in own_tables for row in own.rows if row.get("item_id")]
     titles = titles_of(item_ids)
     for source in {item["source"] for item in items}:
         # Scores of different lists cannot be compared.
@@ -250,7 +274,6 @@ def _user_values(
             item["bar"] = length
     for item in items:
         item["reason_text"] = explain_reason(item["reason"], titles)
-    sections = {table.name for table in _SECTION_TABLES}
     is_personal = recommendations["source"] == "personal"
     return {
         "recommendations": recommendations,
@@ -262,7 +285,7 @@ def _user_values(
         "churn": churn,
         "retention": retention,
         "promotions": promotions,
-        "plugin_tables": {name: rows for name, rows in predictions.items() if name not in sections},
+        "own_tables": own_tables,
         "titles": titles,
         # A personal list does not depend on attributes.
         "choices": None if is_personal else choices_of(),
@@ -291,6 +314,7 @@ def _add_item(router: APIRouter, service: PredictionService) -> None:
                 release,
                 item_id=item_id,
                 item=item,
+                descriptions=_describe_tables(service),
                 forecasts=rows,
                 chart=fan_chart(rows),
                 locations=locations,

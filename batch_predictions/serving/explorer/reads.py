@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from batch_predictions.serving.explorer.own_tables import OwnTable, read_own_tables
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.item_lookup import (
     FORECASTS,
@@ -21,6 +22,7 @@ from batch_predictions.serving.lookup.rows import read_table_rows
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.serving.store.store import ITEMS, USERS, columns_of, declared_table
 from batch_predictions.tables import (
+    ASPECTS,
     DEMAND_FORECASTS,
     DEMOGRAPHIC_RECOMMENDATIONS,
     ITEM_SENTIMENTS,
@@ -38,6 +40,8 @@ MAX_TITLE_MATCHES = 25
 MAX_CHOICES = 300
 """Values of an attribute that a form offers at most; others can be typed."""
 _TITLES_AT_ONCE = 500
+_ITEM_SECTIONS = (FORECASTS, LEAD_TIMES, ORDERS, SENTIMENTS, ASPECTS.name)
+"""Tables of items that have a section on the item's page."""
 _LEVELS = dict(zip(ATTRIBUTES, ("age", "gender", "location"), strict=True))
 
 
@@ -76,6 +80,7 @@ class ItemPredictions(NamedTuple):
         lead_times: demand over the periods that orders need.
         orders: one per location.
         sentiment: of the newest week, as `item_sentiment` gives it.
+        own_tables: of predictive queries and plugins.
     """
 
     title: str | None
@@ -84,6 +89,7 @@ class ItemPredictions(NamedTuple):
     lead_times: list[dict[str, Any]]
     orders: list[dict[str, Any]]
     sentiment: dict[str, Any] | None
+    own_tables: list[OwnTable]
 
     @property
     def is_empty(self) -> bool:
@@ -241,6 +247,7 @@ def read_item(lookup: Lookup, item_id: str) -> ItemPredictions:
                 REPLENISHMENT_ORDERS,
             ),
             _read_sentiment(lookup, item_id) if SENTIMENTS in served.tables else None,
+            read_own_tables(db, served, "item_id", item_id, _ITEM_SECTIONS),
         )
 
     return lookup.read(read)
