@@ -23,6 +23,7 @@ QUESTIONS = {
     "count(distinct item_id) of purchase for user x category in 7 days among purchase_28d > 1": (
         "mean"
     ),
+    "count(*) of purchase, return for location in 7 days": "mean",
 }
 
 
@@ -43,7 +44,9 @@ def test_settings_a_question_and_python_give_the_same_query() -> None:
     python = PredictiveQuery(
         name="spend", predict="sum(amount)", of="purchase", entity="user", days=28, starts_in=7
     )
+    line = {"predictions": {"spend": "sum(amount) of purchase for user in 28 days from 7"}}
     assert settings.predictions["spend"] == asked == python
+    assert Settings.model_validate(line).predictions["spend"] == asked
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ QUERY = {"predict": "count(*)", "of": "purchase", "for": "user", "days": 7}
 
 
 def test_names_of_the_platform_are_refused(tmp_path: Path) -> None:
-    for name in ("recommendations", "churn"):
+    for name in ("recommendations", "churn", "order", "amount", "purchase_events", "users"):
         with pytest.raises(SettingsError, match=f"my_{name}"):
             load_declarations(_settings(tmp_path, **{name: QUERY}))
 

@@ -9,6 +9,9 @@ from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.tables import TABLES
 from batch_predictions.tables.discovery import declare_of_settings, instances, load_plugins
 
+_NAMES_OF_STORE = ("releases", "current_release")
+"""Tables of the serving store that are no tables of the warehouse."""
+
 
 def load_declarations(settings: Settings) -> None:
     """Imports the plugins of a home, and declares what its predictive queries need.
@@ -20,7 +23,7 @@ def load_declarations(settings: Settings) -> None:
     declare_of_settings(())
     queries = queries_of(settings)
     if queries:
-        _require_free_names(queries)
+        _require_free_names(settings, queries)
         declare_of_settings(list(_declarations(settings, queries)))
 
 
@@ -36,20 +39,40 @@ def queries_of(settings: Settings) -> tuple[PredictiveQuery, ...]:
         if not query.name or names.count(query.name) > 1:
             raise SettingsError(
                 f"prediction {query.name!r} ({query.question}): give each predictive query a name "
-                "of its own"
+                "of its own, in the settings and in the modules of plugins together"
             )
     return queries
 
 
-def _require_free_names(queries: Sequence[PredictiveQuery]) -> None:
-    from batch_predictions.models.training import trainings
+def _require_free_names(settings: Settings, queries: Sequence[PredictiveQuery]) -> None:
+    """Refuses names of tables, models, columns and words of SQL."""
+    import duckdb
 
-    taken = trainings()
+    from batch_predictions.features.history.event_measures import standard_measures
+    from batch_predictions.features.history.history_sql import (
+        EVENT_COLUMNS,
+        ITEM_COLUMNS,
+        USER_COLUMNS,
+    )
+    from batch_predictions.models.training import trainings
+    from batch_predictions.sources import source_registry
+
+    with duckdb.connect() as db:
+        words = db.sql(
+            "from duckdb_keywords() select keyword_name where keyword_category <> 'unreserved'"
+        )
+        reserved = {name for (name,) in words.fetchall()}
+    types = tuple(source_registry.event_types(settings).types)
+    columns = {measure.name for measure in standard_measures(types)}
+    taken = {
+        *(*trainings(), *(table.name for table in TABLES.values())),
+        *(*columns, *EVENT_COLUMNS, *ITEM_COLUMNS, *USER_COLUMNS, *reserved, *_NAMES_OF_STORE),
+    }
     for query in queries:
-        if f"predictions.{query.name}" in TABLES or query.name in taken:
+        if query.name in taken:
             raise SettingsError(
-                f"prediction {query.name}: a table or a model of the platform has this name: "
-                f"choose another, such as my_{query.name}"
+                f"prediction {query.name}: a table, a model, a column or a word of SQL has this "
+                f"name: choose another, such as my_{query.name}"
             )
 
 

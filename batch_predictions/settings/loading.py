@@ -154,10 +154,7 @@ class Settings(BaseSettings):
     def _name_predictions(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {
-            name: {**query, "name": name} if isinstance(query, dict) else query
-            for name, query in value.items()
-        }
+        return {name: _named_query(name, query) for name, query in value.items()}
 
     @model_validator(mode="before")
     @classmethod
@@ -210,6 +207,13 @@ class Settings(BaseSettings):
             show_identifiers=settings.execution.show_identifiers,
         )
         return settings
+
+
+def _named_query(name: str, query: Any) -> Any:
+    """A query of the settings, by parts or on one line, with its name."""
+    if isinstance(query, str):
+        return PredictiveQuery.from_question(query, name)
+    return {**query, "name": name} if isinstance(query, dict) else query
 
 
 @functools.cache

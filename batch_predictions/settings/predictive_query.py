@@ -34,7 +34,7 @@ _CALL = re.compile(r"(\w+)\s*\((.*)\)\s*(?:(>=|<=|<>|!=|=|>|<)\s*(-?[\d.]+))?", 
 _TOP = re.compile(r"(\d+)\s*,\s*(\w+)")
 _AND = re.compile(r"\s*(?:,|×|\bx\b|\band\b)\s*")
 _QUESTION = re.compile(
-    r"(?:predict\s+)?(?P<predict>.+?)\s+of\s+(?P<of>\w+)(?:\s+where\s+(?P<where>.+?))?"
+    r"(?:predict\s+)?(?P<predict>.+?)\s+of\s+(?P<of>\w+(?:\s*,\s*\w+)*)(?:\s+where\s+(?P<where>.+?))?"
     r"\s+for\s+(?:each\s+|every\s+)?(?P<entity>\w+(?:\s*(?:,|×|\bx\b|\band\b)\s*\w+)*)"
     r"\s+in\s+(?P<days>\d+)\s+days?(?:\s+from\s+(?P<starts_in>\d+))?(?:\s+among\s+(?P<among>.+))?",
     re.IGNORECASE | re.DOTALL,

@@ -73,6 +73,11 @@ def test_too_little_history_is_answered_too(home: Path) -> None:
     assert "my_prediction:" in output
 
 
+def test_a_day_after_the_newest_is_refused(home: Path) -> None:
+    with pytest.raises(AssertionError, match="events are known through 2024-06-30"):
+        _ask(home, QUESTION, "--through", "2024-07-01")
+
+
 def test_a_home_without_events_says_what_to_do(tmp_path: Path) -> None:
     write_state(
         tmp_path, State(source_kind="files", timezone="UTC", first_day=FIRST, default_date=FIRST)

@@ -165,7 +165,7 @@ def test_a_weekly_query_is_predicted_as_of_the_sunday(home: QueryHome) -> None:
 def test_a_query_that_cannot_be_trained_says_why(home: QueryHome) -> None:
     assert home.rows("never") == []
     reasons = {*home.exclusions("never").values()}
-    assert all("days of the events are needed" in reason for reason in reasons)
+    assert all("there are no events 'return'" in reason for reason in reasons)
 
 
 def test_a_second_run_gives_the_same_rows(home: QueryHome) -> None:

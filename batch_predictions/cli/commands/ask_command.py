@@ -72,6 +72,8 @@ def ask(
             f"{settings.home} has no events yet: `batch-predictions run` ingests them"
         )
     last = _parse_day(through) if through else as_date(days[-1])
+    if last > as_date(days[-1]):
+        raise typer.BadParameter(f"events are known through {days[-1]}: give a day up to it")
     started = time.monotonic()
     with show_status("reading") as progress:
         selection = train_query(warehouse, settings, query, last, progress, refit=False)

@@ -139,6 +139,11 @@ def event_condition(query: PredictiveQuery) -> str:
     return f"({condition} and ({query.where}))" if query.where else condition
 
 
+def finite(expression: str) -> str:
+    """SQL of a number; null where it is not finite, such as a quotient by 0."""
+    return f"case when isfinite(({expression})::DOUBLE) then ({expression})::DOUBLE end"
+
+
 def query_measure(query: PredictiveQuery, *, is_part: bool = False) -> Measure:
     """The measure that a query's target aggregates.
 
@@ -150,7 +155,7 @@ def query_measure(query: PredictiveQuery, *, is_part: bool = False) -> Measure:
     expression = target.expression
     # How many different values there were takes a set of each entity: their events are counted.
     is_count = target.function in ("count", "distinct", "first", "top")
-    value = "1" if is_count else f"({expression})::DOUBLE"
+    value = "1" if is_count else finite(expression)
     aggregates: dict[str, Aggregate] = {"avg": "mean", "min": "min", "max": "max", "sum": "sum"}
     is_sum = is_count or target.function == "sum"
     return Measure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from batch_predictions.features.history.event_measures import event_condition
+from batch_predictions.features.history.event_measures import event_condition, finite
 from batch_predictions.features.history.history_sql import (
     ATTRIBUTES,
     EVENT_COLUMNS,
@@ -32,11 +32,11 @@ def labels_sql(query: PredictiveQuery) -> str:
     aggregate = {
         "count": "count(*)",
         "distinct": f"count(distinct {target.expression})",
-        "sum": f"fsum(({target.expression})::DOUBLE)",
-        "avg": f"favg(({target.expression})::DOUBLE)",
+        "sum": f"fsum({finite(target.expression)})",
+        "avg": f"favg({finite(target.expression)})",
         "first": f"min(date) - $date::DATE - {query.starts_in}",
         "top": "1",
-    }.get(target.function, f"{target.function}(({target.expression})::DOUBLE)")
+    }.get(target.function, f"{target.function}({finite(target.expression)})")
     if target.comparison:
         aggregate = f"({aggregate} {target.comparison})"
     keys = history_keys(query)

@@ -132,7 +132,7 @@ def _log_odds_baselines(
     query: PredictiveQuery, places: dict[str, int], intervals: int
 ) -> Iterator[QueryCandidate]:
     name = query.name
-    popularity = f"{query.target.expression}_{name}_28d"
+    popularity = f"{query.target.expression.removesuffix('_id')}_{name}_28d"
     common = [places[popularity]] if query.target.task == "top" and popularity in places else []
     yield _linear("popularity" if common else "base_rate", common, True, intervals)
     for baseline, column in {

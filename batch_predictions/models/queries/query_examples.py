@@ -127,7 +127,7 @@ def max_entities(warehouse: Warehouse, query: PredictiveQuery, day: dt.date) -> 
         return MAX_EXAMPLES
     days = f"date > $date::DATE - {HISTORY_DAYS} and date <= $date::DATE"
     pairs_each = warehouse.value(
-        f"select count(distinct ({', '.join(keys)})) / count(distinct {keys[0]}) "
+        f"select count(distinct ({', '.join(keys)})) / nullif(count(distinct {keys[0]}), 0) "
         f"from ({events(days, ' '.join(keys))}) where {keys[1]} is not null",
         {"date": day},
     )
@@ -156,6 +156,16 @@ def read_examples(
     weekday = pa.array(np.full(rows.num_rows, float(day.weekday())))
     rows = rows.drop_columns(TARGET).append_column(WEEKDAY, weekday)
     return QueryExamples(rows, np.asarray(target, np.float64))
+
+
+def event_types_in(warehouse: Warehouse, through: dt.date) -> list[str]:
+    """Types of the events of the last year up to a day, the most frequent ones first."""
+    days = f"date > $date::DATE - {HISTORY_DAYS} and date <= $date::DATE"
+    rows = warehouse.query(
+        f"select event_type from ({events(days, '')}) group by 1 order by count(*) desc, 1",
+        {"date": through},
+    )
+    return [str(name) for name in rows["event_type"].to_pylist()]
 
 
 def first_event_day(

@@ -74,7 +74,7 @@ def select_query_model(
     query: PredictiveQuery,
     history: History,
     read: ReadExamples,
-    first: dt.date | None,
+    first: dt.date,
     through: dt.date,
     seed: int,
     progress: Progress = lambda text: None,
@@ -87,19 +87,19 @@ def select_query_model(
         query: what is predicted.
         history: the features.
         read: reads the examples of a past day.
-        first: day of the oldest event; None without any.
+        first: day of the oldest event.
         through: last day whose events are known.
         seed: of everything random.
         progress: receives log lines.
         refit: whether the winner is fitted again through the newest window; False: the model that
             was tested is returned.
     """
-    windows = first and query_windows(query, first, through, with_test=True)
-    if first is None or not windows or windows.test_day is None:
-        return _untrained(query, _explain_short_history(query, first))
+    windows = query_windows(query, first, through, with_test=True)
+    if windows is None or windows.test_day is None:
+        return untrained(query, _explain_short_history(query, first))
     trainer = CandidateTrainer(query, history, read, seed, progress)
     if shortage := trainer.find_shortage(windows):
-        return _untrained(query, shortage)
+        return untrained(query, shortage)
     models, left_out = trainer.fit_all(windows)
     test = trainer.examples(windows.test_day)
     test = test if query.target.task == "first" else test.known()
@@ -140,12 +140,11 @@ def _compare(
     )
 
 
-def _explain_short_history(query: PredictiveQuery, first: dt.date | None) -> str:
+def _explain_short_history(query: PredictiveQuery, first: dt.date) -> str:
     needed = 3 * (query.starts_in + query.days) + MIN_HISTORY
-    found = "there are none" if first is None else f"the first is of {first}"
     return (
         f"no model was trained: {needed} days of the events are needed, three windows and "
-        f"{MIN_HISTORY} days; {found}"
+        f"{MIN_HISTORY} days; the first is of {first}"
     )
 
 
@@ -155,6 +154,6 @@ def _best_trees(models: Mapping[str, QueryModel], gate: GateResult) -> QueryMode
     return models[max(gate.gains, key=lambda name: gate.gains[name].mean)]
 
 
-def _untrained(query: PredictiveQuery, why: str) -> QuerySelection:
+def untrained(query: PredictiveQuery, why: str) -> QuerySelection:
     """A model without an estimator, whose entities are excluded with the reason."""
     return QuerySelection(QueryModel(query, unserved_reason=why), UNTRAINED, False, why)

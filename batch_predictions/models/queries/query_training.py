@@ -12,13 +12,18 @@ from batch_predictions.features.history.history_sql import History
 from batch_predictions.models.queries.candidate_trainer import Progress
 from batch_predictions.models.queries.query_examples import (
     FIT_DAYS,
+    event_types_in,
     first_event_day,
     history_of,
     max_entities,
     read_examples,
 )
 from batch_predictions.models.queries.query_metrics import gate_metric
-from batch_predictions.models.queries.query_selection import QuerySelection, select_query_model
+from batch_predictions.models.queries.query_selection import (
+    QuerySelection,
+    select_query_model,
+    untrained,
+)
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.settings.predictive_query import PredictiveQuery
@@ -55,12 +60,20 @@ def train_query(
         history: the features; None: those of every query.
     """
     history = history or history_of(settings, (query,))
+    first = first_event_day(warehouse, query, through)
+    if first is None:
+        types = ", ".join(event_types_in(warehouse, through)) or "none"
+        return untrained(
+            query,
+            f"no model was trained: there are no events {query.of!r}"
+            f"{f' where {query.where}' if query.where else ''}; types of events: {types}",
+        )
     limit = max_entities(warehouse, query, through)
     return select_query_model(
         query,
         history,
         lambda day: read_examples(warehouse, query, history, day, limit),
-        first_event_day(warehouse, query, through),
+        first,
         through,
         SEED,
         progress,

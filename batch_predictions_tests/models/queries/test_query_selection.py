@@ -14,6 +14,7 @@ from batch_predictions.features.history.history_sql import History
 from batch_predictions.models.queries.feature_encoder import WEEKDAY
 from batch_predictions.models.queries.first_events import event_days, interval_ends
 from batch_predictions.models.queries.query_answers import calibration_rows, strongest_features
+from batch_predictions.models.queries.query_candidates import query_candidates
 from batch_predictions.models.queries.query_examples import QueryExamples, query_windows
 from batch_predictions.models.queries.query_model import MODEL_FILE, QueryModel
 from batch_predictions.models.queries.query_selection import QuerySelection, select_query_model
@@ -167,7 +168,31 @@ def test_too_little_history_is_said(warehouse: Warehouse) -> None:
     selection = _train(warehouse, "count(*) of purchase for user in 90 days")
     assert selection.model.unserved_reason == selection.why
     assert "298 days of the events are needed" in selection.why
-    assert "days of the events" in _train(warehouse, "count(*) of return for user in 7 days").why
+
+
+def test_a_misspelt_event_is_answered_with_the_types_that_there_are(warehouse: Warehouse) -> None:
+    selection = _train(warehouse, "count(*) of purchases where quantity > 0 for user in 7 days")
+    assert "no events 'purchases' where quantity > 0; types of events: purchase" in selection.why
+    assert selection.model.unserved_reason == selection.why
+
+
+def test_lists_of_items_must_beat_the_popular_ones(warehouse: Warehouse) -> None:
+    query = PredictiveQuery.from_question("top(2, item_id) of purchase for user in 14 days")
+    names = [*History.of((query,), ()).features()]
+    candidates = query_candidates(query, names, 1, is_never_negative=True, intervals=0)
+    assert candidates[0].name == "popularity"
+
+
+def test_pairs_without_any_event_are_too_few_and_no_error(warehouse: Warehouse) -> None:
+    why = _train(warehouse, "top(2, brand) of purchase for user in 14 days").why
+    assert "of 0 examples for fitting" in why
+
+
+def test_quotients_by_zero_do_not_count(tmp_path: Path) -> None:
+    events = purchases(np.full(40, 0.3), seed=1)
+    warehouse = query_warehouse(tmp_path, [(*event[:3], 0.0) for event in events])
+    selection = _train(warehouse, "sum(quantity / amount) of purchase for user in 7 days")
+    assert "with a value" in selection.why or "with different values" in selection.why
 
 
 class RandomWorld:
