@@ -14,9 +14,10 @@ from batch_predictions.features.history.history_sql import history_keys
 from batch_predictions.features.history.query_labels import TARGET, labels_sql
 from batch_predictions.models.common.intervals import Interval, Row, bootstrap_interval
 from batch_predictions.models.queries.query_model import MIN_PROBABILITY
+from batch_predictions.models.queries.query_training import event_tables
 from batch_predictions.settings import Settings
 from batch_predictions.settings.predictive_query import PredictiveQuery
-from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, REVIEWS, Table
+from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
 SEED = 7
@@ -38,7 +39,7 @@ def query_metric(query: PredictiveQuery, table: Table) -> RealizedMetric:
             for name, interval in (_metrics(query, rows) if rows.num_rows else ())
         ]
 
-    return RealizedMetric(measure, (table, INTERACTIONS, REVIEWS, CAMPAIGN_EVENTS))
+    return RealizedMetric(measure, (table, *event_tables(query)))
 
 
 def _compared_sql(query: PredictiveQuery) -> str:

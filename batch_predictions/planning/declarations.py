@@ -63,7 +63,7 @@ def _require_free_names(settings: Settings, queries: Sequence[PredictiveQuery]) 
         )
         reserved = {name for (name,) in words.fetchall()}
     types = tuple(source_registry.event_types(settings).types)
-    columns = {measure.name for measure in standard_measures(types)}
+    columns = {measure.name for measure in standard_measures(types, has_reviews=True)}
     taken = {
         *(*trainings(), *(table.name for table in TABLES.values())),
         *(*columns, *EVENT_COLUMNS, *ITEM_COLUMNS, *USER_COLUMNS, *reserved, *_NAMES_OF_STORE),

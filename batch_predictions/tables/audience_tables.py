@@ -30,6 +30,9 @@ CHURN_HISTORY = declare(
         churn_active_days_84d DOUBLE: days with purchases in 84 days
         churn_active_days_182d DOUBLE: days with purchases in 182 days
         churn_active_days_364d DOUBLE: days with purchases in 364 days
+        churn_trend DOUBLE: days with purchases in a month, relative to a quarter
+        churn_missed_28d DOUBLE: days with purchases that were due since
+        churn_missed_91d DOUBLE: days with purchases that were due since
         churn_mean_gap DOUBLE: mean days between its purchases
         churn_overdue DOUBLE: days since its purchases / mean days between them
         spend_7d DOUBLE: amount spent in 7 days
@@ -46,12 +49,6 @@ CHURN_HISTORY = declare(
         targeted_events_28d DOUBLE: campaigns in 28 days
         targeted_events_91d DOUBLE: campaigns in 91 days
         targeted_events_364d DOUBLE: campaigns in 364 days
-        review_events_7d DOUBLE: reviews in 7 days
-        review_events_28d DOUBLE: reviews in 28 days
-        review_events_91d DOUBLE: reviews in 91 days
-        review_events_364d DOUBLE: reviews in 364 days
-        review_rating_91d DOUBLE: stars of reviews in 91 days
-        review_rating_364d DOUBLE: stars of reviews in 364 days
         age_bracket VARCHAR: age bracket
         gender VARCHAR: gender
         user_location VARCHAR: home location

@@ -17,6 +17,7 @@ from batch_predictions.cli.console.printing import print_table
 if TYPE_CHECKING:
     from batch_predictions.models.queries.query_selection import QuerySelection
     from batch_predictions.settings.predictive_query import PredictiveQuery
+    from batch_predictions.warehouse import Warehouse
 
 SHOWN = 10
 """Features, and examples, that are shown."""
@@ -56,24 +57,15 @@ def ask(
     from batch_predictions.models.queries.query_examples import history_of
     from batch_predictions.models.queries.query_training import train_query
     from batch_predictions.planning.declarations import load_declarations
-    from batch_predictions.settings import SettingsError
     from batch_predictions.settings.predictive_query import PredictiveQuery
-    from batch_predictions.tables import INTERACTIONS
-    from batch_predictions.warehouse import Warehouse, as_date
+    from batch_predictions.warehouse import Warehouse
 
     settings = load_settings(home, context)
     load_declarations(settings)
     query = PredictiveQuery.from_question(question)
     check_query(query, history_of(settings, (query,)))
     warehouse = Warehouse.of(settings)
-    days = warehouse.partitions(INTERACTIONS)
-    if not days:
-        raise SettingsError(
-            f"{settings.home} has no events yet: `batch-predictions run` ingests them"
-        )
-    last = _parse_day(through) if through else as_date(days[-1])
-    if last > as_date(days[-1]):
-        raise typer.BadParameter(f"events are known through {days[-1]}: give a day up to it")
+    last = _last_day(warehouse, through)
     started = time.monotonic()
     with show_status("reading") as progress:
         selection = train_query(warehouse, settings, query, last, progress, refit=False)
@@ -87,11 +79,23 @@ def ask(
         _print_answer(answer)
 
 
-def _parse_day(text: str) -> dt.date:
+def _last_day(warehouse: Warehouse, text: str | None) -> dt.date:
+    """The last day whose events are used: the given one, or the newest."""
+    from batch_predictions.settings import SettingsError
+    from batch_predictions.tables import INTERACTIONS
+
+    days = warehouse.partitions(INTERACTIONS)
+    if not days:
+        raise SettingsError(
+            f"{warehouse.home} has no events yet: `batch-predictions run` ingests them"
+        )
     try:
-        return dt.date.fromisoformat(text)
+        last = dt.date.fromisoformat(text or days[-1])
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is no date: write YYYY-MM-DD") from error
+    if last.isoformat() > days[-1]:
+        raise typer.BadParameter(f"events are known through {days[-1]}: give a day up to it")
+    return last
 
 
 def describe_answer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batch_predictions.features.history.event_measures import (
-    OTHER_MEASURES,
+    CAMPAIGN_MEASURES,
     Measure,
     query_measure,
 )
@@ -39,7 +39,7 @@ def churn_query(config: ChurnSettings, types: EventTypes) -> PredictiveQuery:
 
 
 def churn_history(query: PredictiveQuery, types: EventTypes) -> History:
-    """What is known of customers: their purchases, spend, campaigns and reviews.
+    """What is known of customers: their purchases, spend and campaigns.
 
     Args:
         query: `churn_query`.
@@ -59,7 +59,7 @@ def churn_history(query: PredictiveQuery, types: EventTypes) -> History:
         f"case when event_type in ({counted}) and {is_return} then amount end",
         windows=WINDOWS,
     )
-    return History(("user_id",), (purchases, spend, *OTHER_MEASURES), {})
+    return History(("user_id",), (purchases, spend, *CAMPAIGN_MEASURES), {})
 
 
 def churn_history_query(settings: Settings) -> str:

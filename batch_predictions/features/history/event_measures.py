@@ -17,6 +17,8 @@ from batch_predictions.warehouse.path_sql import quote_literal
 Aggregate: TypeAlias = Literal["count", "sum", "mean", "min", "max"]
 HISTORY_DAYS = 364
 """Days that features look back; entities without an event in them are not predicted."""
+REVIEW = "review"
+"""Type of the events of raw.reviews."""
 MAX_SPAN = 63
 """Days between two edges at most: each has a bit of a BIGINT."""
 WINDOWS = (7, 28, 91, 364)
@@ -25,6 +27,8 @@ QUERY_WINDOWS = (7, 14, 28, 56, 91, 182, 364)
 """Those of a query's own measure; the length of the query's window is added."""
 PART_WINDOWS = (28, 91, 364)
 """Those of the parts of a pair, and of an item's category."""
+RATES = (28, 91)
+"""Windows of the rates at which days with an event are due."""
 HALF_LIVES = (14, 56)
 """Half-lives of the decayed sums of a query's own measure, days."""
 
@@ -60,7 +64,7 @@ class Measure:
     def edges(self) -> set[int]:
         """Ages in days at which one of its windows begins or ends."""
         year_ago = (self.year_ago[0] + 1, self.year_ago[1]) if self.year_ago else ()
-        return {*self.windows, *year_ago} - {0}
+        return {*self.windows, *year_ago, *(RATES if self.rhythm else ())} - {0}
 
     def partials(self) -> Iterator[tuple[str, str]]:
         """Name and SQL of its aggregates over the events of an entity between two edges."""
@@ -128,8 +132,19 @@ class Measure:
                 f"coalesce(sum({name}__days) filter (edge <= {window}), 0)",
                 f"days with {events} in {window} days",
             )
+        month, quarter = (f"coalesce(sum({name}__days) filter (edge <= {n}), 0)" for n in RATES)
+        trend = f"ln(({month} + 0.5) / ({quarter} * {RATES[0]} / {RATES[1]} + 0.5))"
+        yield f"{name}_trend", trend, f"days with {events} in a month, relative to a quarter"
+        for rate, days_of_rate in zip(RATES, (month, quarter), strict=True):
+            missed = f"{since} * {days_of_rate} / {rate}.0"
+            yield f"{name}_missed_{rate}d", missed, f"days with {events} that were due since"
         yield f"{name}_mean_gap", gap, f"mean days between its {events}"
         yield f"{name}_overdue", overdue, f"days since its {events} / mean days between them"
+
+
+def reads_reviews(query: PredictiveQuery) -> bool:
+    """Returns whether a query is about reviews; others must not need a source to have any."""
+    return REVIEW in (name.strip() for name in query.of.split(","))
 
 
 def event_condition(query: PredictiveQuery) -> str:
@@ -191,11 +206,12 @@ def _year_ago(query: PredictiveQuery) -> tuple[int, int] | None:
     return (first, last) if last >= 0 else None
 
 
-def standard_measures(types: tuple[str, ...]) -> tuple[Measure, ...]:
+def standard_measures(types: tuple[str, ...], *, has_reviews: bool) -> tuple[Measure, ...]:
     """The measures of every entity, whatever is predicted.
 
     Args:
         types: types of raw.interactions that are described one by one.
+        has_reviews: whether reviews are described too.
     """
     measures = []
     for type_ in types:
@@ -211,7 +227,7 @@ def standard_measures(types: tuple[str, ...]) -> tuple[Measure, ...]:
             Measure(f"{name}_amount", f"{type_} amount", f"case when {is_type} then amount end"),
             Measure(f"{name}_quantity", f"{type_} units", f"case when {is_type} then quantity end"),
         ]
-    return (*measures, *OTHER_MEASURES)
+    return (*measures, *CAMPAIGN_MEASURES, *(REVIEW_MEASURES if has_reviews else ()))
 
 
 def _counts(*types: tuple[str, str]) -> Iterator[Measure]:
@@ -224,8 +240,16 @@ def _counts(*types: tuple[str, str]) -> Iterator[Measure]:
         )
 
 
-OTHER_MEASURES = (
-    *_counts(("redeemed", "redemptions"), ("targeted", "campaigns"), ("review", "reviews")),
-    Measure("review_rating", "stars of reviews", "rating", aggregate="mean", windows=(91, 364)),
+CAMPAIGN_MEASURES = tuple(_counts(("redeemed", "redemptions"), ("targeted", "campaigns")))
+"""Measures of the events of raw.campaign_events."""
+REVIEW_MEASURES = (
+    *_counts((REVIEW, "reviews")),
+    Measure(
+        "review_rating",
+        "stars of reviews",
+        f"case when event_type = '{REVIEW}' then rating end",
+        aggregate="mean",
+        windows=(91, 364),
+    ),
 )
-"""Measures of events that are not in raw.interactions."""
+"""Measures of the rows of raw.reviews."""

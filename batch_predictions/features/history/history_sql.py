@@ -14,8 +14,10 @@ from itertools import pairwise
 from batch_predictions.features.history.event_measures import (
     HISTORY_DAYS,
     MAX_SPAN,
+    REVIEW,
     Measure,
     query_measure,
+    reads_reviews,
     standard_measures,
 )
 from batch_predictions.settings.predictive_query import PredictiveQuery
@@ -54,11 +56,13 @@ _EVENTS = """
         null::DOUBLE as rating, null::VARCHAR as campaign_id
     from raw.interactions where {days}
     union all
-    select date, 'review', user_id, item_id, null, null, null, rating, null
-    from raw.reviews where {days}
-    union all
     select date, event_type, user_id, item_id, null, null, null, null, campaign_id
     from raw.campaign_events where {days}
+"""
+_REVIEWS = f"""
+    union all
+    select date, '{REVIEW}', user_id, item_id, null, null, null, rating, null
+    from raw.reviews where {{days}}
 """
 _ITEMS = """(
     select item_id, category, subcategory, brand, price, attributes as item_attributes
@@ -77,7 +81,8 @@ def events(days: str, used: str) -> str:
 
     Args:
         days: condition on `date`.
-        used: SQL that reads the events; what it does not name is not joined.
+        used: SQL that reads the events; what it does not name is not joined, and reviews are among
+            the events only if it names them: a source may have none.
     """
     words = {*re.findall(r"\w+", used)}
     columns, joins = "events.*", ""
@@ -87,7 +92,8 @@ def events(days: str, used: str) -> str:
     if words & {*USER_COLUMNS}:
         columns += ", users.* exclude (user_id)"
         joins += f" left join {_USERS} on users.user_id = events.user_id"
-    return f"select {columns} from ({_EVENTS.format(days=days)}) as events{joins}"
+    rows = _EVENTS + (_REVIEWS if REVIEW in words else "")
+    return f"select {columns} from ({rows.format(days=days)}) as events{joins}"
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,8 @@ class History:
         keys = history_keys(queries[0])
         own = tuple(query_measure(query) for query in queries)
         parts = tuple(query_measure(query, is_part=True) for query in queries)
-        standard = standard_measures(types)
+        has_reviews = any(map(reads_reviews, queries))
+        standard = standard_measures(types, has_reviews=has_reviews)
         if len(keys) == 1:
             categories = {"category": parts} if keys == ("item_id",) else {}
             return cls(keys, (*own, *standard), categories)
@@ -184,6 +191,11 @@ class History:
         inner = f"select {columns} from ({relation}) as own{joins}"
         return f"select {names} from ({inner}) order by {', '.join(self.keys)}"
 
+    @property
+    def _types(self) -> str:
+        """SQL that names the types of the entity's events."""
+        return " ".join(measure.value for measure in self.measures)
+
     def _sample(self) -> str:
         """SQL condition of the sampled first keys; few are never sampled."""
         key = self.keys[0]
@@ -191,7 +203,7 @@ class History:
             return ""
         days = f"date > $date::DATE - {HISTORY_DAYS} and date <= $date::DATE"
         return (
-            f"{key} in (select {key} from ({events(days, '')}) group by {key} "
+            f"{key} in (select {key} from ({events(days, self._types)}) group by {key} "
             f"order by md5({key}), {key} limit $max_entities::BIGINT)"
         )
 

@@ -6,11 +6,11 @@ import datetime as dt
 from collections.abc import Callable
 
 from batch_predictions.features.history.churn_history import churn_history, churn_query
-from batch_predictions.models.queries.query_training import QUERY_TABLES, train_query, trained_of
+from batch_predictions.models.queries.query_training import train_query, trained_of
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.sources import source_registry
-from batch_predictions.tables import ITEMS, USERS
+from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, USERS
 from batch_predictions.warehouse import Warehouse
 
 
@@ -43,7 +43,7 @@ churn = Training(
     "with a logistic regression, calibrated, where its log loss on the newest past window is "
     "significantly lower than that of the base rate, recency and other baselines.",
     train_churn,
-    tables=QUERY_TABLES,
+    tables=(INTERACTIONS, CAMPAIGN_EVENTS),
     extra_tables=(ITEMS, USERS),
     kinds=frozenset({"python", "lightgbm"}),
 )

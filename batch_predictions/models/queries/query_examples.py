@@ -10,7 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles
-from batch_predictions.features.history.event_measures import HISTORY_DAYS, event_condition
+from batch_predictions.features.history.event_measures import (
+    HISTORY_DAYS,
+    REVIEW,
+    event_condition,
+)
 from batch_predictions.features.history.history_sql import (
     POPULAR_VALUES,
     History,
@@ -162,7 +166,7 @@ def event_types_in(warehouse: Warehouse, through: dt.date) -> list[str]:
     """Types of the events of the last year up to a day, the most frequent ones first."""
     days = f"date > $date::DATE - {HISTORY_DAYS} and date <= $date::DATE"
     rows = warehouse.query(
-        f"select event_type from ({events(days, '')}) group by 1 order by count(*) desc, 1",
+        f"select event_type from ({events(days, REVIEW)}) group by 1 order by count(*) desc, 1",
         {"date": through},
     )
     return [str(name) for name in rows["event_type"].to_pylist()]

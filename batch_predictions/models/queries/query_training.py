@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.features.history.event_measures import HISTORY_DAYS
+from batch_predictions.features.history.event_measures import HISTORY_DAYS, reads_reviews
 from batch_predictions.features.history.history_sql import History
 from batch_predictions.models.queries.candidate_trainer import Progress
 from batch_predictions.models.queries.query_examples import (
@@ -27,15 +27,13 @@ from batch_predictions.models.queries.query_selection import (
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.settings.predictive_query import PredictiveQuery
-from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, REVIEWS, USERS
+from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, REVIEWS, USERS, Table
 from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SEED = 7
-QUERY_TABLES = (INTERACTIONS, REVIEWS, CAMPAIGN_EVENTS)
-"""Raw tables of events, which a training's features and labels are made from."""
 
 
 def train_query(
@@ -131,6 +129,12 @@ def _plot(selection: QuerySelection) -> Figure | None:
     return plot_calibration_of_query(selection)
 
 
+def event_tables(query: PredictiveQuery) -> tuple[Table, ...]:
+    """Raw tables of the events that a query's features and labels are made from."""
+    tables = (INTERACTIONS, CAMPAIGN_EVENTS)
+    return (*tables, REVIEWS) if reads_reviews(query) else tables
+
+
 def query_training(query: PredictiveQuery) -> Training:
     """The declaration of a query's weekly training."""
     window = query.starts_in + query.days
@@ -139,7 +143,7 @@ def query_training(query: PredictiveQuery) -> Training:
         query.name,
         f"Predicts {query.question}.",
         QueryTrainer(query),
-        tables=QUERY_TABLES,
+        tables=event_tables(query),
         extra_tables=(ITEMS, USERS),
         kinds=frozenset({"python", "lightgbm"}),
         history_days=lambda settings: days,
