@@ -33,6 +33,7 @@ def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> N
         f"Removed {removed.runs} Dagster runs, {len(removed.model_versions)} models, "
         f"{removed.inference_partitions} partitions of shards, {removed.tiles} files of tiles, "
         f"{removed.table_partitions} partitions of features, predictions and metrics and "
-        f"{removed.posted_rows} posted rows that the warehouse has. "
+        f"{removed.posted_rows} posted rows that the warehouse has, and "
+        f"{len(removed.queries)} predictions that the settings no longer declare. "
         f"Home: {location_of(settings.home)}"
     )

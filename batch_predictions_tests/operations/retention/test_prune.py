@@ -192,6 +192,7 @@ def test_the_command_removes_old_runs(
         "tiles": 0,
         "table_partitions": 0,
         "posted_rows": 0,
+        "queries": [],
     }
     assert run_json("prune", env=env, cwd=tmp_path) == nothing
     env["BATCH_PREDICTIONS_RETENTION__RUN_DAYS"] = "8"
