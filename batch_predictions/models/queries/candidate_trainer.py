@@ -112,13 +112,27 @@ class CandidateTrainer:
         self._left_out = suspects
         return models, suspects
 
-    def refit(self, name: str, first: dt.date, through: dt.date) -> QueryModel:
-        """The candidate of a name, fitted on windows that end one window later."""
+    def refit(self, name: str, first: dt.date, through: dt.date) -> tuple[str, QueryModel]:
+        """The candidate of a name, fitted on windows that end one window later.
+
+        Where these windows lack what it needs, such as a column that varies or targets of 0 or
+        more, the last candidate that they allow is fitted.
+
+        Returns:
+            The candidate that was fitted, and its model.
+        """
         windows = query_windows(self.query, first, through, with_test=False)
         assert windows is not None
         fitted, later = self._split(windows)
-        encoder = self._encoder(fitted, self._left_out)
-        return self._fit(encoder, fitted, later, only=name)[name]
+        models = self._fit(self._encoder(fitted, self._left_out), fitted, later, only=name)
+        if name not in models:
+            other = self.candidates[-1].name
+            self.progress(f"{name} cannot be fitted on the newest windows: {other} serves")
+            name, models = (
+                other,
+                self._fit(self._encoder(fitted, self._left_out), fitted, later, only=other),
+            )
+        return name, models[name]
 
     def _split(self, windows: QueryWindows) -> tuple[QueryExamples, QueryExamples]:
         fitted = QueryExamples.concat([self.examples(day) for day in windows.fit_days])
@@ -145,7 +159,7 @@ class CandidateTrainer:
     ) -> dict[str, QueryModel]:
         """Fits and calibrates the candidates, or one of them."""
         query, words = self.query, self.history.features()
-        is_nonnegative = bool(np.nanmin(fitted.target) >= 0)
+        is_nonnegative = bool(min(np.nanmin(fitted.target), np.nanmin(later.target)) >= 0)
         base = QueryModel(query, encoder, words=words, floor=0.0 if is_nonnegative else None)
         train = ExampleMatrix(encoder.transform(fitted.rows), fitted.target, tuple(encoder.names))
         valid = ExampleMatrix(encoder.transform(later.rows), later.target, train.names)

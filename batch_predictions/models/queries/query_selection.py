@@ -105,9 +105,12 @@ def select_query_model(
     test = test if query.target.task == "first" else test.known()
     gate = _compare(query, trainer, models, test, seed)
     progress(gate.why)
+    serving, model = gate.serving, models[gate.serving]
+    if refit:
+        serving, model = trainer.refit(gate.serving, first, through)
     return QuerySelection(
-        trainer.refit(gate.serving, first, through) if refit else models[gate.serving],
-        gate.serving,
+        model,
+        serving,
         gate.beats_baseline,
         gate.why + (f"; {explain_left_out(left_out)}" if left_out else ""),
         [*gate.metrics, *describe(models, test)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from scipy.stats import binom
 
 from batch_predictions.features.history.history_sql import History
+from batch_predictions.models.queries.candidate_trainer import CandidateTrainer
 from batch_predictions.models.queries.feature_encoder import WEEKDAY
 from batch_predictions.models.queries.first_events import event_days, interval_ends
 from batch_predictions.models.queries.query_answers import calibration_rows, strongest_features
@@ -30,6 +32,7 @@ from batch_predictions_tests.worlds.query_worlds import (
     query_warehouse,
 )
 
+WEEK = dt.timedelta(days=7)
 USERS = 400
 RATES = np.random.default_rng(1).choice([0.01, 0.05, 0.2, 0.5], USERS)
 MEAN_AMOUNT = 10.0
@@ -243,6 +246,26 @@ def test_a_signal_is_accepted_and_its_feature_is_named() -> None:
     assert selection.beats_baseline
     assert strongest_features(selection)[0]["feature"] == "asked_mean_gap"
     assert not selection.left_out
+
+
+def test_where_the_newest_windows_have_negative_values_another_candidate_is_fitted() -> None:
+    class Returns(RandomWorld):
+        def read(self, day: Any) -> QueryExamples:
+            examples = super().read(day)
+            target = self.random.gamma(4.0, 0.25, self.n)
+            return QueryExamples(examples.rows, target if day < LAST - WEEK else -target)
+
+    world = Returns(1)
+    query = PredictiveQuery.from_question("sum(amount) of purchase for user in 7 days")
+    lines: list[str] = []
+    trainer = CandidateTrainer(query, History.of((query,), ()), world.read, 7, lines.append)
+    windows = query_windows(query, FIRST, LAST - WEEK, with_test=True)
+    assert windows is not None
+    models, _ = trainer.fit_all(windows)
+    assert "lightgbm_tweedie" in models
+    name, model = trainer.refit("lightgbm_tweedie", FIRST, LAST)
+    assert name == "average" and model.floor is None
+    assert "lightgbm_tweedie cannot be fitted on the newest windows: average serves" in lines
 
 
 def test_an_attribute_that_knows_the_future_is_left_out_and_named() -> None:
