@@ -12,12 +12,9 @@ from batch_predictions.features.history.history_sql import History
 from batch_predictions.models.common.calibration import ProbabilityCalibration
 from batch_predictions.models.queries.feature_encoder import FeatureEncoder
 from batch_predictions.models.queries.first_events import expand
+from batch_predictions.models.queries.linear_estimators import ExampleMatrix
 from batch_predictions.models.queries.query_candidates import offset_of, query_candidates
-from batch_predictions.models.queries.query_estimators import (
-    ExampleMatrix,
-    QueryCandidate,
-    trees_in,
-)
+from batch_predictions.models.queries.query_estimators import QueryCandidate, trees_in
 from batch_predictions.models.queries.query_examples import (
     QueryExamples,
     QueryWindows,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from batch_predictions.core.arrays import Doubles, Int32s
-from batch_predictions.models.queries.query_estimators import ExampleMatrix
+from batch_predictions.models.queries.linear_estimators import ExampleMatrix
 
 MAX_INTERVALS = 8
 QUANTILES = (0.1, 0.5, 0.9)

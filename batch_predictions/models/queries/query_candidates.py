@@ -6,15 +6,13 @@ import functools
 from collections.abc import Iterator, Sequence
 
 from batch_predictions.features.history.event_measures import query_measure
-from batch_predictions.models.queries.query_estimators import (
-    AverageOfEstimators,
+from batch_predictions.models.queries.linear_estimators import (
     ColumnEstimator,
     ExampleMatrix,
     LinearEstimator,
-    Objective,
-    QueryCandidate,
-    TreeEstimator,
 )
+from batch_predictions.models.queries.query_estimators import AverageOfEstimators, QueryCandidate
+from batch_predictions.models.queries.tree_estimator import Objective, TreeEstimator
 from batch_predictions.settings.predictive_query import PredictiveQuery
 
 TWEEDIE = "lightgbm_tweedie"

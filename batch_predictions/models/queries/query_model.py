@@ -17,16 +17,18 @@ from batch_predictions.models.common.calibration import ProbabilityCalibration
 from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
 from batch_predictions.models.queries.feature_encoder import FeatureEncoder
 from batch_predictions.models.queries.first_events import event_days, interval_ends, survival
-from batch_predictions.models.queries.query_estimators import (
+from batch_predictions.models.queries.linear_estimators import (
     ExampleMatrix,
     LinearEstimator,
+    log_means,
+)
+from batch_predictions.models.queries.query_estimators import (
     QueryEstimator,
-    TreeEstimator,
     estimator_from_json,
     estimator_to_json,
-    log_means,
     trees_in,
 )
+from batch_predictions.models.queries.tree_estimator import TreeEstimator
 from batch_predictions.settings.predictive_query import PredictiveQuery
 
 MODEL_FILE = "query.json"
