@@ -26,9 +26,10 @@ def as_yaml(chosen: Mapping[str, Mapping[str, Any]] | None = None) -> str:
         "# Settings of batch_predictions. To change one, uncomment its line and its section's.",
         "# The environment wins over this file: BATCH_PREDICTIONS_SOURCE__KIND=files",
         "",
-        *(f"# {line}" for line in _wrapped(Settings.model_fields["plugins"].description or "")),
-        "# plugins: []",
     ]
+    for name, default in (("plugins", "[]"), ("predictions", "{}")):
+        described = _wrapped(Settings.model_fields[name].description or "")
+        lines += [*(f"# {line}" for line in described), f"# {name}: {default}"]
     for name, section in Settings.model_fields.items():
         model = section.annotation
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
