@@ -212,5 +212,5 @@ def _save_plot(selection: QuerySelection, path: Path) -> None:
 
     figure = plot_calibration_of_query(selection)
     if figure is not None:
-        figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=150, bbox_inches="tight")
         typer.echo(f"wrote {path}", err=True)
