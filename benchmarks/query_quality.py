@@ -16,7 +16,6 @@ the share of the worlds in which a model is accepted by chance.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import resource
 import subprocess
@@ -40,12 +39,11 @@ QUESTIONS = (
     "sum(amount) of purchase for category in 14 days",
     "count(*) > 0 of purchase for user x category in 14 days",
 )
-NOISE_QUESTIONS = {
-    "mean": "sum(amount) of purchase for user in 7 days",
-    "probability": "count(*) > 0 of purchase for user in 7 days",
-    "first": "first(date) of purchase for user in 7 days",
-}
-FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 6, 30)
+NOISE_QUESTIONS = (
+    "sum(amount) of purchase for user in 7 days",
+    "count(*) > 0 of purchase for user in 7 days",
+    "first(date) of purchase for user in 7 days",
+)
 
 
 def main() -> None:
@@ -61,7 +59,7 @@ def main() -> None:
     if args.one:
         print_json(ask(args.home, args.one), in_one_line=True)
     elif args.noise:
-        rows = [accepted_share(name, args.noise, args.entities) for name in NOISE_QUESTIONS]
+        rows = [accepted_share(text, args.noise, args.entities) for text in NOISE_QUESTIONS]
         show(rows, args.json)
     elif args.home:
         show([ask_in_process(args.home, text) for text in args.questions or QUESTIONS], args.json)
@@ -140,7 +138,8 @@ def describe_selection(selection: Any) -> dict[str, Any]:
 
 def calibration(model: Any, test: Any) -> float:
     """Predicted over observed total of expected values; calibration error of probabilities."""
-    from batch_predictions.models.queries.query_answers import calibration_rows, predicted_and_seen
+    from batch_predictions.models.queries.query_answers import calibration_rows
+    from batch_predictions.models.queries.query_metrics import predicted_and_seen
 
     if model.query.target.task == "mean":
         predicted, seen = predicted_and_seen(model, test)
@@ -149,67 +148,18 @@ def calibration(model: Any, test: Any) -> float:
     return float(np.mean([abs(row["predicted"] - row["observed"]) for row in tenths]))
 
 
-class RandomWorld:
-    """Entities whose features are drawn anew every day, and whose future depends on none.
-
-    Args:
-        name: kind of target, a key of NOISE_QUESTIONS.
-        seed: of the world.
-        n: entities of each day.
-    """
-
-    def __init__(self, name: str, seed: int, n: int) -> None:
-        from batch_predictions.features.history.history_sql import History
-        from batch_predictions.settings.predictive_query import PredictiveQuery
-
-        self.query = PredictiveQuery.from_question(NOISE_QUESTIONS[name])
-        self.history = History.of((self.query,), ())
-        self.random, self.n = np.random.default_rng(seed), n
-
-    def read(self, day: dt.date) -> Any:
-        """Features and targets of a day."""
-        import pyarrow as pa
-
-        from batch_predictions.models.queries.feature_encoder import WEEKDAY
-        from batch_predictions.models.queries.query_examples import QueryExamples
-
-        random, n = self.random, self.n
-        columns: dict[str, Any] = {"user_id": [f"u{number:04}" for number in range(n)]}
-        for name in self.history.features():
-            columns[name] = random.gamma(1.0, 2.0, n)
-        for name in self.history.attributes:
-            columns[name] = pa.nulls(n, pa.string())
-        entries = [[("segment", str(value))] for value in random.integers(3, size=n)]
-        columns["user_attributes"] = pa.array(entries, pa.map_(pa.string(), pa.string()))
-        columns[WEEKDAY] = np.full(n, float(day.weekday()))
-        return QueryExamples(pa.table(columns), self._target())
-
-    def _target(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        happened = self.random.random(self.n) < 0.4
-        task = self.query.target.task
-        if task == "mean":
-            return happened * self.random.gamma(1.0, 20.0, self.n)
-        if task == "first":
-            return np.where(happened, self.random.integers(1, self.query.days + 1, self.n), np.nan)
-        return happened.astype(np.float64)
-
-
-def accepted_share(name: str, n_worlds: int, entities: int) -> dict[str, Any]:
+def accepted_share(question: str, n_worlds: int, entities: int) -> dict[str, Any]:
     """Share of worlds without signal in which a model is accepted, with its 95 % interval."""
     from batch_predictions.models.common.intervals import proportion
-    from batch_predictions.models.queries.query_selection import select_query_model
+    from batch_predictions_tests.worlds.query_worlds import RandomWorld
 
-    accepted, started = 0, time.perf_counter()
-    for seed in range(n_worlds):
-        world = RandomWorld(name, seed, entities)
-        selection = select_query_model(
-            world.query, world.history, world.read, FIRST, LAST, seed=7, refit=False
-        )
-        accepted += selection.beats_baseline
-    log(f"{name}: {accepted} of {n_worlds} accepted")
+    started = time.perf_counter()
+    worlds = (RandomWorld(seed, question, n=entities) for seed in range(n_worlds))
+    accepted = sum(world.select().beats_baseline for world in worlds)
+    log(f"{question}: {accepted} of {n_worlds} accepted")
     share = proportion(accepted, n_worlds)
     return {
-        "question": world.query.question,
+        "question": question,
         "worlds": n_worlds,
         "accepted": share.mean,
         "lower": share.lower,

@@ -11,10 +11,12 @@ import pyarrow as pa
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
 from batch_predictions.features.history.history_sql import history_keys
-from batch_predictions.features.history.query_labels import TARGET, labels_sql
+from batch_predictions.features.history.query_labels import TARGET, labels_sql, target_sql
 from batch_predictions.models.common.intervals import Interval, Row, bootstrap_interval
-from batch_predictions.models.queries.query_model import MIN_PROBABILITY
-from batch_predictions.models.queries.query_training import event_tables
+from batch_predictions.models.model_store import ModelStore
+from batch_predictions.models.queries.query_examples import outcomes
+from batch_predictions.models.queries.query_metrics import log_losses
+from batch_predictions.models.queries.query_training import QUERY, event_tables
 from batch_predictions.settings import Settings
 from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.tables import Table
@@ -34,24 +36,30 @@ def query_metric(query: PredictiveQuery, table: Table) -> RealizedMetric:
     def measure(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
         predicted_on = day - dt.timedelta(days=query.starts_in + query.days)
         rows = warehouse.query(_compared_sql(query), {"date": predicted_on})
+        if not _is_of_query(ModelStore.of(settings), query, rows):
+            return []
         return [
-            realized_row(query.name, name, interval)
-            for name, interval in (_metrics(query, rows) if rows.num_rows else ())
+            realized_row(query.name, name, interval) for name, interval in _metrics(query, rows)
         ]
 
     return RealizedMetric(measure, (table, *event_tables(query)))
 
 
+def _is_of_query(models: ModelStore, query: PredictiveQuery, rows: pa.Table) -> bool:
+    """Returns whether there are predictions, by models of the query as it is now."""
+    versions = rows["model_version"].unique().to_pylist()
+    stored = (models.manifest(query.name, version).parameters[QUERY] for version in versions)
+    return bool(versions) and all(PredictiveQuery(**values) == query for values in stored)
+
+
 def _compared_sql(query: PredictiveQuery) -> str:
     """Predictions as of `$date` with what happened in their window."""
     on = " and ".join(f"labels.{key} = predicted.{key}" for key in history_keys(query))
-    missing = f"(0 {query.target.comparison or '+ 0'})::DOUBLE"
-    is_counted = query.target.is_zero_without_events or query.target.task == "top"
-    target = f"coalesce(labels.{TARGET}, {missing})" if is_counted else f"labels.{TARGET}"
     day = "week + 6" if query.cadence == "weekly" else "date"
+    predicted = f"select * from predictions.{query.name} where {day} = $date::DATE"
     return (
-        f"select predicted.*, {target} as {TARGET} from (select * from predictions.{query.name} "
-        f"where {day} = $date::DATE) as predicted left join ({labels_sql(query)}) as labels on {on}"
+        f"select predicted.*, {target_sql(query)} as {TARGET} from ({predicted}) as predicted "
+        f"left join ({labels_sql(query)}) as labels on {on}"
     )
 
 
@@ -68,12 +76,11 @@ def _metrics(query: PredictiveQuery, rows: pa.Table) -> Iterator[tuple[str, Inte
         yield "coverage_80", bootstrap_interval(inside.astype(np.float64), SEED)
         return
     probability = _numbers(rows, "probability")
-    happened = ~np.isnan(target) if task == "first" else target > 0
-    of_outcome = np.maximum(np.where(happened, probability, 1 - probability), MIN_PROBABILITY)
-    yield "log_loss", bootstrap_interval(-np.log(of_outcome), SEED)
+    happened = outcomes(query, target)
+    yield "log_loss", bootstrap_interval(log_losses(probability, happened), SEED)
     yield "bias", bootstrap_interval(probability - happened, SEED)
     if task == "top":
-        yield "precision", bootstrap_interval(happened.astype(np.float64), SEED)
+        yield "precision", bootstrap_interval(happened, SEED)
 
 
 def _numbers(rows: pa.Table, column: str) -> Doubles:

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
+from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.queries.feature_encoder import WEEKDAY
-from batch_predictions.models.queries.query_model import QueryModel
 from batch_predictions.predictions.audience_plots import plot_churn_probabilities
+from batch_predictions.predictions.query_predictions import QueryScorer
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES
 
 
-class ChurnScorer:
+class ChurnScorer(QueryScorer):
     """The champion's calibrated probability of churn, from the day's features."""
 
     version: ClassVar[str] = "2"
-    uses_gpu: ClassVar[bool] = False
-    # NumPy and LightGBM release the interpreter's lock.
-    workers: ClassVar[str] = "threads"
-
-    def __init__(self, model: QueryModel) -> None:
-        self.model = model
-
-    @classmethod
-    def open(cls, context: ScorerContext) -> Self:
-        """Loads the churn model from its folder."""
-        assert context.model is not None
-        return cls(QueryModel.load(context.model))
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Probabilities of customers (the columns of features.churn_history)."""

@@ -11,7 +11,7 @@ from batch_predictions.core.arrays import Doubles
 from batch_predictions.features.history.event_measures import HISTORY_DAYS
 from batch_predictions.features.history.history_sql import History, history_keys
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, result_schema
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.queries.feature_encoder import WEEKDAY
 from batch_predictions.models.queries.query_model import QueryModel
@@ -94,32 +94,18 @@ class QueryScorer:
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Predictions of entities (the columns of their history)."""
         query = self.model.query
-        keys = {key: rows[key] for key in query.keys if key in rows.schema.names}
+        keys = {key: rows[key] for key in query.keys}
         if self.model.unserved_reason is not None:
-            return self._excluded(rows, keys, self.model.unserved_reason)
+            schema = result_schema(query_table(query))
+            columns = {field.name: pa.nulls(rows.num_rows, field.type) for field in schema}
+            reasons = pa.array([self.model.unserved_reason] * rows.num_rows, pa.string())
+            return pa.RecordBatch.from_pydict({**columns, **keys, EXCLUDED: reasons})
         if query.target.task == "top":
             return self._lists(rows)
         predicted = self.model.predict(rows)
         columns = {name: _nullable(values) for name, values in predicted.items()}
         reasons = pa.array(self.model.reasons(rows), pa.string())
         return pa.RecordBatch.from_pydict({**keys, **columns, "reason": reasons})
-
-    def _excluded(
-        self, rows: pa.RecordBatch, keys: dict[str, pa.Array], reason: str
-    ) -> pa.RecordBatch:
-        count, target = rows.num_rows, self.model.query.target
-        names = {
-            "mean": ("value", "lower", "upper"),
-            "first": ("probability", "value", "lower", "upper"),
-            "probability": ("probability",),
-            "top": ("probability",),
-        }[target.task]
-        nulls = {name: pa.nulls(count, pa.float64()) for name in names}
-        if target.task == "top":
-            nulls["rank"] = pa.nulls(count, pa.int32())
-            nulls[target.expression] = pa.nulls(count, pa.string())
-        texts = {"reason": pa.nulls(count, pa.string()), EXCLUDED: pa.array([reason] * count)}
-        return pa.RecordBatch.from_pydict({**keys, **nulls, **texts})
 
     def _lists(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """The k most probable values of each entity, best first."""
@@ -155,16 +141,20 @@ def query_prediction(query: PredictiveQuery, history: History) -> BatchPredictio
         query: what is predicted.
         history: the features of its entities; the table may have those of other queries too.
     """
-    is_range = query.target.task != "mean"
-    check = Check(
-        "probabilities" if is_range else "ordered_intervals",
-        "Every probability is a number between 0 and 1."
-        if is_range
-        else "Every value is within its interval.",
-        "select count(*) from new_rows where (probability between 0 and 1) is not true"
-        if is_range
-        else "select count(*) from new_rows where (value between lower and upper) is not true",
+    name, what, condition = (
+        (
+            "ordered_intervals",
+            "Every value is within its interval.",
+            "value between lower and upper",
+        )
+        if query.target.task == "mean"
+        else (
+            "probabilities",
+            "Every probability is a number between 0 and 1.",
+            "probability between 0 and 1",
+        )
     )
+    check = Check(name, what, f"select count(*) from new_rows where ({condition}) is not true")
     return BatchPrediction(
         table=query_table(query),
         rows=_rows_sql(query, history),
@@ -228,7 +218,6 @@ def _eligible_sql(query: PredictiveQuery, history: History) -> str | None:
 def _plot_of(query: PredictiveQuery) -> Callable[[Warehouse, str], Figure | None]:
     """A function that draws a day's predictions as a histogram."""
     column = "value" if query.target.task == "mean" else "probability"
-
     partition = query_table(query).partition
 
     def draw(warehouse: Warehouse, day: str) -> Figure | None:

@@ -103,7 +103,7 @@ class Target:
 
     @property
     def is_zero_without_events(self) -> bool:
-        """Whether an entity without events has the value 0; an average then has none."""
+        """Returns whether the target of an entity without events is 0, and not unknown."""
         return self.function in ("sum", "count", "distinct")
 
 
@@ -111,7 +111,7 @@ _AGGREGATES = ("sum", "count", "distinct", "avg", "min", "max")
 
 
 class PredictiveQuery(Section):
-    """What to predict of the events of every entity in a window of days after each day.
+    """A question about the events of every entity in a window of days after each day.
 
     In Python, where `for` and `from` are keywords, the arguments are `entity` and `starts_in`.
     """
@@ -147,7 +147,6 @@ class PredictiveQuery(Section):
         description="SQL condition on the entity's features, such as purchase_events_91d > 0; the "
         "others stand in predictions.exclusions.",
     )
-
     cadence: Literal["daily", "weekly"] = Field(
         "daily", description="daily, or weekly: as of each Sunday."
     )
@@ -161,11 +160,7 @@ class PredictiveQuery(Section):
     @field_validator("entity", mode="before")
     @classmethod
     def _check_entity(cls, value: Any) -> str:
-        given = (
-            value
-            if isinstance(value, list | tuple)
-            else re.split(r"\s*(?:,|×|\bx\b|\band\b)\s*", str(value))
-        )
+        given = value if isinstance(value, list | tuple) else _AND.split(str(value))
         words = [str(word).strip() for word in given]
         unknown = [word for word in words if word not in ENTITY_COLUMNS]
         if unknown or len(words) > 2 or len({*words}) < len(words):
@@ -187,12 +182,11 @@ class PredictiveQuery(Section):
 
     @model_validator(mode="after")
     def _check_top(self) -> PredictiveQuery:
-        column = self.target.expression
-        if self.target.task == "top" and column in self.keys:
-            raise ValueError(
-                f"top({self.target.k}, {column}) for {self.entity}: each has one value"
-            )
-        if self.target.task == "top" and len(self.keys) > 1:
+        if self.target.task != "top":
+            return self
+        if self.target.expression in self.keys:
+            raise ValueError(f"{self.predict} for {self.entity}: each has one value")
+        if len(self.keys) > 1:
             raise ValueError(f"{self.predict} is for one entity, not for a pair")
         return self
 
@@ -229,6 +223,11 @@ class PredictiveQuery(Section):
     def keys(self) -> tuple[str, ...]:
         """Columns that identify an entity."""
         return tuple(ENTITY_COLUMNS[word] for word in self.entity.split(" x "))
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """Types of the events."""
+        return tuple(name.strip() for name in self.of.split(","))
 
     @property
     def question(self) -> str:

@@ -63,6 +63,11 @@ def declare_of_settings(declarations: Sequence[object]) -> None:
         declare(table)
 
 
+def is_of_settings(table: Table) -> bool:
+    """Returns whether settings declare a table, whose columns change with them."""
+    return any(table is value for value in _values(_of_settings, Table))
+
+
 def plugins() -> list[str]:
     """Names of the plugin modules that are loaded, for other processes to load too."""
     return list(_plugins)

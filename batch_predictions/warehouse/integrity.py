@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.home import HomeError
 from batch_predictions.tables import TABLES, Table
+from batch_predictions.tables.discovery import is_of_settings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.delta_tables import local_file, tables_of
 from batch_predictions.warehouse.partition_files import scratch_dir
@@ -99,7 +100,9 @@ def find_damaged(
         schema = _expected_schema(warehouse, table)
         required = new.columns.setdefault(table.qualified, _columns_of_oldest(table, all_paths))
         for path in paths:
-            reason = _problem(path, schema, {*required, *table.key}, thorough=thorough)
+            # Settings change the columns of tables that they declare: files of before are whole.
+            needed = () if is_of_settings(table) else {*required, *table.key}
+            reason = _problem(path, schema, needed, thorough=thorough)
             if reason:
                 damaged.append(DamagedFile(table, _values(path), path, reason))
                 del new.files[_name(warehouse, path)]
@@ -146,7 +149,7 @@ def _problem(
     Args:
         path: the file.
         expected: the schema of the declared columns.
-        required: columns that it must have; it may lack others.
+        required: columns that it must have; it may lack others. None: it may have any columns.
         thorough: whether every row is read.
     """
     import pyarrow as pa
@@ -164,9 +167,9 @@ def _problem(
     if lacking:
         return f"lacks the columns {', '.join(lacking)}"
     unknown = [name for name in schema.names if name not in expected.names]
-    if unknown:
+    if unknown and required:
         return f"has columns that are not declared: {', '.join(unknown)}"
-    for name in schema.names:
+    for name in (name for name in schema.names if name in expected.names):
         actual, declared = schema.field(name).type, expected.field(name).type
         if actual != declared:
             return f"has {name} as {actual}, not as {declared}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from batch_predictions.operations.retention.removed_queries import remove_undecl
 from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.settings import Settings
 from batch_predictions.settings.predictive_query import PredictiveQuery
-from batch_predictions.tables import MODEL_METRICS
-from batch_predictions.tables.discovery import instances
+from batch_predictions.tables import MODEL_METRICS, TABLES
+from batch_predictions.tables.discovery import declare_of_settings, instances
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.integrity import find_damaged
 from batch_predictions_tests.worlds.bytes_of_home import files_with
 from batch_predictions_tests.worlds.home import PARTITIONS, asset_resources, features_asset
 from batch_predictions_tests.worlds.query_worlds import FIRST, LAST, purchases, query_warehouse
@@ -100,6 +102,11 @@ class QueryHome:
             f"select key, reason from predictions.exclusions where table_name = '{name}'"
         ).to_pylist()
         return {row["key"]: row["reason"] for row in rows}
+
+
+def _remove_undeclared(settings: Settings) -> list[str]:
+    models, warehouse = ModelStore.of(settings), Warehouse.of(settings)
+    return remove_undeclared_queries(settings, models, warehouse)
 
 
 @pytest.fixture(scope="module")
@@ -198,13 +205,67 @@ def test_a_changed_query_is_trained_again(home: QueryHome) -> None:
     assert "in 7 days" in str(after.describe_changes(decision))
 
 
+def test_metrics_are_those_of_the_query_as_it_is(home: QueryHome) -> None:
+    """Predictions of 14 days are not compared with what 14 days of another amount brought."""
+    changed = {**PREDICTIONS, "spend": {**PREDICTIONS["spend"], "predict": "sum(2 * amount)"}}
+    other = QueryHome(home.settings.home, changed)
+    models = {
+        row["model"]
+        for declared in instances(RealizedMetric, "no_module")
+        for row in declared.compute(other.warehouse, other.settings, LAST)
+    }
+    assert models == {"next_day", "weekly_spend"}
+
+
+def test_files_of_earlier_settings_are_whole(home: QueryHome) -> None:
+    kept = {name: PREDICTIONS[name] for name in ("returns", "next_day")}
+    assert find_damaged(QueryHome(home.settings.home, kept).warehouse, thorough=True) == []
+
+
+def test_predictions_of_an_earlier_form_are_removed(home: QueryHome, tmp_path: Path) -> None:
+    """They have ids of users, where the query is now about items."""
+    import shutil
+
+    folder = tmp_path / "home"
+    shutil.copytree(home.settings.home, folder)
+    changed = {**PREDICTIONS, "spend": {**PREDICTIONS["spend"], "for": "item"}}
+    world = QueryHome(folder, changed)
+    assert find_damaged(world.warehouse, thorough=True) == []
+    assert _remove_undeclared(world.settings) == []
+    assert world.warehouse.partitions(TABLES["predictions.spend"]) == []
+    assert world.rows("returns") == home.rows("returns")
+
+
+def test_the_command_prune_keeps_what_is_declared(
+    home: QueryHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    import yaml
+    from typer.testing import CliRunner
+
+    from batch_predictions.cli.command_line import make_app
+
+    folder, source = tmp_path / "home", tmp_path / "source"
+    shutil.copytree(home.settings.home, folder)
+    source.mkdir()
+    settings = {"source": {"kind": "files", "path": str(source)}, "predictions": PREDICTIONS}
+    (folder / "batch_predictions.yaml").write_text(yaml.safe_dump(settings))
+    declare_of_settings(())
+    result = CliRunner().invoke(make_app(), ["prune", "--home", str(folder), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["queries"] == []
+    load_declarations(home.settings)
+    assert QueryHome(folder, PREDICTIONS).rows("spend") == home.rows("spend")
+
+
 def test_the_model_of_churn_is_no_query_of_the_settings(tmp_path: Path) -> None:
     models = ModelStore.of(Settings(home=tmp_path))
     query = PredictiveQuery.from_question("count(*) = 0 of purchase for user in 28 days", "churn")
     models.save(
         "churn", LAST, QueryModel(query).save, candidate="a", parameters={}, data_version=""
     )
-    assert remove_undeclared_queries(models, Warehouse.of(Settings(home=tmp_path))) == []
+    assert _remove_undeclared(Settings(home=tmp_path)) == []
     assert models.versions("churn")
 
 
@@ -215,7 +276,7 @@ def test_a_removed_query_leaves_nothing(home: QueryHome, tmp_path: Path) -> None
     shutil.copytree(home.settings.home, folder)
     kept = {"returns": PREDICTIONS["returns"]}
     world = QueryHome(folder, kept)
-    removed = remove_undeclared_queries(ModelStore.of(world.settings), world.warehouse)
+    removed = _remove_undeclared(world.settings)
     assert sorted(removed) == sorted({*PREDICTIONS} - {"returns"})
     assert world.rows("returns") == home.rows("returns")
     assert world.warehouse.partitions(MODEL_METRICS) is not None
@@ -225,5 +286,5 @@ def test_a_removed_query_leaves_nothing(home: QueryHome, tmp_path: Path) -> None
     features = {path.name for path in (folder / "warehouse" / "features").iterdir()}
     histories = {name for name in features if name.endswith(("_history", "_candidates"))}
     assert histories == {"churn_history", "user_history"}
-    assert remove_undeclared_queries(ModelStore.of(world.settings), world.warehouse) == []
+    assert _remove_undeclared(world.settings) == []
     assert files_with(folder, "returns")

@@ -33,9 +33,11 @@ def move_home(
     from batch_predictions.core.home_bucket import bucket_of, location_of, working_folder
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.operations.move_home import move_home as copy_home
+    from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.settings import prepare_home
 
     settings = load_settings(home, context)
+    load_declarations(settings)
     target = settings.model_copy(update={"home": working_folder(location)})
     prepare_home(target)
     bucket = bucket_of(target.home)

@@ -22,8 +22,10 @@ def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> N
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.operations.retention import prune
     from batch_predictions.orchestration.dagster_records import DagsterRecords
+    from batch_predictions.planning.declarations import load_declarations
 
     settings = load_settings(home, context)
+    load_declarations(settings)
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
         removed = prune.prune(settings, DagsterRecords(settings), all_runs=True)
     if as_json:

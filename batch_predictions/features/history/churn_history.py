@@ -39,7 +39,7 @@ def churn_query(config: ChurnSettings, types: EventTypes) -> PredictiveQuery:
 
 
 def churn_history(query: PredictiveQuery, types: EventTypes) -> History:
-    """What is known of customers: their purchases, spend and campaigns.
+    """The history of customers: their purchases, spend and campaigns.
 
     Args:
         query: `churn_query`.
@@ -48,15 +48,14 @@ def churn_history(query: PredictiveQuery, types: EventTypes) -> History:
     purchases = replace(
         query_measure(query), windows=WINDOWS, words="purchases", events="purchases", year_ago=None
     )
-    parameters = types.parameters()
-    returns = parameters["return_types"]
+    returns = types.parameters()["return_types"]
     assert isinstance(returns, list)
-    counted = ", ".join(quote_literal(name) for name in [*query.of.split(", "), *returns])
-    is_return = "true" if returns else "coalesce(quantity, 0) >= 0"
+    counted = ", ".join(map(quote_literal, [*query.event_types, *returns]))
+    is_counted = "true" if returns else "coalesce(quantity, 0) >= 0"
     spend = Measure(
         "spend",
         "amount spent",
-        f"case when event_type in ({counted}) and {is_return} then amount end",
+        f"case when event_type in ({counted}) and {is_counted} then amount end",
         windows=WINDOWS,
     )
     return History(("user_id",), (purchases, spend, *CAMPAIGN_MEASURES), {})

@@ -24,9 +24,9 @@ MAX_SPAN = 63
 WINDOWS = (7, 28, 91, 364)
 """Lengths of past windows, days, of every measure."""
 QUERY_WINDOWS = (7, 14, 28, 56, 91, 182, 364)
-"""Those of a query's own measure; the length of the query's window is added."""
+"""Lengths of past windows of a query's own measure; that of its own window is added."""
 PART_WINDOWS = (28, 91, 364)
-"""Those of the parts of a pair, and of an item's category."""
+"""Lengths of past windows of the parts of a pair, and of an item's category."""
 RATES = (28, 91)
 """Windows of the rates at which days with an event are due."""
 HALF_LIVES = (14, 56)
@@ -144,12 +144,12 @@ class Measure:
 
 def reads_reviews(query: PredictiveQuery) -> bool:
     """Returns whether a query is about reviews; others must not need a source to have any."""
-    return REVIEW in (name.strip() for name in query.of.split(","))
+    return REVIEW in query.event_types
 
 
 def event_condition(query: PredictiveQuery) -> str:
-    """SQL condition of the events that a query is about; `where` of one row."""
-    types = ", ".join(quote_literal(name.strip()) for name in query.of.split(","))
+    """SQL condition that an event is one that a query is about."""
+    types = ", ".join(map(quote_literal, query.event_types))
     condition = f"event_type in ({types})"
     return f"({condition} and ({query.where}))" if query.where else condition
 
@@ -187,7 +187,7 @@ def query_measure(query: PredictiveQuery, *, is_part: bool = False) -> Measure:
 
 
 def _words(query: PredictiveQuery) -> str:
-    """What a query's measure adds up, such as `purchase amount (category = 'TEA')`."""
+    """Words for the values that a query's measure adds up: `purchase amount (price > 1)`."""
     function, expression = query.target.function, query.target.expression
     if function in ("count", "first", "top"):
         return _event_words(query)

@@ -98,7 +98,7 @@ def events(days: str, used: str) -> str:
 
 @dataclass(frozen=True)
 class History:
-    """What is known of the entities of one kind, as of the end of a day.
+    """The features of the entities of one kind, as of the end of a day.
 
     Attributes:
         keys: columns that identify an entity, one or two.
@@ -134,9 +134,10 @@ class History:
 
     @property
     def name(self) -> str:
-        """Name of its table, such as `user_history`."""
-        words = [column.removesuffix("_id") for column in self.keys]
-        return "_".join([*words, "candidates" if self.has_popular_values else "history"])
+        """Name of its table, such as `user_history`; that of a `top` begins with the query's."""
+        if self.has_popular_values:
+            return f"{self.measures[0].name}_candidates"
+        return "_".join([*(column.removesuffix("_id") for column in self.keys), "history"])
 
     @property
     def attributes(self) -> tuple[str, ...]:

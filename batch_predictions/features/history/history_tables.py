@@ -12,11 +12,14 @@ from batch_predictions.tables.base import Column
 
 
 def group_by_entity(queries: Sequence[PredictiveQuery]) -> list[tuple[PredictiveQuery, ...]]:
-    """Queries whose features are rows of one table, in the order of the first of each."""
+    """Queries whose features are rows of one table, in the order of the first of each.
+
+    Every `top` has a table of its own: which values are popular depends on its events.
+    """
     groups: dict[tuple[object, ...], list[PredictiveQuery]] = {}
     for query in queries:
-        has_popular = query.target.task == "top"
-        groups.setdefault((history_keys(query), has_popular), []).append(query)
+        own = query.name if query.target.task == "top" else None
+        groups.setdefault((history_keys(query), own), []).append(query)
     return [tuple(group) for group in groups.values()]
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from batch_predictions.features.history.event_measures import event_condition, finite
 from batch_predictions.features.history.history_sql import (
-    ATTRIBUTES,
     EVENT_COLUMNS,
     ITEM_COLUMNS,
     USER_COLUMNS,
@@ -51,6 +49,17 @@ def labels_sql(query: PredictiveQuery) -> str:
     )
 
 
+def target_sql(query: PredictiveQuery) -> str:
+    """SQL of the target of an entity that `labels`, the rows of `labels_sql`, may lack.
+
+    An entity without events has a sum, a count or a comparison of these, and no average.
+    """
+    target = query.target
+    if target.is_zero_without_events or target.task == "top":
+        return f"coalesce(labels.{TARGET}, (0 {target.comparison or '+ 0'})::DOUBLE)"
+    return f"labels.{TARGET}"
+
+
 def examples_sql(query: PredictiveQuery, history: History) -> str:
     """The query of entities as they were at the end of a past `$date`, with what happened since.
 
@@ -61,12 +70,8 @@ def examples_sql(query: PredictiveQuery, history: History) -> str:
     keys = ", ".join(f"history.{key}" for key in history.keys)
     on = " and ".join(f"labels.{key} = history.{key}" for key in history.keys)
     among = f"where {query.among}" if query.among else ""
-    # An entity without events has a sum, a count or a comparison of these; no average.
-    missing = f"(0 {query.target.comparison or '+ 0'})::DOUBLE"
-    is_counted = query.target.is_zero_without_events or query.target.task == "top"
-    target = f"coalesce(labels.{TARGET}, {missing})" if is_counted else f"labels.{TARGET}"
     return (
-        f"select history.*, {target} as {TARGET} "
+        f"select history.*, {target_sql(query)} as {TARGET} "
         f"from (select * from ({history.sql(is_sample=True)}) {among}) as history "
         f"left join ({labels_sql(query)}) as labels on {on} order by {keys}"
     )
@@ -82,7 +87,6 @@ def check_query(query: PredictiveQuery, history: History) -> None:
     expression = query.target.expression
     parts = {
         "predict": expression if expression not in ("*", "date") else "1",
-        "of": f"'{query.of}'",
         "where": query.where or "true",
     }
     for part, sql in parts.items():
@@ -96,11 +100,12 @@ def check_query(query: PredictiveQuery, history: History) -> None:
 def _bind(query: PredictiveQuery, part: str, sql: str, columns: dict[str, str]) -> None:
     import duckdb
 
+    names = ", ".join(columns)
     forbidden = re.search(r";|\bselect\b|\bfrom\b|\$", sql, re.IGNORECASE)
     if forbidden:
         raise SettingsError(
             f"prediction {query.name}, {part}: {sql!r} has {forbidden[0]!r}: write an "
-            f"expression of the columns {_list(columns)}"
+            f"expression of the columns {names}"
         )
     nulls = ", ".join(f'null::{type_} as "{name}"' for name, type_ in columns.items())
     try:
@@ -110,14 +115,5 @@ def _bind(query: PredictiveQuery, part: str, sql: str, columns: dict[str, str]) 
         first_line = str(error).splitlines()[0]
         raise SettingsError(
             f"prediction {query.name}, {part}: {sql!r} is no expression of the columns "
-            f"{_list(columns)}: {first_line}"
+            f"{names}: {first_line}"
         ) from None
-
-
-def _list(columns: Sequence[str] | dict[str, str]) -> str:
-    return ", ".join(columns)
-
-
-def snapshot_columns(history: History) -> tuple[str, ...]:
-    """Features that the newest snapshot of users or items gives for past days too."""
-    return tuple(name for key in history.keys for name in ATTRIBUTES.get(key, ()))

@@ -6,9 +6,10 @@ import datetime as dt
 from collections.abc import Callable
 
 from batch_predictions.features.history.churn_history import churn_history, churn_query
-from batch_predictions.models.queries.query_training import train_query, trained_of
+from batch_predictions.models.queries.query_training import days_read, train_query, trained_of
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
+from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.sources import source_registry
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, USERS
 from batch_predictions.warehouse import Warehouse
@@ -25,9 +26,8 @@ def train_churn(
         through: last day whose purchases are known to the training.
         progress: receives lines for the log.
     """
-    config, types = settings.churn, source_registry.event_types(settings)
-    query = churn_query(config, types)
-    history = churn_history(query, types)
+    config, query = settings.churn, _query(settings)
+    history = churn_history(query, source_registry.event_types(settings))
     selection = train_query(warehouse, settings, query, through, progress, history=history)
     parameters = {
         "active_days": config.active_days,
@@ -35,6 +35,10 @@ def train_churn(
         "event_types": config.event_types,
     }
     return trained_of(selection, parameters)
+
+
+def _query(settings: Settings) -> PredictiveQuery:
+    return churn_query(settings.churn, source_registry.event_types(settings))
 
 
 churn = Training(
@@ -46,4 +50,5 @@ churn = Training(
     tables=(INTERACTIONS, CAMPAIGN_EVENTS),
     extra_tables=(ITEMS, USERS),
     kinds=frozenset({"python", "lightgbm"}),
+    history_days=lambda settings: days_read(_query(settings)),
 )

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from batch_predictions.features.history.history_sql import History
-from batch_predictions.models.common.calibration import ProbabilityCalibration
+from batch_predictions.models.common.calibration import PlattCalibration
 from batch_predictions.models.queries.feature_encoder import FeatureEncoder
 from batch_predictions.models.queries.first_events import expand
 from batch_predictions.models.queries.linear_estimators import ExampleMatrix
@@ -21,7 +21,6 @@ from batch_predictions.models.queries.query_examples import (
     query_windows,
 )
 from batch_predictions.models.queries.query_model import (
-    MIN_PROBABILITY,
     PredictionInterval,
     QueryModel,
 )
@@ -65,6 +64,7 @@ class CandidateTrainer:
         self._read = read
         self._examples: dict[dt.date, QueryExamples] = {}
         self.candidates: list[QueryCandidate] = []
+        self._left_out: list[str] = []
 
     def examples(self, day: dt.date) -> QueryExamples:
         """The examples of a past day."""
@@ -95,9 +95,7 @@ class CandidateTrainer:
     def fit_all(self, windows: QueryWindows) -> tuple[dict[str, QueryModel], list[str]]:
         """Every candidate by name; names of attributes that were left out."""
         fitted, later = self._split(windows)
-        left_out: list[str] = []
-        encoder = self._encoder(fitted, left_out)
-        models = self._fit(encoder, fitted, later)
+        models = self._fit(self._encoder(fitted), fitted, later)
         suspects = [
             name
             for name, share in snapshot_shares(models, self.history).items()
@@ -138,7 +136,7 @@ class CandidateTrainer:
             return fitted, later
         return fitted.known(), later.known()
 
-    def _encoder(self, fitted: QueryExamples, without: Sequence[str]) -> FeatureEncoder:
+    def _encoder(self, fitted: QueryExamples, without: Sequence[str] = ()) -> FeatureEncoder:
         return FeatureEncoder.fit(
             fitted.rows,
             [*self.history.features(), *(["price"] if "price" in self.history.attributes else [])],
@@ -158,8 +156,8 @@ class CandidateTrainer:
         query, words = self.query, self.history.features()
         is_nonnegative = bool(min(np.nanmin(fitted.target), np.nanmin(later.target)) >= 0)
         base = QueryModel(query, encoder, words=words, floor=0.0 if is_nonnegative else None)
-        train = ExampleMatrix(encoder.transform(fitted.rows), fitted.target, tuple(encoder.names))
-        valid = ExampleMatrix(encoder.transform(later.rows), later.target, train.names)
+        train = ExampleMatrix(encoder.transform(fitted.rows), fitted.target)
+        valid = ExampleMatrix(encoder.transform(later.rows), later.target)
         n_intervals = 0
         if query.target.task == "first":
             ends = base.interval_ends
@@ -196,8 +194,7 @@ def _calibrate(model: QueryModel, valid: ExampleMatrix) -> QueryModel:
     if model.query.target.task == "mean":
         return model
     scores = model.estimator.predict(valid.features)
-    calibration = ProbabilityCalibration.fit("platt", scores, valid.target, MIN_PROBABILITY)
-    return replace(model, calibration=calibration)
+    return replace(model, calibration=PlattCalibration.fit(scores, valid.target))
 
 
 def snapshot_shares(models: Mapping[str, QueryModel], history: History) -> dict[str, float]:

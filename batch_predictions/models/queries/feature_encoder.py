@@ -15,6 +15,8 @@ from batch_predictions.core.arrays import Doubles
 
 MAX_VALUES = 64
 """Values of a text that have a number of their own, the most frequent ones."""
+MIN_VALUE_EXAMPLES = 20
+"""Examples that have a text at least: more than one user has on all days of a training."""
 MAX_ATTRIBUTES = 40
 """Keys of a source's further columns that are read, the most frequent ones."""
 WEEKDAY = "weekday"
@@ -141,8 +143,10 @@ def _text_feature(rows: pa.Table, column: str, key: str | None) -> list[TextFeat
         return []
     if all(np.isfinite(_number(text)) for text in counts):
         return [TextFeature(column, key)]
-    values = sorted(counts, key=lambda value: (-counts[value], value))[:MAX_VALUES]
-    return [TextFeature(column, key, tuple(values))]
+    # A model keeps its values: those of a single user would outlive the user's erasure.
+    shared = [value for value, count in counts.items() if count >= MIN_VALUE_EXAMPLES]
+    values = sorted(shared, key=lambda value: (-counts[value], value))[:MAX_VALUES]
+    return [TextFeature(column, key, tuple(values))] if values else []
 
 
 def _texts(rows: pa.Table | pa.RecordBatch, column: str, key: str | None) -> pa.Array:

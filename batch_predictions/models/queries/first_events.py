@@ -34,7 +34,6 @@ def expand(examples: ExampleMatrix, ends: Int32s) -> ExampleMatrix:
     return ExampleMatrix(
         np.column_stack([examples.features[rows], intervals]),
         happened.astype(np.float64),
-        (*examples.names, "interval"),
     )
 
 
@@ -53,7 +52,7 @@ def survival(hazard: Callable[[Doubles], Doubles], features: Doubles, n_interval
     return np.asarray(np.cumprod(np.column_stack(columns), axis=1), np.float64)
 
 
-def log_losses(survived: Doubles, target: Doubles, ends: Int32s) -> Doubles:
+def first_event_losses(survived: Doubles, target: Doubles, ends: Int32s) -> Doubles:
     """Minus the log likelihood of each interval of the event, or of none in the window, (n,).
 
     Args:

@@ -21,12 +21,10 @@ class ExampleMatrix:
     Attributes:
         features: (n, features); nan where unknown.
         target: (n,).
-        names: of the features.
     """
 
     features: Doubles
     target: Doubles
-    names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.target)

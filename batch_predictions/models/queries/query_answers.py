@@ -1,4 +1,4 @@
-"""What people ask of a tested model: its calibration, its features, and examples."""
+"""Answers about a tested model: its calibration, its strongest features, and examples."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.core.arrays import Doubles
 from batch_predictions.features.history.history_sql import history_keys
 from batch_predictions.models.queries.query_estimators import trees_in
 from batch_predictions.models.queries.query_examples import QueryExamples
+from batch_predictions.models.queries.query_metrics import predicted_and_seen, tenths
 from batch_predictions.models.queries.query_model import QueryModel
 from batch_predictions.models.queries.query_selection import QuerySelection
-
-GROUPS = 10
 
 
 def count_positives(test: QueryExamples) -> int:
@@ -21,24 +19,12 @@ def count_positives(test: QueryExamples) -> int:
     return int((np.nan_to_num(test.target) != 0).sum())
 
 
-def predicted_and_seen(model: QueryModel, test: QueryExamples) -> tuple[Doubles, Doubles]:
-    """Predicted values or probabilities, and the values or the 0 or 1 that happened, (n,) each."""
-    task = model.query.target.task
-    predicted = model.predict(test.rows)["value" if task == "mean" else "probability"]
-    if task == "mean":
-        return predicted, test.target
-    happened = ~np.isnan(test.target) if task == "first" else test.target > 0
-    return predicted, happened.astype(np.float64)
-
-
 def calibration_rows(model: QueryModel, test: QueryExamples) -> list[dict[str, float]]:
     """Means of what was predicted and of what happened, by tenths of the predictions."""
     predicted, seen = predicted_and_seen(model, test)
-    order = np.argsort(predicted, kind="stable")
     return [
         {"predicted": float(predicted[rows].mean()), "observed": float(seen[rows].mean())}
-        for rows in np.array_split(order, GROUPS)
-        if len(rows)
+        for rows in tenths(predicted)
     ]
 
 

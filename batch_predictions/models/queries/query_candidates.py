@@ -52,7 +52,7 @@ def query_candidates(
 def offset_of(
     candidates: Sequence[QueryCandidate], fitted: ExampleMatrix, later: ExampleMatrix
 ) -> LinearEstimator | None:
-    """What the trees of a mean of 0 or more multiply; None where they predict the mean itself."""
+    """The offset of trees that multiply one; None where trees predict the mean itself."""
     if not any(candidate.name == TWEEDIE for candidate in candidates):
         return None
     offset = _by_name(candidates, "decayed_mean", "mean").fit(fitted, later)
@@ -88,13 +88,11 @@ def _average(name: str, trees: QueryCandidate, linear: QueryCandidate) -> QueryC
 
 
 def _linear(name: str, columns: Sequence[int], logistic: bool, intervals: int) -> QueryCandidate:
-    return QueryCandidate(
-        name,
-        lambda fitted, later: LinearEstimator.fit(
-            fitted, columns, is_logistic=logistic, intervals=intervals
-        ),
-        is_baseline=True,
-    )
+    @functools.lru_cache(maxsize=1)
+    def fit(fitted: ExampleMatrix, later: ExampleMatrix) -> LinearEstimator:
+        return LinearEstimator.fit(fitted, columns, is_logistic=logistic, intervals=intervals)
+
+    return QueryCandidate(name, fit, is_baseline=True)
 
 
 def _column(name: str, column: int) -> QueryCandidate:

@@ -9,7 +9,7 @@ number of the interval is the last column of their matrix.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -86,4 +86,4 @@ class QueryCandidate:
 
     name: str
     fit: Callable[[ExampleMatrix, ExampleMatrix], QueryEstimator]
-    is_baseline: bool = field(default=False)
+    is_baseline: bool = False

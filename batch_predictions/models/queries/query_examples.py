@@ -58,9 +58,20 @@ class QueryExamples:
         return cls(rows, np.concatenate([examples.target for examples in days]))
 
     def known(self) -> QueryExamples:
-        """Those with a value."""
+        """The examples with a value."""
         is_known = ~np.isnan(self.target)
         return QueryExamples(self.rows.filter(pa.array(is_known)), self.target[is_known])
+
+
+def outcomes(query: PredictiveQuery, target: Doubles) -> Doubles:
+    """Whether what a probability is of happened, 0 or 1, (n,).
+
+    Args:
+        query: a comparison, a `first` or a `top`.
+        target: see `QueryExamples`, (n,).
+    """
+    happened = ~np.isnan(target) if query.target.task == "first" else target > 0
+    return happened.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -79,12 +90,6 @@ class QueryWindows:
     fit_days: tuple[dt.date, ...]
     calibration_day: dt.date
     test_day: dt.date | None
-
-    @property
-    def days(self) -> list[dt.date]:
-        """All days, oldest first."""
-        test_days = () if self.test_day is None else (self.test_day,)
-        return sorted({*self.fit_days, self.calibration_day, *test_days})
 
 
 def query_windows(

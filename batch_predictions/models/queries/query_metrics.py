@@ -8,6 +8,7 @@ import numpy as np
 
 from batch_predictions.core.arrays import Doubles, Int64s
 from batch_predictions.features.history.history_sql import history_keys
+from batch_predictions.models.common.calibration import MIN_PROBABILITY
 from batch_predictions.models.common.intervals import Row
 from batch_predictions.models.common.probability_metrics import (
     AUC,
@@ -17,9 +18,9 @@ from batch_predictions.models.common.probability_metrics import (
     EvaluatedModel,
 )
 from batch_predictions.models.common.ranking_metrics import ndcg
-from batch_predictions.models.queries.first_events import log_losses
-from batch_predictions.models.queries.query_examples import QueryExamples
-from batch_predictions.models.queries.query_model import MIN_PROBABILITY, QueryModel
+from batch_predictions.models.queries.first_events import first_event_losses
+from batch_predictions.models.queries.query_examples import QueryExamples, outcomes
+from batch_predictions.models.queries.query_model import QueryModel
 from batch_predictions.settings.predictive_query import PredictiveQuery
 
 DEVIANCE, MSE, LOG_LOSS, NDCG_K = "poisson_deviance", "mse", "log_loss", "ndcg"
@@ -52,11 +53,16 @@ def unit_values(model: QueryModel, test: QueryExamples) -> Doubles:
         means = model.means(features)
         return np.square(means - test.target) if model.floor is None else deviances(means, test)
     if task == "first":
-        return log_losses(model.survival(features), test.target, model.interval_ends)
+        return first_event_losses(model.survival(features), test.target, model.interval_ends)
     probabilities = model.probabilities(features)
     if task == "top":
         return list_scores(model.query, test, probabilities)
-    of_outcome = np.where(test.target > 0, probabilities, 1 - probabilities)
+    return log_losses(probabilities, outcomes(model.query, test.target))
+
+
+def log_losses(probabilities: Doubles, happened: Doubles) -> Doubles:
+    """Minus the logarithm of the probability of each outcome, 0 or 1, (n,)."""
+    of_outcome = np.where(happened > 0, probabilities, 1 - probabilities)
     return -np.log(np.maximum(of_outcome, MIN_PROBABILITY))
 
 
@@ -98,6 +104,20 @@ def entity_starts(query: PredictiveQuery, test: QueryExamples) -> Int64s:
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])).astype(np.int64)
 
 
+def predicted_and_seen(model: QueryModel, test: QueryExamples) -> tuple[Doubles, Doubles]:
+    """Predicted values or probabilities, and the values or the 0 or 1 that happened, (n,) each."""
+    predicted = model.predict(test.rows)
+    if model.query.target.task == "mean":
+        return predicted["value"], test.target
+    return predicted["probability"], outcomes(model.query, test.target)
+
+
+def tenths(predicted: Doubles) -> list[Int64s]:
+    """Rows by tenths of what was predicted, the lowest first; fewer groups for few rows."""
+    order = np.argsort(predicted, kind="stable")
+    return [rows for rows in np.array_split(order, 10) if len(rows)]
+
+
 def describe(models: Mapping[str, QueryModel], test: QueryExamples) -> list[Row]:
     """Further metrics of every model on a test day, rows of `evaluation.model_metrics`."""
     return [
@@ -127,9 +147,9 @@ def _further_metrics(model: QueryModel, test: QueryExamples) -> Iterator[tuple[s
             inside = (test.target >= predicted["lower"]) & (test.target <= predicted["upper"])
             yield "coverage_80", float(inside.mean())
         return
-    happened = ~np.isnan(test.target) if task == "first" else test.target > 0
+    happened = outcomes(model.query, test.target)
     if happened.any() and not happened.all():
-        evaluated = EvaluatedModel(happened.astype(np.float64), predicted["probability"])
+        evaluated = EvaluatedModel(happened, predicted["probability"])
         values = evaluated.compute_metrics(np.ones((1, len(test))))
         for metric in (AUC, LIFT, BRIER, ECE):
             yield metric, float(values[metric][0])

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Doubles, Int32s
-from batch_predictions.models.common.calibration import ProbabilityCalibration
+from batch_predictions.models.common.calibration import PlattCalibration
 from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
 from batch_predictions.models.queries.feature_encoder import FeatureEncoder
 from batch_predictions.models.queries.first_events import event_days, interval_ends, survival
@@ -35,8 +35,6 @@ MODEL_FILE = "query.json"
 SHOWN_REASONS = 2
 COVERAGE = 0.8
 """Share of values that are within their intervals."""
-MIN_PROBABILITY = 1e-6
-"""Probabilities are between this and 1 minus this."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class PredictionInterval:
             seed: of the trees.
         """
         target = fitted.target / _scale(offset, fitted.features)
-        scaled = ExampleMatrix(fitted.features, target, fitted.names)
+        scaled = ExampleMatrix(fitted.features, target)
         lower, upper = (
             TreeEstimator.fit(scaled, None, "quantile", seed, n_seeds=1, alpha=alpha)
             for alpha in (0.1, 0.9)
@@ -94,6 +92,22 @@ class PredictionInterval:
             lower, upper = np.maximum(lower, 0.0), np.maximum(upper, 0.0)
         return lower, upper
 
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "lower": self.lower.to_json(),
+            "upper": self.upper.to_json(),
+            "shift": self.shift,
+            "offset": self.offset and self.offset.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PredictionInterval:
+        """Reads what `to_json` returned."""
+        lower, upper = (TreeEstimator.from_json(values[end]) for end in ("lower", "upper"))
+        offset = values["offset"] and LinearEstimator.from_json(values["offset"])
+        return cls(lower, upper, values["shift"], offset)
+
 
 @dataclass(frozen=True)
 class QueryModel:
@@ -113,7 +127,7 @@ class QueryModel:
     query: PredictiveQuery
     encoder: FeatureEncoder = field(default_factory=lambda: FeatureEncoder(()))
     estimator: QueryEstimator | None = None
-    calibration: ProbabilityCalibration | None = None
+    calibration: PlattCalibration | None = None
     floor: float | None = None
     interval: PredictionInterval | None = None
     words: Mapping[str, str] = field(default_factory=dict)
@@ -225,16 +239,9 @@ class QueryModel:
             "query": self.query.model_dump(mode="json"),
             "encoder": self.encoder.to_json(),
             "estimator": estimator and estimator_to_json(estimator),
-            "calibration": calibration
-            and [calibration.method, calibration.knots.tolist(), calibration.values.tolist()],
+            "calibration": calibration and [calibration.slope, calibration.intercept],
             "floor": self.floor,
-            "interval": interval
-            and {
-                "lower": interval.lower.to_json(),
-                "upper": interval.upper.to_json(),
-                "shift": interval.shift,
-                "offset": interval.offset and interval.offset.to_json(),
-            },
+            "interval": interval and interval.to_json(),
             "words": dict(self.words),
             "unserved_reason": self.unserved_reason,
         }
@@ -254,33 +261,22 @@ class QueryModel:
                 f"with `batch-predictions models train {folder.name.split('-')[0]} --force`"
             )
         content = json.loads(path.read_text("utf-8"))
-        estimator = content["estimator"]
-        if estimator:
-            estimator = estimator_from_json(estimator)
-        calibration, interval = content["calibration"], content["interval"]
-        if calibration:
-            method, knots, values = calibration
-            calibration = ProbabilityCalibration(
-                method, np.array(knots), np.array(values), MIN_PROBABILITY
-            )
-        if interval:
-            lower, upper = (TreeEstimator.from_json(interval[end]) for end in ("lower", "upper"))
-            offset = interval["offset"] and LinearEstimator.from_json(interval["offset"])
-            interval = PredictionInterval(lower, upper, interval["shift"], offset)
+        estimator, calibration = content["estimator"], content["calibration"]
+        interval = content["interval"]
         return cls(
             PredictiveQuery(**content["query"]),
             FeatureEncoder.from_json(content["encoder"]),
-            estimator,
-            calibration,
+            estimator and estimator_from_json(estimator),
+            calibration and PlattCalibration(*calibration),
             content["floor"],
-            interval,
+            interval and PredictionInterval.from_json(interval),
             content["words"],
             content["unserved_reason"],
         )
 
 
 def _scale(offset: LinearEstimator | None, features: Doubles) -> Doubles:
-    """What a simple estimator expects, above 0, (n,); ones without any."""
+    """The scale of each value: what an offset expects, above 0, or 1 without one, (n,)."""
     return np.ones(len(features)) if offset is None else np.exp(log_means(offset, features))
 
 

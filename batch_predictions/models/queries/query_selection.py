@@ -1,9 +1,10 @@
 """Selects the model of a predictive query: candidates are compared on the newest past window.
 
-Means are judged by the squared error, probabilities by the log loss, first events by the likelihood
-of their day or of none: proper scores, which are best for those who say what they expect. The lists
-of a `top` are judged by NDCG. A candidate serves if the 95 % interval of its paired gain over the
-best baseline is above zero; it is then fitted again on newer windows.
+Means are judged by Poisson's deviance, or by the squared error where values are below 0,
+probabilities by the log loss, first events by the likelihood of their day or of none: proper
+scores, which are best for those who say what they expect. The lists of a `top` are judged by NDCG.
+A candidate serves if the 95 % interval of its paired gain over the best baseline is above zero; it
+is then fitted again on newer windows.
 """
 
 from __future__ import annotations
@@ -29,9 +30,7 @@ from batch_predictions.models.queries.query_examples import (
     query_windows,
 )
 from batch_predictions.models.queries.query_metrics import describe, gate_metric, unit_values
-from batch_predictions.models.queries.query_model import (
-    QueryModel,
-)
+from batch_predictions.models.queries.query_model import QueryModel
 from batch_predictions.settings.predictive_query import PredictiveQuery
 
 UNTRAINED = "untrained"

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SEED = 7
+QUERY = "query"
+"""Parameter of a model with the query that it was trained for."""
 
 
 def train_query(
@@ -81,7 +83,7 @@ def train_query(
 
 @dataclass(frozen=True)
 class QueryTrainer:
-    """Trains a query's model; what `Training.train` calls.
+    """The function of a query's training, which `Training.train` calls.
 
     Attributes:
         query: what is predicted.
@@ -98,7 +100,7 @@ class QueryTrainer:
     ) -> Trained:
         """Trains on rows through a day."""
         selection = train_query(warehouse, settings, self.query, through, progress)
-        return trained_of(selection, {"query": self.query.question})
+        return trained_of(selection, {QUERY: self.query.model_dump(mode="json")})
 
 
 def trained_of(selection: QuerySelection, parameters: Mapping[str, Any]) -> Trained:
@@ -135,10 +137,14 @@ def event_tables(query: PredictiveQuery) -> tuple[Table, ...]:
     return (*tables, REVIEWS) if reads_reviews(query) else tables
 
 
+def days_read(query: PredictiveQuery) -> int:
+    """Number of days of events that a training reads at most, its last day included."""
+    return HISTORY_DAYS + 3 * (query.starts_in + query.days) + 14 * FIT_DAYS
+
+
 def query_training(query: PredictiveQuery) -> Training:
     """The declaration of a query's weekly training."""
-    window = query.starts_in + query.days
-    days = HISTORY_DAYS + 3 * window + 14 * FIT_DAYS
+    days = days_read(query)
     return Training(
         query.name,
         f"Predicts {query.question}.",

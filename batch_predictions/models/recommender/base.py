@@ -194,7 +194,7 @@ class TrainableRecommender(Recommender):
     Params: ClassVar[type[Any]]
     """The class of its parameters, a frozen dataclass whose fields have defaults."""
     reads_attributes: ClassVar[bool] = False
-    """Whether `fit_with_attributes` reads items' attributes; otherwise it is `fit`."""
+    """True for classes that learn from items' attributes; others ignore them."""
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from batch_predictions.core.erasures import (
 )
 from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.inference.partition_staging import engine_folder
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.erasure.home_files import (
     erase_from_added_rows,
     erase_from_shards,
@@ -33,6 +34,7 @@ from batch_predictions.operations.erasure.warehouse_rows import (
     reviews_of,
 )
 from batch_predictions.operations.records import RunRecords
+from batch_predictions.operations.retention.removed_queries import remove_undeclared_queries
 from batch_predictions.serving.erasure.release_file_erasure import erase_from_location
 from batch_predictions.serving.erasure.store_erasure import (
     ErasedKeys,
@@ -115,6 +117,8 @@ def finish_erasures(
     log = read_erasures(settings.home)
     if log is None or not log.pending:
         return ErasureSummary()
+    # Tables of queries that are no longer declared would keep the users' rows.
+    remove_undeclared_queries(settings, ModelStore.of(settings), Warehouse.of(settings))
     log = _request_other_ids(settings, log, now)
     if log.work is None:
         work = examine_work(settings)

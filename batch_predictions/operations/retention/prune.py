@@ -86,7 +86,7 @@ def prune(
     if bucket is not None:
         bucket.remove_shared(_before(now, settings.inference.keep_days))
     warehouse = Warehouse.of(settings)
-    queries = remove_undeclared_queries(ModelStore.of(settings), warehouse)
+    queries = remove_undeclared_queries(settings, ModelStore.of(settings), warehouse)
     remove_old_previous(settings.home, now)
     table_partitions = remove_old_partitions_of_tables(warehouse, settings, now)
     tiles = remove_old_tiles(warehouse, now)

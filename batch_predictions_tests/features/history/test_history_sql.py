@@ -175,6 +175,18 @@ def test_the_table_of_several_queries_has_what_each_reads(warehouse: Warehouse) 
         assert table.select(own.columns()).equals(alone.select(own.columns()))
 
 
+def test_each_list_has_a_table_with_the_candidates_that_it_was_trained_on(
+    warehouse: Warehouse,
+) -> None:
+    conditions = ("amount > 5", "amount <= 5")
+    queries = [
+        _query(f"top(2, category) of purchase where {condition} for user in 7 days", f"q{n}")
+        for n, condition in enumerate(conditions)
+    ]
+    groups = group_by_entity(queries)
+    assert [History.of(group, ()).name for group in groups] == ["q0_candidates", "q1_candidates"]
+
+
 def test_a_sample_has_the_same_entities_every_day(warehouse: Warehouse) -> None:
     query = _query("count(*) of purchase for user in 7 days")
     days = [dt.date(2024, 4, 1), dt.date(2024, 6, 1)]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
-from batch_predictions.models.common.calibration import ProbabilityCalibration
+from batch_predictions.models.common.calibration import PlattCalibration
 from batch_predictions.models.common.probability_metrics import (
     AUC,
     AVERAGE_PRECISION,
@@ -82,13 +80,12 @@ def test_units_of_several_rows_are_resampled_with_all_their_rows() -> None:
     assert fourfold.upper - fourfold.lower == pytest.approx(single.upper - single.lower, rel=0.2)
 
 
-@pytest.mark.parametrize("method", ["platt", "isotonic"])
-def test_calibration_corrects_overconfident_scores(method: Any) -> None:
+def test_calibration_corrects_overconfident_scores() -> None:
     random = np.random.default_rng(5)
     log_odds = random.normal(-2, 1.2, 6000)
     outcomes = (random.random(6000) < 1 / (1 + np.exp(-log_odds))).astype(float)
     scores = 3 * log_odds + 4
-    calibration = ProbabilityCalibration.fit(method, scores[:3000], outcomes[:3000])
+    calibration = PlattCalibration.fit(scores[:3000], outcomes[:3000])
     calibrated = calibration.probabilities(scores[3000:])
     uncalibrated = 1 / (1 + np.exp(-scores[3000:]))
     errors = [

@@ -13,7 +13,6 @@ from scipy.stats import binom
 
 from batch_predictions.features.history.history_sql import History
 from batch_predictions.models.queries.candidate_trainer import CandidateTrainer
-from batch_predictions.models.queries.feature_encoder import WEEKDAY
 from batch_predictions.models.queries.first_events import event_days, interval_ends
 from batch_predictions.models.queries.query_answers import calibration_rows, strongest_features
 from batch_predictions.models.queries.query_candidates import query_candidates
@@ -28,6 +27,7 @@ from batch_predictions_tests.worlds.query_worlds import (
     CATEGORIES,
     FIRST,
     LAST,
+    RandomWorld,
     purchases,
     query_warehouse,
 )
@@ -198,42 +198,6 @@ def test_quotients_by_zero_do_not_count(tmp_path: Path) -> None:
     assert "with a value" in selection.why or "with different values" in selection.why
 
 
-class RandomWorld:
-    """Examples whose target depends on one feature, on an attribute, or on nothing.
-
-    Args:
-        seed: of the world.
-        signal: what the target depends on: nothing, `feature` or `attribute`.
-        n: examples of each day.
-    """
-
-    def __init__(self, seed: int, signal: str | None = None, n: int = 120) -> None:
-        self.random, self.signal, self.n = np.random.default_rng(seed), signal, n
-        self.query = PredictiveQuery.from_question("count(*) > 0 of purchase for user in 7 days")
-        self.history = History.of((self.query,), ())
-
-    def read(self, day: Any) -> QueryExamples:
-        random, n = self.random, self.n
-        columns: dict[str, Any] = {"user_id": [f"u{i:04}" for i in range(n)]}
-        for name in self.history.features():
-            columns[name] = random.gamma(1.0, 2.0, n)
-        outcomes = random.random(n) < 0.4
-        if self.signal == "feature":
-            outcomes = columns["asked_mean_gap"] > 2.0
-        for name in self.history.attributes:
-            columns[name] = pa.nulls(n, pa.string())
-        written = outcomes if self.signal == "attribute" else random.random(n) < 0.5
-        entries = [[("lifetime_value", "9" if value else "1")] for value in written]
-        columns["user_attributes"] = pa.array(entries, pa.map_(pa.string(), pa.string()))
-        columns[WEEKDAY] = np.zeros(n)
-        return QueryExamples(pa.table(columns), outcomes.astype(np.float64))
-
-    def select(self) -> QuerySelection:
-        return select_query_model(
-            self.query, self.history, self.read, FIRST, LAST, seed=7, refit=False
-        )
-
-
 def test_worlds_without_signal_are_rarely_accepted() -> None:
     n = 40
     accepted = sum(RandomWorld(seed).select().beats_baseline for seed in range(n))
@@ -242,24 +206,22 @@ def test_worlds_without_signal_are_rarely_accepted() -> None:
 
 
 def test_a_signal_is_accepted_and_its_feature_is_named() -> None:
-    selection = RandomWorld(3, "feature", n=400).select()
+    selection = RandomWorld(3, signal="feature", n=400).select()
     assert selection.beats_baseline
     assert strongest_features(selection)[0]["feature"] == "asked_mean_gap"
     assert not selection.left_out
 
 
 def test_where_the_newest_windows_have_negative_values_another_candidate_is_fitted() -> None:
-    class Returns(RandomWorld):
-        def read(self, day: Any) -> QueryExamples:
-            examples = super().read(day)
-            target = self.random.gamma(4.0, 0.25, self.n)
-            return QueryExamples(examples.rows, target if day < LAST - WEEK else -target)
+    world = RandomWorld(1, "sum(amount) of purchase for user in 7 days")
 
-    world = Returns(1)
-    query = PredictiveQuery.from_question("sum(amount) of purchase for user in 7 days")
+    def read(day: dt.date) -> QueryExamples:
+        examples = world.read(day)
+        return examples if day < LAST - WEEK else QueryExamples(examples.rows, -examples.target)
+
     lines: list[str] = []
-    trainer = CandidateTrainer(query, History.of((query,), ()), world.read, 7, lines.append)
-    windows = query_windows(query, FIRST, LAST - WEEK, with_test=True)
+    trainer = CandidateTrainer(world.query, world.history, read, 7, lines.append)
+    windows = query_windows(world.query, FIRST, LAST - WEEK, with_test=True)
     assert windows is not None
     models, _ = trainer.fit_all(windows)
     assert "lightgbm_tweedie" in models
@@ -268,8 +230,25 @@ def test_where_the_newest_windows_have_negative_values_another_candidate_is_fitt
     assert "lightgbm_tweedie cannot be fitted on the newest windows: average serves" in lines
 
 
+def test_texts_of_few_users_are_not_kept_in_a_model() -> None:
+    world = RandomWorld(3)
+
+    def read(day: dt.date) -> QueryExamples:
+        examples = world.read(day)
+        texts = [f"street {n}" if n < 5 else ("town", "village")[n % 2] for n in range(world.n)]
+        rows = examples.rows.drop_columns("user_location")
+        return QueryExamples(rows.append_column("user_location", pa.array(texts)), examples.target)
+
+    selection = select_query_model(
+        world.query, world.history, read, FIRST, LAST, seed=7, refit=False
+    )
+    assert selection.tested is not None
+    [location] = [text for text in selection.tested.encoder.texts if text.key is None]
+    assert set(location.values) == {"town", "village"}
+
+
 def test_an_attribute_that_knows_the_future_is_left_out_and_named() -> None:
-    selection = RandomWorld(3, "attribute", n=400).select()
+    selection = RandomWorld(3, signal="attribute", n=400).select()
     assert selection.left_out == ("user_attributes[lifetime_value]",)
     assert "left out, since its values of today" in selection.why
     assert not selection.beats_baseline

@@ -40,7 +40,7 @@ class GeneratorGain(NamedTuple):
 
     @property
     def is_used(self) -> bool:
-        """Whether the generator gains more than by chance."""
+        """Returns whether the generator gains more than by chance, and is therefore used."""
         return self.gain.lower > 0
 
 
