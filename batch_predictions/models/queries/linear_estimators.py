@@ -12,6 +12,8 @@ from batch_predictions.core.arrays import Doubles
 
 MIN_OFFSET_SHARE = 0.01
 """Share of the mean that offsets are not below."""
+MIN_RATE = 1e-6
+"""Rates of outcomes are between this and 1 minus this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,19 +166,15 @@ def _interval_columns(features: Doubles, intervals: int) -> Doubles:
 
 
 def _fit_logistic(design: Doubles, outcomes: Doubles) -> tuple[Doubles, float]:
-    """Coefficients and intercept, by Newton's method with a small ridge."""
-    n, width = design.shape
-    design = np.column_stack([design, np.ones(n)])
-    rate = np.clip(outcomes.mean(), 1e-6, 1 - 1e-6)
-    beta = np.zeros(width + 1)
-    beta[-1] = np.log(rate / (1 - rate))
-    ridge = np.diag([*([1.0] * width), 1e-6])
-    for _ in range(30):
-        p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
-        gradient = design.T @ (p - outcomes) + ridge @ beta
-        hessian = (design * (p * (1 - p))[:, None]).T @ design + ridge
-        step = np.linalg.solve(hessian, gradient)
-        beta -= step
-        if np.abs(step).max() < 1e-8:
-            break
-    return beta[:-1], float(beta[-1])
+    """Coefficients with a ridge of 1, and the intercept; the log-odds of the rate without columns.
+
+    Outcomes that are all alike have no coefficients either.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    rate = float(np.clip(outcomes.mean(), MIN_RATE, 1 - MIN_RATE))
+    if not design.shape[1] or outcomes.min() == outcomes.max():
+        return np.zeros(design.shape[1]), float(np.log(rate / (1 - rate)))
+    model = LogisticRegression(C=1.0, solver="newton-cholesky", max_iter=100)
+    model.fit(design, outcomes > 0)
+    return np.asarray(model.coef_[0], np.float64), float(model.intercept_[0])
