@@ -21,7 +21,7 @@ def test_log_odds_of_rare_outcomes_by_columns_that_are_almost_alike_are_finite()
     """Newton's steps without a search along them diverged on windows of one rare count."""
     random = np.random.default_rng(2)
     counts = random.poisson(random.choice([0.02, 0.5, 4.0], 20_000, p=[0.8, 0.15, 0.05]))
-    columns = [random.binomial(counts, share) for share in (0.05, 0.1, 0.3, 0.5, 0.8, 1.0)]
+    columns = [random.binomial(counts, share) * 1.0 for share in (0.05, 0.1, 0.3, 0.5, 0.8, 1.0)]
     columns += [column * 1.3 + 0.01 * random.random(20_000) for column in columns]
     features = np.column_stack(columns).astype(np.float64)
     outcomes = (random.random(20_000) < 0.01 + 0.2 * (counts > 2)).astype(np.float64)
