@@ -20,6 +20,10 @@ from batch_predictions.features.history.event_measures import (
     reads_reviews,
     standard_measures,
 )
+from batch_predictions.features.history.promotions_ahead import (
+    PROMOTIONS_AHEAD,
+    promotions_ahead_sql,
+)
 from batch_predictions.settings.predictive_query import PredictiveQuery
 
 EVENT_COLUMNS = {
@@ -152,7 +156,7 @@ class History:
             for measure in measures:
                 for name, _, text in measure.columns():
                     words[prefix + name] = f"{text}, of the whole {prefix[:-1]}"
-        return words
+        return words | (PROMOTIONS_AHEAD if "item_id" in self.keys else {})
 
     def columns(self) -> dict[str, str]:
         """DuckDB type of every column, by name: keys, features, attributes."""
@@ -178,6 +182,9 @@ class History:
             known = ", ".join(key for key in self.keys if key in ("item_id", *ITEM_COLUMNS))
             columns += f", items.* exclude ({known})"
             joins += f" left join {_ITEMS} on items.item_id = own.item_id"
+            columns += ", planned.* exclude (item_id)"
+            joins += f" left join ({promotions_ahead_sql()}) as planned"
+            joins += " on planned.item_id = own.item_id"
         if "user_id" in self.keys:
             columns += ", users.* exclude (user_id)"
             joins += f" left join {_USERS} on users.user_id = own.user_id"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.features.history.event_measures import HISTORY_DAYS, reads_reviews
-from batch_predictions.features.history.history_sql import History
+from batch_predictions.features.history.history_sql import History, history_keys
 from batch_predictions.models.queries.candidate_trainer import Progress
 from batch_predictions.models.queries.query_examples import (
     FIT_DAYS,
@@ -27,7 +27,15 @@ from batch_predictions.models.queries.query_selection import (
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.settings.predictive_query import PredictiveQuery
-from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, REVIEWS, USERS, Table
+from batch_predictions.tables import (
+    CAMPAIGN_EVENTS,
+    INTERACTIONS,
+    ITEMS,
+    PROMOTION_CALENDAR,
+    REVIEWS,
+    USERS,
+    Table,
+)
 from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -145,12 +153,13 @@ def days_read(query: PredictiveQuery) -> int:
 def query_training(query: PredictiveQuery) -> Training:
     """The declaration of a query's weekly training."""
     days = days_read(query)
+    planned = (PROMOTION_CALENDAR,) if "item_id" in history_keys(query) else ()
     return Training(
         query.name,
         f"Predicts {query.question}.",
         QueryTrainer(query),
         tables=event_tables(query),
-        extra_tables=(ITEMS, USERS),
+        extra_tables=(ITEMS, USERS, *planned),
         kinds=frozenset({"python", "lightgbm"}),
         history_days=lambda settings: days,
         inputs={f"predictions.{query.name}": query.question},
