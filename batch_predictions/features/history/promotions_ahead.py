@@ -13,9 +13,10 @@ PROMOTIONS_AHEAD = {
 
 
 def promotions_ahead_sql() -> str:
-    """The query of `item_id` and these columns; null where raw.promotion_calendar lacks the weeks.
+    """The query of `item_id` and these columns, as of `$date`.
 
-    `$date` is bound: the seven days after it are compared with the four weeks that end with it.
+    The seven days after it are compared with the four weeks that end with it. Items have nulls if
+    nothing changes for any of them, or if raw.promotion_calendar has not these weeks.
     """
     columns = ", ".join(
         f"coalesce(changes.{name.removesuffix('_change')}, 0)::DOUBLE as {name}"

@@ -16,6 +16,7 @@ from batch_predictions.features.history.query_labels import examples_sql
 from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.tables import INTERACTIONS
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.promotions import write_march_promotions
 from batch_predictions_tests.worlds.query_worlds import (
     CATEGORIES,
     LAST,
@@ -222,3 +223,26 @@ def test_a_type_of_several_words_has_columns(warehouse: Warehouse) -> None:
     assert "add_to_cart_s_events_28d" in history.features()
     rows = warehouse.query(history.sql(), {"date": LAST})
     assert rows["add_to_cart_s_events_28d"].to_pylist() == [0.0] * rows.num_rows
+
+
+def test_items_have_the_change_of_promotions_of_the_coming_week(tmp_path: Path) -> None:
+    warehouse = query_warehouse(tmp_path, EVENTS)
+    day = dt.date(2024, 3, 24)
+    query = _query("count(*) of purchase for item in 7 days")
+    assert _examples(warehouse, query, day)[("i1",)]["promoted_change"] is None
+    write_march_promotions(
+        warehouse,
+        ("i1", "all", "04", "31", "front", None),
+        ("i2", "all", "25", "31", "front", None),
+        ("i3", "all", "04", "24", None, "cover"),
+        ("i4", "all", "18", "24", "front", None),
+    )
+    rows = _examples(warehouse, query, day)
+    columns = ("promoted_change", "display_change", "mailer_change")
+    changes = {key: [row[column] for column in columns] for (key,), row in rows.items()}
+    # The week before the three in March is not known.
+    expected = {"i2": [1, 1, 0], "i3": [-1, 0, -1], "i4": [-1 / 3, -1 / 3, 0]}
+    for key, values in changes.items():
+        assert values == pytest.approx(expected.get(key, [0, 0, 0]))
+    # Nothing of the days after the coming week is read.
+    assert _examples(warehouse, query, day - dt.timedelta(days=7))[("i2",)]["display_change"] == 0
