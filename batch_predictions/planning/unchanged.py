@@ -23,7 +23,14 @@ from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.planning.run_plan import RunPlan, plan_run, weeks_needed
 from batch_predictions.settings import Settings
 from batch_predictions.sources.source_registry import source_of
-from batch_predictions.tables import COSTS, PROMOTIONS_LOG, TABLES, Table
+from batch_predictions.tables import (
+    BACKTEST_DECISIONS,
+    BACKTESTS,
+    COSTS,
+    PROMOTIONS_LOG,
+    TABLES,
+    Table,
+)
 from batch_predictions.tables.discovery import instances, plugins
 from batch_predictions.tables.partitions import days_between, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
@@ -32,7 +39,14 @@ FILE_NAME = "last_run.json"
 NIGHT_FILE_NAME = "last_night.sha256"
 FAILURES_FILE_NAME = "last_failures.json"
 WEEKS_FILE_NAME = "last_weeks.sha256"
+_WITHOUT_EFFECT = (COSTS, BACKTESTS, BACKTEST_DECISIONS)
+"""Tables that nothing is made from."""
 CODE_SUFFIXES = (".py", ".sql")
+
+
+def digest_of_program(settings: Settings) -> str:
+    """A hash of the settings and of the code of the platform and of plugins."""
+    return _hash([_settings_json(settings)], _stats(sorted(_code_files())))
 
 
 def digest_of_run(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> str:
@@ -250,7 +264,7 @@ def _partition_files(plan: RunPlan, warehouse: Warehouse) -> Iterator[Path]:
     weeks = {week.isoformat() for week in plan.weeks}
     for table in TABLES.values():
         folder = warehouse.folder / table.schema / table.name
-        if table == COSTS:
+        if table in _WITHOUT_EFFECT:
             continue
         if table.schema == "raw" or table == PROMOTIONS_LOG:
             yield from folder.rglob("*.parquet")
@@ -265,14 +279,14 @@ def _files_through(weeks: Sequence[dt.date], warehouse: Warehouse) -> Iterator[P
     Snapshots and decisions count as a whole. Tiles have nothing that raw tables do not have. Days
     of features, predictions and metrics count only where a weekly table reads some: those of a
     Sunday are made after the tables of its week. So do weeks that are known ahead, as a whole.
-    Nothing depends on costs.
+    Nothing depends on costs and backtests.
     """
     last = trained_through(max(weeks)).isoformat()
     reads = weekly_reads()
     days_count = any(_is_made_daily(TABLES[name]) for name in reads)
     for table in TABLES.values():
         folder = warehouse.folder / table.schema / table.name
-        if table.schema == "tiles" or table == COSTS:
+        if table.schema == "tiles" or table in _WITHOUT_EFFECT:
             continue
         is_unread = _is_made_daily(table) or (table.ahead and table.qualified not in reads)
         if is_unread and not days_count:

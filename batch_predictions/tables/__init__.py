@@ -20,6 +20,8 @@ from batch_predictions.tables.base import (
     week_of,
 )
 from batch_predictions.tables.evaluation_tables import (
+    BACKTEST_DECISIONS,
+    BACKTESTS,
     COSTS,
     DRIFT,
     HISTOGRAMS,
@@ -76,6 +78,8 @@ from batch_predictions.tables.tile_tables import (
 
 __all__ = [
     "ASPECTS",
+    "BACKTESTS",
+    "BACKTEST_DECISIONS",
     "CAMPAIGN_EVENTS",
     "CHURN_HISTORY",
     "CHURN_SCORES",

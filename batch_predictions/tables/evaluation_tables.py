@@ -58,6 +58,43 @@ REALIZED_METRICS = declare(
         key=("model", "metric"),
     )
 )
+BACKTESTS = declare(
+    Table(
+        "evaluation",
+        "backtests",
+        "How models and predictions of past weeks did, each week run as if it were the newest.",
+        columns("""
+        week DATE: Monday of the week at whose end models were trained and predictions made
+        settings VARCHAR: own, or the name of the file of other settings
+        period VARCHAR: hold_out, the days that the training kept apart; or after, what came then
+        model VARCHAR: recommender, demand, churn, …
+        candidate VARCHAR: candidate or baseline; of the days after, served
+        metric VARCHAR: ndcg@10, log_loss, …; of the days after as in evaluation.realized_metrics
+        value DOUBLE: value of the metric
+        lower DOUBLE: lower end of the 95 % interval; null without one
+        upper DOUBLE: upper end
+        n BIGINT: users, series, reviews or orders that were evaluated
+    """),
+        key=("settings", "period", "model", "candidate", "metric"),
+        partition="week",
+    )
+)
+BACKTEST_DECISIONS = declare(
+    Table(
+        "evaluation",
+        "backtest_decisions",
+        "Which version of a model the trainings of past weeks chose in a backtest, and why.",
+        columns("""
+        week DATE: Monday of the week at whose end the model was trained
+        settings VARCHAR: own, or the name of the file of other settings
+        model VARCHAR: recommender, demand, churn, …
+        decision VARCHAR: promoted, baseline or kept
+        why VARCHAR: reason, with the metrics
+    """),
+        key=("settings", "model"),
+        partition="week",
+    )
+)
 COSTS = declare(
     Table(
         "evaluation",

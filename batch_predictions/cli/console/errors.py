@@ -37,6 +37,7 @@ EXPECTED_ERRORS = {
     "PostedRowsError",
     "WarehouseError",
     "BackupError",
+    "BacktestError",
     "DatabaseUrlError",
 }
 """Errors whose message says what to do, by name, so that their modules need not be imported."""

@@ -18,7 +18,7 @@ from batch_predictions.core.erasures import ErasedUsers
 from batch_predictions.inference.results import MANIFEST, StagingManifest, digest_path, result_path
 from batch_predictions.sources.shrinkage import previous_folder
 
-_COPIES = ("source_cache", "source_files", "source_queries", "training_cache")
+_COPIES = ("source_cache", "source_files", "source_queries", "training_cache", "backtests")
 """Copies of what the source has, and what trainings keep: what needs them makes them again."""
 _PENDING_REPAIRS = "pending.json"
 

@@ -1,0 +1,98 @@
+"""Judges the predictions of a past week by the rows that came after it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from batch_predictions.evaluation.assets import compute_metrics
+from batch_predictions.evaluation.realized_metric import RealizedMetric
+from batch_predictions.operations.backtest.past_weeks import PastWeeks, partition_as_of
+from batch_predictions.planning.declarations import queries_of
+from batch_predictions.settings import Settings
+from batch_predictions.tables import TABLES
+from batch_predictions.tables.discovery import instances
+from batch_predictions.warehouse import Warehouse
+
+SERVED = "served"
+"""The candidate of what was predicted: what the training chose."""
+
+
+def judge_week(weeks: PastWeeks, sunday: dt.date, through: dt.date) -> list[dict[str, Any]]:
+    """Metrics of the predictions of a Sunday: the same as those of a night, from day to day.
+
+    Args:
+        weeks: where the predictions are.
+        sunday: as of which they were made.
+        through: last day whose raw rows the home has.
+
+    Returns:
+        Rows with model, candidate, metric, value, lower, upper and n. A metric of several days is
+        their mean, weighted by n, without an interval.
+    """
+    with weeks.as_run() as (settings, _):
+        folder = weeks.home / "judged"
+        _link(weeks, sunday, folder)
+        judged = settings.model_copy(update={"home": folder})
+        metrics = instances(RealizedMetric, "evaluation/*.py")
+        last = min(through, sunday + dt.timedelta(days=longest_window(settings)))
+        days = (sunday + dt.timedelta(days=n + 1) for n in range((last - sunday).days))
+        rows = [
+            row
+            for day in days
+            for row in compute_metrics(metrics, Warehouse.of(judged), judged, day).to_pylist()
+        ]
+        shutil.rmtree(folder)
+    return list(_over_days(rows))
+
+
+def longest_window(settings: Settings) -> int:
+    """Days after a prediction until the last metric of it is known."""
+    queries = (query.starts_in + query.days for query in queries_of(settings))
+    return max(settings.churn.horizon_days, settings.demand.horizon, *queries, 1)
+
+
+def _link(weeks: PastWeeks, sunday: dt.date, folder: Path) -> None:
+    """A home with the raw rows of all days and the predictions of one, so that none is mixed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "warehouse").mkdir(parents=True)
+    raw = Warehouse.of(weeks.settings).folder / "raw"
+    (folder / "warehouse" / "raw").symlink_to(raw, target_is_directory=True)
+    shutil.copy2(weeks.home / "state.yaml", folder)
+    if (weeks.home / "models").is_dir():
+        (folder / "models").symlink_to(weeks.home / "models", target_is_directory=True)
+    for table in TABLES.values():
+        if table.schema not in ("features", "predictions") or not table.partition:
+            continue
+        partition = f"{table.partition}={partition_as_of(table, sunday)}"
+        place = Path("warehouse") / table.schema / table.name / partition
+        if (weeks.home / place).is_dir():
+            shutil.copytree(weeks.home / place, folder / place)
+
+
+def _over_days(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    by_metric: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_metric[row["model"], row["metric"]].append(row)
+    for (model, metric), of_days in sorted(by_metric.items()):
+        [first, *others] = of_days
+        name = {"model": model, "candidate": SERVED, "metric": metric}
+        if not others:
+            yield name | {key: first[key] for key in ("value", "lower", "upper", "n")}
+            continue
+        yield name | {"value": _mean(of_days), "lower": None, "upper": None, "n": _total(of_days)}
+
+
+def _mean(rows: Sequence[dict[str, Any]]) -> float:
+    """The mean of days, weighted by what was evaluated on each."""
+    if not _total(rows):
+        return float(sum(row["value"] for row in rows) / len(rows))
+    return float(sum(row["value"] * row["n"] for row in rows) / _total(rows))
+
+
+def _total(rows: Sequence[dict[str, Any]]) -> int:
+    return sum(row["n"] or 0 for row in rows)

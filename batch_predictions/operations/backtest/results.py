@@ -1,0 +1,110 @@
+"""Results of backtests: their tables, metrics over all weeks, and settings side by side."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from batch_predictions.tables import BACKTEST_DECISIONS, BACKTESTS, Table
+from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.arrow_rows import arrow_rows
+
+HOLD_OUT, AFTER = "hold_out", "after"
+"""Periods in which candidates are judged: before the end of the week, and after it."""
+MIN_WEEKS = 3
+"""Weeks from which on a mean difference has an interval."""
+
+
+def write_backtest(
+    warehouse: Warehouse, rows: Sequence[dict[str, Any]], decisions: Sequence[dict[str, Any]]
+) -> None:
+    """Replaces evaluation.backtests and evaluation.backtest_decisions.
+
+    Args:
+        warehouse: of the home.
+        rows: of all weeks, with the columns of the table.
+        decisions: of all weeks.
+    """
+    for table, of_table in ((BACKTESTS, rows), (BACKTEST_DECISIONS, decisions)):
+        _replace(warehouse, table, of_table)
+
+
+def _replace(warehouse: Warehouse, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    by_week: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_week[str(row["week"])].append(row)
+    for week, of_week in by_week.items():
+        warehouse.replace_partition(table, week, arrow_rows(table, of_week))
+    for week in {*warehouse.partitions(table)} - {*by_week}:
+        warehouse.drop_partition(table, week)
+
+
+def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each metric over all weeks: number of weeks, mean, lowest and highest value.
+
+    Args:
+        rows: with the columns of evaluation.backtests.
+    """
+    values: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for row in rows:
+        key = ("settings", "period", "model", "metric", "candidate")
+        values[tuple(row[name] for name in key)].append(row["value"])
+    return [
+        {
+            "settings": settings,
+            "period": period,
+            "model": model,
+            "metric": metric,
+            "candidate": candidate,
+            "weeks": len(of_weeks),
+            "mean": float(np.mean(of_weeks)),
+            "lowest": min(of_weeks),
+            "highest": max(of_weeks),
+        }
+        for (settings, period, model, metric, candidate), of_weeks in sorted(values.items())
+    ]
+
+
+def compare(rows: Sequence[dict[str, Any]], own: str, other: str) -> Iterator[dict[str, Any]]:
+    """Differences of other settings from one's own, paired by week, of what came after.
+
+    Args:
+        rows: with the columns of evaluation.backtests.
+        own: name of one's own settings.
+        other: name of the other ones.
+
+    Yields:
+        Model, metric, number of weeks, both means, and the mean difference with its 95 % interval
+        (Student's t over weeks, which are taken as independent; none for fewer than three weeks).
+    """
+    from scipy.stats import t
+
+    values: dict[tuple[str, str], dict[str, dict[str, float]]] = defaultdict(dict)
+    for row in rows:
+        if row["period"] == AFTER:
+            by_settings = values[row["model"], row["metric"]]
+            by_settings.setdefault(row["settings"], {})[str(row["week"])] = row["value"]
+    for (model, metric), by_settings in sorted(values.items()):
+        weeks = sorted({*by_settings.get(own, {})} & {*by_settings.get(other, {})})
+        if not weeks:
+            continue
+        first, second = (np.array([by_settings[name][w] for w in weeks]) for name in (own, other))
+        difference = second - first
+        half = None
+        if len(weeks) >= MIN_WEEKS:
+            error = difference.std(ddof=1) / np.sqrt(len(weeks))
+            half = float(t.ppf(0.975, len(weeks) - 1) * error)
+        mean = float(difference.mean())
+        yield {
+            "model": model,
+            "metric": metric,
+            "weeks": len(weeks),
+            own: float(first.mean()),
+            other: float(second.mean()),
+            "difference": mean,
+            "lower": None if half is None else mean - half,
+            "upper": None if half is None else mean + half,
+        }
