@@ -36,7 +36,8 @@ PLAIN_TEXTS = frozenset(
         ),
         *("location", "mailer", "method", "metric", "model", "model_version", "not_scored"),
         "user_location",
-        *("segment_level", "sentiment", "source", "span", "statistic", "subcategory"),
+        *("period", "segment_level", "sentiment", "settings", "source", "span", "statistic"),
+        "subcategory",
         *("partition_key", "table_name", "why"),
     }
 )

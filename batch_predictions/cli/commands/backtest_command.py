@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,26 +58,53 @@ def backtest(
     removed. Users and items have their newest attributes in past weeks too, and feedback that
     applications have posted is not read.
     """
+    settings = load_settings(home, context)
+    require_source(settings)
+    answer = _backtest(settings, weeks, tuple(only or ()), against, leak_check)
+    typer.echo(json.dumps(answer, default=str)) if as_json else _print(answer)
+    if answer["leaks"]:
+        raise typer.Exit(1)
+
+
+def _backtest(
+    settings: Settings, weeks: int, only: tuple[str, ...], against: Path | None, leak_check: bool
+) -> dict[str, Any]:
+    """Runs and judges the weeks of one's own settings, and of others, and writes the tables."""
     from batch_predictions.core.home_lock import home_lock
+    from batch_predictions.operations.backtest.backtest_results import (
+        compare,
+        summarize,
+        write_backtest,
+    )
+    from batch_predictions.operations.backtest.judging import run_and_judge
     from batch_predictions.operations.backtest.past_weeks import OWN, PastWeeks, sundays
-    from batch_predictions.operations.backtest.results import compare, summarize, write_backtest
     from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.warehouse import Warehouse
 
-    settings = load_settings(home, context)
-    require_source(settings)
     if against is not None and against.stem == OWN:
         raise SettingsError(f"{against}: give the file another name than {OWN}")
-    with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
+    rows: list[dict[str, Any]] = []
+    decisions: list[dict[str, Any]] = []
+    leaks: list[str] = []
+    with (
+        home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])),
+        show_status("backtest") as progress,
+    ):
         load_declarations(settings)
-        sides = [PastWeeks(settings, only=tuple(only or ()))]
-        if against is not None:
-            sides.append(PastWeeks(settings, against.stem, against, tuple(only or ())))
+        sides = [PastWeeks(settings, only=only)]
+        sides += [PastWeeks(settings, against.stem, against, only)] if against else []
         ends = sundays(settings, weeks)
-        with show_status("backtest") as progress:
-            rows, decisions, leaks = _run(settings, sides, ends, leak_check, progress)
+        for side in sides:
+            side.prepare()
+        progress(_cost(sides, ends))
+        for side in sides:
+            of_side, decided = run_and_judge(side, ends, progress)
+            rows += of_side
+            decisions += decided
+            if leak_check and len(ends) > 1:
+                leaks += [f"{name} ({side.name})" for name in side.find_leaks(ends[0], progress)]
         write_backtest(Warehouse.of(settings), rows, decisions)
-    answer: dict[str, Any] = {
+    answer = {
         "weeks": [str(end) for end in ends],
         "metrics": summarize(rows),
         "decisions": decisions,
@@ -85,67 +112,23 @@ def backtest(
     }
     if against is not None:
         answer["differences"] = list(compare(rows, OWN, against.stem))
-    typer.echo(json.dumps(answer, default=str)) if as_json else _print(answer)
-    if leaks:
-        raise typer.Exit(1)
+    return answer
 
 
-def _run(
-    settings: Settings,
-    sides: Sequence[PastWeeks],
-    ends: Sequence[dt.date],
-    leak_check: bool,
-    progress: Callable[[str], None],
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """Runs and judges all weeks; rows of both tables, and the tables that differ."""
-    from batch_predictions.operations.backtest.judging import judge_week
+def _cost(sides: Sequence[PastWeeks], ends: Sequence[dt.date]) -> str:
+    """How many weeks are to be run, and how long that takes by what the home's runs took."""
     from batch_predictions.operations.backtest.past_weeks import expected_seconds
-    from batch_predictions.operations.backtest.results import AFTER, HOLD_OUT
-    from batch_predictions.tables import INTERACTIONS, REVIEWS, week_of
-    from batch_predictions.warehouse import Warehouse, as_date
+    from batch_predictions.warehouse import Warehouse
 
-    for side in sides:
-        side.prepare()
-    warehouse = Warehouse.of(settings)
-    known = [max(warehouse.partitions(table), default="") for table in (INTERACTIONS, REVIEWS)]
     todo = sum(side.week(end) is None for side in sides for end in ends)
-    seconds = expected_seconds(warehouse)
-    cost = f", about {max(1, round(todo * seconds / 60))} minutes" if seconds else ""
-    progress(f"{todo} of {len(sides) * len(ends)} weeks are to be run{cost}")
-    rows: list[dict[str, Any]] = []
-    decisions: list[dict[str, Any]] = []
-    leaks = []
-    for side in sides:
-        for place, end in enumerate(ends):
-            title = f"{side.name}, week {place + 1} of {len(ends)} ({end})"
-            if side.week(end) is None:
-                side.run_week(end, _titled(progress, title))
-            week = side.week(end)
-            assert week is not None
-            for name, reason in week["failed"].items():
-                typer.echo(f"{title}: {name} failed: {reason}", err=True)
-            progress(f"{title}: judging")
-            of_week = {"week": week_of(end), "settings": side.name}
-            rows += [{**of_week, "period": HOLD_OUT, **row} for row in week["hold_out"]]
-            after = judge_week(side, end, as_date(max(known)))
-            rows += [{**of_week, "period": AFTER, **row} for row in after]
-            decisions += [{**of_week, **row} for row in week["decisions"]]
-        if leak_check and len(ends) > 1:
-            title = f"{side.name}, {ends[0]} with the rows of later weeks"
-            leaks += [
-                f"{name} ({side.name})"
-                for name in side.find_leaks(ends[0], _titled(progress, title))
-            ]
-    return rows, decisions, leaks
-
-
-def _titled(progress: Callable[[str], None], title: str) -> Callable[[str], None]:
-    return lambda line: progress(f"{title}: {line}")
+    seconds = expected_seconds(Warehouse.of(sides[0].settings))
+    cost = f", about {max(1, round(todo * seconds / 60))} minutes" if seconds and todo else ""
+    return f"{todo} of {len(sides) * len(ends)} weeks are to be run{cost}"
 
 
 def _print(answer: dict[str, Any]) -> None:
     """Prints decisions, what came after, and the differences of two settings."""
-    from batch_predictions.operations.backtest.results import AFTER
+    from batch_predictions.operations.backtest.judging import AFTER
 
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for row in answer["decisions"]:
@@ -161,13 +144,15 @@ def _print(answer: dict[str, Any]) -> None:
             for (name, model), verdicts in sorted(counts.items())
         ]
     )
-    print_table(
-        [
-            {key: value for key, value in row.items() if key not in ("period", "candidate")}
-            for row in answer["metrics"]
-            if row["period"] == AFTER
-        ]
-    )
+    after = [
+        {key: value for key, value in row.items() if key not in ("period", "candidate")}
+        for row in answer["metrics"]
+        if row["period"] == AFTER
+    ]
+    if after:
+        print_table(after)
+    else:
+        typer.echo("No window of these predictions is over yet: take more weeks.")
     if answer.get("differences"):
         print_table(answer["differences"])
     for name in answer["leaks"]:

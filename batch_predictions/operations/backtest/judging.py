@@ -11,15 +11,59 @@ from typing import Any
 
 from batch_predictions.evaluation.assets import compute_metrics
 from batch_predictions.evaluation.realized_metric import RealizedMetric
-from batch_predictions.operations.backtest.past_weeks import PastWeeks, partition_as_of
+from batch_predictions.operations.backtest.past_weeks import (
+    PastWeeks,
+    Progress,
+    partition_as_of,
+)
 from batch_predictions.planning.declarations import queries_of
 from batch_predictions.settings import Settings
-from batch_predictions.tables import TABLES
+from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, week_of
 from batch_predictions.tables.discovery import instances
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse import Warehouse, as_date
 
+HOLD_OUT, AFTER = "hold_out", "after"
+"""Periods in which candidates are judged: before the end of the week, and after it."""
 SERVED = "served"
 """The candidate of what was predicted: what the training chose."""
+
+
+def run_and_judge(
+    weeks: PastWeeks, ends: Sequence[dt.date], progress: Progress
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Runs the weeks that have not been run, and judges all of them.
+
+    Args:
+        weeks: of one's own settings, or of others.
+        ends: Sundays, oldest first.
+        progress: receives lines.
+
+    Returns:
+        Rows of evaluation.backtests and of evaluation.backtest_decisions.
+
+    Raises:
+        BacktestError: a week could not be run.
+    """
+    warehouse = Warehouse.of(weeks.settings)
+    through = max(max(warehouse.partitions(t), default="") for t in (INTERACTIONS, REVIEWS))
+    rows: list[dict[str, Any]] = []
+    decisions: list[dict[str, Any]] = []
+    for place, end in enumerate(ends):
+        title = f"{weeks.name}, week {place + 1} of {len(ends)}"
+        if weeks.week(end) is None:
+            progress(f"{title}, {end}: running")
+            weeks.run_week(end, progress)
+        week = weeks.week(end)
+        assert week is not None
+        for name, reason in week["failed"].items():
+            progress(f"{title}, {end}: {name} failed: {reason}")
+        progress(f"{title}, {end}: judging")
+        names = {"week": week_of(end), "settings": weeks.name}
+        rows += [{**names, "period": HOLD_OUT, **row} for row in week["hold_out"]]
+        after = judge_week(weeks, end, as_date(through))
+        rows += [{**names, "period": AFTER, **row} for row in after]
+        decisions += [{**names, **row} for row in week["decisions"]]
+    return rows, decisions
 
 
 def judge_week(weeks: PastWeeks, sunday: dt.date, through: dt.date) -> list[dict[str, Any]]:

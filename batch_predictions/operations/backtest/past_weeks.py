@@ -21,9 +21,11 @@ from typing import Any
 import yaml
 
 from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.planning.unchanged import digest_of_program
 from batch_predictions.settings import FILE_NAME, Settings, SettingsError
+from batch_predictions.settings.environment import PREFIX
 from batch_predictions.tables import TABLES, Table, week_of
 from batch_predictions.warehouse import Warehouse
 
@@ -74,11 +76,16 @@ class PastWeeks:
         Raises:
             SettingsError: the home was never run, or is in a bucket; or the file is no settings.
         """
+        if bucket_of(self.settings.home) is not None:
+            raise SettingsError(
+                "a backtest reads the raw rows of a home in a folder: `batch-predictions move-home` "
+                "copies this one from its bucket"
+            )
         given = yaml.safe_load(self.file.read_text(encoding="utf-8")) if self.file else {}
         if not isinstance(given, dict):
             raise SettingsError(f"{self.file} has no settings: write name: value on each line")
-        # What it makes is its own: it says nothing about the settings.
         given.pop("home", None)
+        _refuse_hidden(self.file, given)
         program = f"{digest_of_program(self.settings)} {json.dumps(given, default=str)} {self.only}"
         if self._record().get("program") == program:
             return
@@ -110,14 +117,13 @@ class PastWeeks:
             BacktestError: the run failed; the message is its last line.
         """
         failed = _run(self.home, sunday, self.only, progress)
-        with self.as_run() as (settings, warehouse):
+        with self.as_run() as (_, warehouse):
             week = {
                 "failed": failed,
                 "hold_out": _hold_out(warehouse, sunday),
                 "decisions": _decisions(warehouse, sunday),
                 "predictions": digests(warehouse, sunday),
             }
-            del settings
         record = self._record()
         record["weeks"][str(sunday)] = week
         self._write_record(record)
@@ -216,8 +222,8 @@ def digests(warehouse: Warehouse, sunday: dt.date) -> dict[str, str]:
         names = [column.name for column in table.columns if column.name != "model_version"]
         hashed = ", ".join(f'"{name}"' for name in names)
         found[table.qualified] = warehouse.value(
-            f"select count(*) || ' ' || sum(hash({hashed})::HUGEINT) from {table.qualified} "
-            f"where {table.partition} = $partition::DATE",
+            f"select count(*) || ' ' || coalesce(sum(hash({hashed})::HUGEINT), 0) "
+            f"from {table.qualified} where {table.partition} = $partition::DATE",
             {"partition": key},
         )
     return found
@@ -230,11 +236,9 @@ def partition_as_of(table: Table, sunday: dt.date) -> str:
 
 def _run(home: Path, sunday: dt.date, only: Sequence[str], progress: Progress) -> dict[str, str]:
     """Runs a day of a home in a process of its own; what failed, by table or model."""
-    prefix = "BATCH_PREDICTIONS_"
+    outside = tuple(f"{PREFIX}{name}" for name in _OUTSIDE)
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(tuple(f"{prefix}{outside}" for outside in _OUTSIDE))
+        name: value for name, value in os.environ.items() if not name.startswith(outside)
     }
     words = ["run", "--home", str(home), "--date", str(sunday), "--json"]
     words += [word for name in only for word in ("--only", name)]
@@ -243,7 +247,7 @@ def _run(home: Path, sunday: dt.date, only: Sequence[str], progress: Progress) -
         (home / "run.json").open("w+", encoding="utf-8") as answer,
         (home / "run.log").open("a", encoding="utf-8") as log,
         subprocess.Popen(  # noqa: S603 - this interpreter, with dates and names
-            [sys.executable, "-P", "-m", "batch_predictions", *words],
+            [sys.executable, "-P", "-m", "batch_predictions.cli", *words],
             env=environment,
             stdout=answer,
             stderr=subprocess.PIPE,
@@ -254,7 +258,7 @@ def _run(home: Path, sunday: dt.date, only: Sequence[str], progress: Progress) -
         for line in process.stderr:
             log.write(line)
             newest = line.strip() or newest
-            progress(newest)
+            progress(f"{home.name}, {sunday}: {newest}")
     if process.returncode not in (0, _INCOMPLETE):
         raise BacktestError(f"{sunday}: {newest} (log: {home / 'run.log'})")
     summary = json.loads((home / "run.json").read_text(encoding="utf-8"))
@@ -276,6 +280,27 @@ def _decisions(warehouse: Warehouse, sunday: dt.date) -> list[dict[str, Any]]:
         "where trained_through = $through::DATE order by model",
         {"through": sunday},
     ).to_pylist()
+
+
+def _refuse_hidden(file: Path | None, given: Mapping[str, Any]) -> None:
+    """Refuses a file of which a variable hides a setting: both sides would be the same."""
+    variables = [name for name in os.environ if name.startswith(PREFIX)]
+    for path in _leaves(given):
+        setting = f"{PREFIX}{'__'.join(path)}".upper()
+        for name in variables:
+            if f"{setting}__".startswith(f"{name}__") or name.startswith(f"{setting}__"):
+                raise SettingsError(
+                    f"{file}: the variable {name} comes before {'.'.join(path)}: write its value "
+                    f"into {FILE_NAME} and unset it"
+                )
+
+
+def _leaves(given: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, value in given.items():
+        if isinstance(value, dict) and value:
+            yield from ((name, *path) for path in _leaves(value))
+        else:
+            yield (name,)
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

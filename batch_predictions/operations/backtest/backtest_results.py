@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from batch_predictions.operations.backtest.judging import AFTER
 from batch_predictions.tables import BACKTEST_DECISIONS, BACKTESTS, Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.arrow_rows import arrow_rows
 
-HOLD_OUT, AFTER = "hold_out", "after"
-"""Periods in which candidates are judged: before the end of the week, and after it."""
 MIN_WEEKS = 3
 """Weeks from which on a mean difference has an interval."""
 
@@ -102,8 +101,8 @@ def compare(rows: Sequence[dict[str, Any]], own: str, other: str) -> Iterator[di
             "model": model,
             "metric": metric,
             "weeks": len(weeks),
-            own: float(first.mean()),
-            other: float(second.mean()),
+            "own": float(first.mean()),
+            "against": float(second.mean()),
             "difference": mean,
             "lower": None if half is None else mean - half,
             "upper": None if half is None else mean + half,

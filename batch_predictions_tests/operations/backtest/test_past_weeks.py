@@ -1,0 +1,206 @@
+"""Backtests of a small shop: weeks are judged by what came, killed and resumed, leaks are found."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batch_predictions.settings import Settings
+from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.query_worlds import purchases
+from batch_predictions_tests.worlds.retail_fixtures import environment, run_command
+
+pytestmark = pytest.mark.slow
+
+EVENTS = purchases(np.random.default_rng(1).choice([0.05, 0.2, 0.6], 40), seed=3)
+SUNDAYS = [dt.date(2024, 6, 16), dt.date(2024, 6, 23)]
+LEAKY = '''
+import pyarrow as pa
+
+from batch_predictions import BatchPrediction, Table, columns, declare
+
+COLUMNS = """
+    date DATE: as of the end of this day
+    user_id VARCHAR: user
+    later BIGINT: purchases after the day
+    model_version VARCHAR: empty, it is a rule
+"""
+BUYS = declare(
+    Table("predictions", "buys_tomorrow", "One per user.", columns(COLUMNS), key=("user_id",))
+)
+
+
+class BuysScorer:
+    version = "1"
+    uses_gpu = False
+    workers = "threads"
+
+    @classmethod
+    def open(cls, context):
+        return cls()
+
+    def score(self, rows):
+        return rows.select(["user_id", "later"])
+
+
+buys_tomorrow = BatchPrediction(
+    table=BUYS,
+    key=("user_id",),
+    rows="select user_id, count(*) filter (date > $date::DATE) as later "
+    "from raw.interactions group by user_id",
+    scorer=BuysScorer,
+)
+'''
+PREDICTIONS = "predictions: {spend: {predict: sum(amount), of: purchase, for: user, days: 7}}"
+
+
+class Shop:
+    """A home that has predicted the spend of its newest day."""
+
+    def __init__(self, folder: Path, *only: str) -> None:
+        self.folder, self.home, self.only = folder, folder / "home", only
+        (folder / "source").mkdir()
+        names = ("occurred_at", "user_id", "item_id", "amount")
+        rows = [
+            dict(zip(names, event, strict=True), quantity=1.0, event_type="purchase")
+            for event in EVENTS
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "source" / "interactions.parquet")
+        (folder / "leaky_shop.py").write_text(LEAKY, encoding="utf-8")
+        (folder / "batch_predictions.yaml").write_text(PREDICTIONS, encoding="utf-8")
+        self.env = environment(self.home, folder / "source") | {
+            "BATCH_PREDICTIONS_PLUGINS": '["leaky_shop"]',
+            "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+        }
+        self.command("run")
+
+    def words(self, *words: str) -> list[str]:
+        return [*words, *(word for name in self.only for word in ("--only", name))]
+
+    def command(self, *words: str, check: bool = True) -> str:
+        process = run_command(*self.words(*words), env=self.env, cwd=self.folder, check=check)
+        return process.stdout
+
+    def backtest(self, *words: str, check: bool = True) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(
+            self.command("backtest", "--weeks", "2", "--json", *words, check=check)
+        )
+        return answer
+
+    def files(self) -> dict[str, bytes]:
+        """Files that are served or released, and what they are made from."""
+        kept = ("warehouse/raw", "warehouse/features", "warehouse/predictions", "models")
+        found = [path for name in kept for path in (self.home / name).rglob("*.*")]
+        found += [self.home / "serving.sqlite"]
+        return {str(path): path.read_bytes() for path in found if path.is_file()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        warehouse = Warehouse.of(Settings(home=self.home))
+        return warehouse.query("select * from evaluation.backtests order by all").to_pylist()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop whose backtest was killed in its second week, and went on."""
+    shop = Shop(tmp_path_factory.mktemp("backtest"), "spend")
+    before = shop.files()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batch_predictions.cli", *shop.words("backtest", "--weeks", "2")],
+        env=shop.env,
+        cwd=shop.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    record = shop.home / "backtests" / "own" / "backtest.json"
+    while process.poll() is None and str(SUNDAYS[0]) not in _text(record):
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert [*json.loads(_text(record))["weeks"]] == [str(SUNDAYS[0])]
+    answer = shop.backtest("--no-leak-check")
+    assert answer["weeks"] == [str(sunday) for sunday in SUNDAYS]
+    assert shop.files() == before
+    return shop
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def test_weeks_are_judged_by_what_came_after_them(shop: Shop) -> None:
+    rows = [row for row in shop.rows() if row["period"] == "after" and row["metric"] == "mae"]
+    assert [row["week"] for row in rows] == [sunday - dt.timedelta(days=6) for sunday in SUNDAYS]
+    warehouse = Warehouse.of(Settings(home=shop.home / "backtests" / "own"))
+    for row, sunday in zip(rows, SUNDAYS, strict=True):
+        predicted = warehouse.query(
+            "select user_id, value from predictions.spend where date = $date", {"date": sunday}
+        ).to_pylist()
+        spent = dict.fromkeys((entry["user_id"] for entry in predicted), 0.0)
+        for day, user, _, amount in EVENTS:
+            if sunday < day <= sunday + dt.timedelta(days=7):
+                spent[user] += amount
+        errors = [abs(entry["value"] - spent[entry["user_id"]]) for entry in predicted]
+        assert row["value"] == pytest.approx(np.mean(errors))
+        assert row["n"] == len(predicted)
+        assert row["lower"] < row["value"] < row["upper"]
+    hold_out = [row for row in shop.rows() if row["period"] == "hold_out"]
+    assert {"decayed_mean", "lightgbm_tweedie"} <= {row["candidate"] for row in hold_out}
+
+
+def test_no_week_has_later_rows(shop: Shop) -> None:
+    newest = Warehouse.of(Settings(home=shop.home / "backtests" / "own")).value(
+        "select max(date) from raw.interactions"
+    )
+    assert newest == SUNDAYS[-1]
+
+
+def test_a_second_backtest_runs_nothing_and_is_equal(shop: Shop) -> None:
+    before, log = shop.rows(), shop.home / "backtests" / "own" / "run.log"
+    size = log.stat().st_size
+    shop.backtest("--no-leak-check")
+    assert log.stat().st_size == size
+    assert shop.rows() == before
+
+
+def test_other_settings_are_compared_week_by_week(shop: Shop, tmp_path: Path) -> None:
+    other = tmp_path / "longer_windows.yaml"
+    other.write_text("predictions: {spend: {days: 14}}", encoding="utf-8")
+    before = shop.rows()
+    answer = shop.backtest("--no-leak-check", "--against", str(other))
+    rows = shop.rows()
+    assert [row for row in rows if row["settings"] == "own"] == before
+    [difference] = [row for row in answer["differences"] if row["metric"] == "mae"]
+    # Of two weeks one has been over for 14 days.
+    assert difference["weeks"] == 1
+    assert difference["difference"] == difference["against"] - difference["own"]
+
+
+def test_a_prediction_that_reads_later_rows_is_named(shop: Shop, tmp_path: Path) -> None:
+    leaky = Shop(tmp_path, "buys_tomorrow", "spend")
+    answer = leaky.backtest(check=False)
+    assert answer["leaks"] == ["predictions.buys_tomorrow (own)"]
+    # This backtest was never stopped: its rows are those of the one that was.
+    own = [row for row in shop.rows() if row["settings"] == "own"]
+    assert [row for row in leaky.rows() if row["model"] == "spend"] == own
+
+
+def test_a_file_that_a_variable_hides_is_refused(shop: Shop, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("recommendations: {k: 3}", encoding="utf-8")
+    words = ["backtest", "--against", str(other)]
+    process = run_command(*words, env=shop.env, cwd=shop.folder, check=False)
+    assert process.returncode == 2
+    assert "BATCH_PREDICTIONS_RECOMMENDATIONS__K comes before recommendations.k" in process.stderr
