@@ -16,11 +16,12 @@ from batch_predictions.features.assets import feature_asset
 from batch_predictions.features.base import FeatureTable
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.assets import prediction_asset
-from batch_predictions.models.model_store import ModelStore
+from batch_predictions.models.model_store import ModelError, ModelStore
 from batch_predictions.models.queries.query_model import QueryModel
 from batch_predictions.models.training import trainings
 from batch_predictions.models.training_assets import training_asset
 from batch_predictions.models.training_inputs import TrainingInputs
+from batch_predictions.operations.model_card import model_card
 from batch_predictions.operations.retention.removed_queries import remove_undeclared_queries
 from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.settings import Settings
@@ -59,6 +60,7 @@ PREDICTIONS: dict[str, dict[str, Any]] = {
 DAY = (LAST - dt.timedelta(days=14)).isoformat()
 WEEK = "2024-06-10"
 """The newest week that had ended by DAY, a Sunday."""
+WEEK_END = dt.date(2024, 6, 16)
 
 
 class QueryHome:
@@ -288,3 +290,24 @@ def test_a_removed_query_leaves_nothing(home: QueryHome, tmp_path: Path) -> None
     assert histories == {"churn_history", "user_history"}
     assert _remove_undeclared(world.settings) == []
     assert files_with(folder, "returns")
+
+
+def test_a_models_card_says_what_it_is_made_from_and_how_it_does(home: QueryHome) -> None:
+    load_declarations(home.settings)
+    card = model_card(home.settings, "spend")
+    decision = ModelStore.of(home.settings).decisions("spend")[-1]
+    manifest = ModelStore.of(home.settings).manifest("spend", decision.version)
+    assert card.startswith("# spend\n")
+    assert f"`{decision.version}` ({manifest.candidate}) serves since {WEEK_END}" in card
+    assert decision.why in card
+    assert f"through {WEEK_END} at most" in card
+    rows = home.warehouse.query(
+        "select candidate, metric, value from evaluation.model_metrics "
+        "where model = 'spend' and trained_through = $through",
+        {"through": WEEK_END},
+    ).to_pylist()
+    [baseline] = [r for r in rows if (r["candidate"], r["metric"]) == ("decayed_mean", "mae")]
+    [line] = [line for line in card.splitlines() if line.startswith("| decayed_mean |")]
+    assert f" {baseline['value']:.4g} " in line
+    with pytest.raises(ModelError, match="no version of never serves yet"):
+        model_card(home.settings, "never", FIRST)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import Home, Json, load_settings
+from batch_predictions.cli.console.options import Home, Json, day_of, load_settings
 from batch_predictions.cli.console.printing import print_rows
 from batch_predictions.settings import SettingsError
 
@@ -58,6 +58,33 @@ def models_metrics(
         {"model": model},
     )
     print_rows(rows.to_pylist(), as_json)
+
+
+@command("models card", order=22)
+def models_card(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="recommender, demographic, …")],
+    date: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            "--date",
+            formats=["%Y-%m-%d"],
+            help="The version that serves on this day. "
+            "[default: the newest day of the predictions]",
+        ),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """The card of a model, Markdown: data, decision, candidates, what came, weak sides, drift."""
+    from batch_predictions.models.training import trainings
+    from batch_predictions.operations.model_card import model_card
+    from batch_predictions.planning.declarations import load_declarations
+
+    settings = load_settings(home, context)
+    load_declarations(settings)
+    if model not in trainings():
+        raise SettingsError(f"there is no model {model!r}: choose {', '.join(trainings())}")
+    typer.echo(model_card(settings, model, day_of(date)), nl=False)
 
 
 @command("models train", order=25)

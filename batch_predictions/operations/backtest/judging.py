@@ -14,13 +14,14 @@ from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.operations.backtest.past_weeks import (
     PastWeeks,
     Progress,
+    last_known_day,
     partition_as_of,
 )
 from batch_predictions.planning.declarations import queries_of
 from batch_predictions.settings import Settings
-from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, week_of
+from batch_predictions.tables import TABLES, week_of
 from batch_predictions.tables.discovery import instances
-from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse import Warehouse
 
 HOLD_OUT, AFTER = "hold_out", "after"
 """Periods in which candidates are judged: before the end of the week, and after it."""
@@ -44,8 +45,8 @@ def run_and_judge(
     Raises:
         BacktestError: a week could not be run.
     """
-    warehouse = Warehouse.of(weeks.settings)
-    through = max(max(warehouse.partitions(t), default="") for t in (INTERACTIONS, REVIEWS))
+    through = last_known_day(Warehouse.of(weeks.settings))
+    assert through is not None
     rows: list[dict[str, Any]] = []
     decisions: list[dict[str, Any]] = []
     for place, end in enumerate(ends):
@@ -60,7 +61,7 @@ def run_and_judge(
         progress(f"{title}, {end}: judging")
         names = {"week": week_of(end), "settings": weeks.name}
         rows += [{**names, "period": HOLD_OUT, **row} for row in week["hold_out"]]
-        after = judge_week(weeks, end, as_date(through))
+        after = judge_week(weeks, end, through)
         rows += [{**names, "period": AFTER, **row} for row in after]
         decisions += [{**names, **row} for row in week["decisions"]]
     return rows, decisions

@@ -21,13 +21,14 @@ from typing import Any
 import yaml
 
 from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.home import read_state
 from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.planning.unchanged import digest_of_program
 from batch_predictions.settings import FILE_NAME, Settings, SettingsError
 from batch_predictions.settings.environment import PREFIX
-from batch_predictions.tables import TABLES, Table, week_of
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table, week_of
+from batch_predictions.warehouse import Warehouse, as_date
 
 FOLDER = "backtests"
 OWN = "own"
@@ -78,8 +79,8 @@ class PastWeeks:
         """
         if bucket_of(self.settings.home) is not None:
             raise SettingsError(
-                "a backtest reads the raw rows of a home in a folder: `batch-predictions move-home` "
-                "copies this one from its bucket"
+                "a backtest needs a home in a folder: `batch-predictions move-home` copies "
+                "this one from its bucket"
             )
         given = yaml.safe_load(self.file.read_text(encoding="utf-8")) if self.file else {}
         if not isinstance(given, dict):
@@ -186,19 +187,21 @@ def sundays(settings: Settings, weeks: int) -> list[dt.date]:
     Raises:
         SettingsError: the home has no such week.
     """
-    from batch_predictions.core.home import read_state
-    from batch_predictions.tables import INTERACTIONS, REVIEWS
-
-    warehouse, state = Warehouse.of(settings), read_state(settings.home)
-    days = [max(warehouse.partitions(table), default="") for table in (INTERACTIONS, REVIEWS)]
-    if state is None or not max(days):
+    last, state = last_known_day(Warehouse.of(settings)), read_state(settings.home)
+    if state is None or last is None:
         raise SettingsError(f"{settings.home} has no rows: `batch-predictions run` first")
-    newest = week_of(dt.date.fromisoformat(max(days))) - dt.timedelta(days=1)
+    newest = week_of(last) - dt.timedelta(days=1)
     ends = [newest - dt.timedelta(days=7 * back) for back in range(weeks)]
     known = [end for end in reversed(ends) if end > state.first_day]
     if not known:
         raise SettingsError(f"{settings.home} has no whole week of the past yet")
     return known
+
+
+def last_known_day(warehouse: Warehouse) -> dt.date | None:
+    """The newest day of interactions or reviews; None without any."""
+    days = [max(warehouse.partitions(table), default="") for table in (INTERACTIONS, REVIEWS)]
+    return as_date(max(days)) if max(days) else None
 
 
 def expected_seconds(warehouse: Warehouse) -> float:
