@@ -14,11 +14,11 @@ from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.operations.backtest.past_weeks import (
     PastWeeks,
     Progress,
-    last_known_day,
     partition_as_of,
 )
 from batch_predictions.planning.declarations import queries_of
 from batch_predictions.settings import Settings
+from batch_predictions.sources.shrinkage import newest_ingested_day
 from batch_predictions.tables import TABLES, week_of
 from batch_predictions.tables.discovery import instances
 from batch_predictions.warehouse import Warehouse
@@ -27,6 +27,8 @@ HOLD_OUT, AFTER = "hold_out", "after"
 """Periods in which candidates are judged: before the end of the week, and after it."""
 SERVED = "served"
 """The candidate of what was predicted: what the training chose."""
+_DIFFERENT_EACH_DAY = {"replenishment"}
+"""Models whose metrics of a day are of what ends on it, such as orders by their lead times."""
 
 
 def run_and_judge(
@@ -45,7 +47,7 @@ def run_and_judge(
     Raises:
         BacktestError: a week could not be run.
     """
-    through = last_known_day(Warehouse.of(weeks.settings))
+    through = newest_ingested_day(weeks.settings.home)
     assert through is not None
     rows: list[dict[str, Any]] = []
     decisions: list[dict[str, Any]] = []
@@ -76,8 +78,8 @@ def judge_week(weeks: PastWeeks, sunday: dt.date, through: dt.date) -> list[dict
         through: last day whose raw rows the home has.
 
     Returns:
-        Rows with model, candidate, metric, value, lower, upper and n. A metric of several days is
-        their mean, weighted by n, without an interval.
+        Rows with model, candidate, metric, value, lower, upper and n: of the newest day that has
+        the metric. Those of orders are the mean of all days, weighted by n, without an interval.
     """
     with weeks.as_run() as (settings, _):
         folder = weeks.home / "judged"
@@ -120,16 +122,17 @@ def _link(weeks: PastWeeks, sunday: dt.date, folder: Path) -> None:
 
 
 def _over_days(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """One row for each metric: the newest, or the mean of days with rows of their own."""
     by_metric: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_metric[row["model"], row["metric"]].append(row)
     for (model, metric), of_days in sorted(by_metric.items()):
-        [first, *others] = of_days
         name = {"model": model, "candidate": SERVED, "metric": metric}
-        if not others:
-            yield name | {key: first[key] for key in ("value", "lower", "upper", "n")}
-            continue
-        yield name | {"value": _mean(of_days), "lower": None, "upper": None, "n": _total(of_days)}
+        if model in _DIFFERENT_EACH_DAY and len(of_days) > 1:
+            mean = {"value": _mean(of_days), "lower": None, "upper": None, "n": _total(of_days)}
+            yield name | mean
+        else:
+            yield name | {key: of_days[-1][key] for key in ("value", "lower", "upper", "n")}
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> float:

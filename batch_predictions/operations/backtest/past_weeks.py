@@ -27,8 +27,9 @@ from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.planning.unchanged import digest_of_program
 from batch_predictions.settings import FILE_NAME, Settings, SettingsError
 from batch_predictions.settings.environment import PREFIX
-from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table, week_of
-from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.sources.shrinkage import newest_ingested_day
+from batch_predictions.tables import TABLES, Table, week_of
+from batch_predictions.warehouse import Warehouse
 
 FOLDER = "backtests"
 OWN = "own"
@@ -187,7 +188,7 @@ def sundays(settings: Settings, weeks: int) -> list[dt.date]:
     Raises:
         SettingsError: the home has no such week.
     """
-    last, state = last_known_day(Warehouse.of(settings)), read_state(settings.home)
+    last, state = newest_ingested_day(settings.home), read_state(settings.home)
     if state is None or last is None:
         raise SettingsError(f"{settings.home} has no rows: `batch-predictions run` first")
     newest = week_of(last) - dt.timedelta(days=1)
@@ -196,12 +197,6 @@ def sundays(settings: Settings, weeks: int) -> list[dt.date]:
     if not known:
         raise SettingsError(f"{settings.home} has no whole week of the past yet")
     return known
-
-
-def last_known_day(warehouse: Warehouse) -> dt.date | None:
-    """The newest day of interactions or reviews; None without any."""
-    days = [max(warehouse.partitions(table), default="") for table in (INTERACTIONS, REVIEWS)]
-    return as_date(max(days)) if max(days) else None
 
 
 def expected_seconds(warehouse: Warehouse) -> float:

@@ -1,0 +1,1 @@
+"""The report: one page of HTML that says what is predicted, and how well."""

@@ -1,0 +1,158 @@
+"""Tables of a report that are of one prediction: lists and baskets, items, customers, movers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from batch_predictions.operations.report.blocks import TableBlock
+from batch_predictions.operations.report.report_home import ReportHome
+
+LISTS, LIST = 5, 10
+"""Best and worst lists that are shown, and items of each."""
+MIN_REVIEWS = 3
+"""Reviews that an item has, in the week and before, to be told as one whose reviews changed."""
+SHOWN = 12
+"""Items of a basket that are shown."""
+
+
+def _lists(home: ReportHome) -> list[TableBlock]:
+    """Lists of the day before beside what was bought on the day, the best and the worst."""
+    lists = home.rows(
+        """with bought as (
+            select user_id, list(distinct item_id order by item_id) as items
+            from raw.interactions where date = $day::DATE and coalesce(quantity, 1) > 0
+            group by user_id
+        ),
+        listed as (
+            select user_id, list(item_id order by rank) as items
+            from predictions.recommendations
+            where date = $day::DATE - 1 and rank <= $list group by user_id
+        )
+        select user_id, listed.items as listed, bought.items as bought,
+            len(list_intersect(listed.items, bought.items)) as hits
+        from listed join bought using (user_id) order by hits desc, md5(user_id)""",
+        list=LIST,
+    )
+    shown = lists if len(lists) <= 2 * LISTS else [*lists[:LISTS], *lists[-LISTS:]]
+    titles = _titles(home, {item for row in shown for item in (*row["listed"], *row["bought"])})
+    rows = [
+        {
+            "customer": row["user_id"] if home.with_ids else f"customer {number}",
+            "hits": row["hits"],
+            "list": [
+                f"{titles[item]} ✓" if item in row["bought"] else titles[item]
+                for item in row["listed"]
+            ],
+            "bought": [titles[item] for item in row["bought"]],
+        }
+        for number, row in enumerate(shown, 1)
+    ]
+    caption = f"Lists of the day before beside the baskets of {home.day}: best and worst."
+    missing = "Nobody with a list of the day before bought something on this day."
+    source = "predictions.recommendations, raw.interactions"
+    return [TableBlock(caption, rows, source, missing)]
+
+
+def _first(texts: list[str]) -> list[str]:
+    """The first texts, and how many more there are."""
+    more = len(texts) - SHOWN
+    return [*texts[:SHOWN], f"and {more} more"] if more > 1 else texts
+
+
+def _forecasts(home: ReportHome) -> list[TableBlock]:
+    """Items with the largest forecast of units, beside what was sold in as many days before."""
+    rows = home.rows(
+        """with made as (select max(date) as day from predictions.demand_forecasts
+            where date <= $day::DATE),
+        forecast as (
+            select item_id, fsum(mean) as units, count(*) as days
+            from predictions.demand_forecasts, made
+            where date = made.day and location = 'all' and not starts_with(item_id, 'category:')
+            group by item_id order by units desc, item_id limit 10
+        )
+        select coalesce(nullif(items.title, ''), forecast.item_id) as item,
+            forecast.days as "days ahead", forecast.units as "units expected",
+            coalesce(fsum(sold.quantity), 0) as "units in as many days before",
+            forecast.units * state.price as "value at the day's price"
+        from forecast cross join made
+        left join raw.items as items on items.item_id = forecast.item_id
+        left join features.item_state as state
+            on state.item_id = forecast.item_id and state.date = made.day
+        left join raw.interactions as sold on sold.item_id = forecast.item_id
+            and sold.date > made.day - forecast.days::INTEGER and sold.date <= made.day
+        group by forecast.item_id, items.title, state.price, forecast.units, forecast.days
+        order by forecast.units desc, forecast.item_id"""
+    )
+    source = "predictions.demand_forecasts, raw.interactions, features.item_state"
+    return [TableBlock("Items of which most units are expected.", rows, source)]
+
+
+def _audience(home: ReportHome) -> list[TableBlock]:
+    rows = home.rows(
+        """select case when held_out then 'held out' else 'to contact' end as list,
+            count(*) as customers, avg(churn_probability) as "mean churn probability",
+            fsum(margin_at_risk) as "margin at risk", fsum(expected_value) as "expected value"
+        from predictions.retention_audience where date = (
+            select max(date) from predictions.retention_audience where date <= $day::DATE)
+        group by held_out order by held_out"""
+    )
+    uplift = home.rows(
+        """select metric, value, lower, upper, n from evaluation.realized_metrics
+        where model in ('retention', 'promotion') and contains(metric, 'uplift')
+            and date <= $day::DATE
+        qualify row_number() over (partition by model, metric order by date desc) = 1
+        order by metric"""
+    )
+    return [
+        TableBlock(
+            f"Margin is {home.settings.audiences.margin:.0%} of the spend (audiences.margin).",
+            rows,
+            "predictions.retention_audience",
+        ),
+        TableBlock(
+            "What contacting brought, against those who were held out.",
+            uplift,
+            "evaluation.realized_metrics",
+            "No list has been over for long enough.",
+        ),
+    ]
+
+
+def _movers(home: ReportHome) -> list[TableBlock]:
+    rows = home.rows(
+        """with newest as (
+            select * from predictions.item_sentiments where week = (
+                select max(week) from predictions.item_sentiments where week <= $day::DATE)
+        ),
+        terms as (
+            select item_id, list(term order by z desc, term)[:5] as terms
+            from predictions.aspects where week = (select max(week) from newest) group by item_id
+        )
+        select coalesce(nullif(items.title, ''), newest.item_id) as item, newest.reviews,
+            net_sentiment as "net sentiment", change, change_p as p, terms
+        from newest left join raw.items as items on items.item_id = newest.item_id
+        left join terms on terms.item_id = newest.item_id
+        where change is not null and least(newest.reviews, newest.reviews_before) >= $reviews
+        order by changed desc, abs(change) desc, newest.item_id limit 10""",
+        reviews=MIN_REVIEWS,
+    )
+    source = "predictions.item_sentiments, predictions.aspects"
+    return [TableBlock("Items whose reviews changed most against the weeks before.", rows, source)]
+
+
+def _titles(home: ReportHome, items: set[str]) -> dict[str, str]:
+    known = home.rows(
+        "select item_id, title from raw.items where list_contains($items::VARCHAR[], item_id)",
+        items=sorted(items),
+    )
+    titles = {row["item_id"]: row["title"] or row["item_id"] for row in known}
+    return {item: titles.get(item, item) for item in items}
+
+
+DETAILS: dict[str, Callable[[ReportHome], list[TableBlock]]] = {
+    "recommendations": _lists,
+    "demand_forecasts": _forecasts,
+    "retention_audience": _audience,
+    "item_sentiments": _movers,
+}
+"""By the name of the table of predictions."""

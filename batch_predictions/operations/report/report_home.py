@@ -1,0 +1,36 @@
+"""A home as of the day of its report."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from batch_predictions.settings import Settings
+from batch_predictions.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class ReportHome:
+    """A home, and the day that a report on it ends with.
+
+    Attributes:
+        settings: of the home, whose declarations are loaded.
+        day: last day that the report has.
+        with_ids: whether users have their ids; else they are numbered.
+    """
+
+    settings: Settings
+    day: dt.date
+    with_ids: bool = False
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """Of the home."""
+        return Warehouse.of(self.settings)
+
+    def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of a query, in which `$day` may be bound."""
+        bound = {"day": self.day} if "$day" in sql else {}
+        rows: list[dict[str, Any]] = self.warehouse.query(sql, {**bound, **parameters}).to_pylist()
+        return rows

@@ -1,0 +1,266 @@
+"""The sections of a report, each from tables of the warehouse as of a day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from batch_predictions.evaluation.drift.drift_plots import plot_drift
+from batch_predictions.evaluation.metric_plots import METRIC_PLOTS, plot_metrics
+from batch_predictions.inference.base import BatchPrediction
+from batch_predictions.models.model_store import ModelStore
+from batch_predictions.models.training_assets import plot_metric
+from batch_predictions.operations.costs.cost_report import sum_costs
+from batch_predictions.operations.report.blocks import FigureBlock, Section, TableBlock
+from batch_predictions.operations.report.details import DETAILS
+from batch_predictions.operations.report.report_home import ReportHome
+from batch_predictions.tables import Table
+from batch_predictions.tables.discovery import instances
+
+_OF_BACKTESTS = (
+    r"next_day_(hit_rate|ndcg)@10|wape:item:.*|coverage_80:item:.*|fill_rate|covered|auc|log_loss"
+    r"|lift@10%|uplift.*|mae|coverage_80|precision"
+)
+"""Metrics of backtests that a report has; the others are in the table."""
+DAYS = 28
+"""Days up to the report's that its figures of data and costs have."""
+_TITLES = {
+    "recommendations": "Recommendations",
+    "demographic_recommendations": "New users",
+    "demand_forecasts": "Demand",
+    "replenishment_orders": "Orders",
+    "item_sentiments": "Reviews",
+    "churn_scores": "Customers at risk",
+    "retention_audience": "Customers to win back",
+    "promotion_audience": "Campaigns",
+}
+"""Predictions with a section of their own, and its title, in the order of the report."""
+_GATES = {
+    "recommender": ("ndcg@10", False),
+    "demographic": ("ndcg@10", False),
+    "demand": ("wape", True),
+    "churn": ("log_loss", True),
+    "sentiment": ("macro_f1", False),
+}
+"""Metric of a model's figure, and whether lower is better."""
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Makes the sections of a home's report.
+
+    Attributes:
+        home: what is reported on.
+    """
+
+    home: ReportHome
+
+    def sections(self) -> Iterator[Section]:
+        """The sections in their order; what the home does not predict has none."""
+        made = [p for p in instances(BatchPrediction, "predictions/*.py") if self._newest(p.table)]
+        yield self._coverage(made)
+        by_name = {prediction.table.name: prediction for prediction in made}
+        own = [p for name, p in by_name.items() if p.model == name and name not in _TITLES]
+        for name, title in _TITLES.items():
+            if name in by_name:
+                yield self._prediction(by_name[name], title)
+        for prediction in own:
+            yield self._prediction(prediction, prediction.table.name.replace("_", " ").capitalize())
+        yield self._backtest()
+        yield self._data()
+        yield self._operation()
+
+    def _newest(self, table: Table) -> str | None:
+        keys = [key for key in self.home.warehouse.partitions(table) if key <= str(self.home.day)]
+        return max(keys, default=None)
+
+    def _coverage(self, made: list[BatchPrediction]) -> Section:
+        rows = []
+        for prediction in made:
+            table, key = prediction.table, prediction.key[0]
+            of_table = {"name": table.name, "partition": self._newest(table)}
+            [counts] = self.home.rows(
+                f"select count(*) as n, count(distinct {key}) as keys from {table.qualified} "
+                f"where {table.partition} = $partition::DATE",
+                partition=of_table["partition"],
+            )
+            excluded = self.home.rows(
+                "select reason, count(*) as n from predictions.exclusions "
+                "where table_name = $name and date = $partition::DATE "
+                "group by reason order by n desc, reason",
+                **of_table,
+            )
+            rows.append(
+                {
+                    "table": table.name,
+                    "as of": of_table["partition"],
+                    "who or what": counts["keys"],
+                    "rows": counts["n"],
+                    "left out": sum(row["n"] for row in excluded),
+                    "most frequent reason": excluded[0]["reason"] if excluded else None,
+                }
+            )
+        return Section(
+            "What is predicted, and for whom",
+            "Whoever is left out has a reason in predictions.exclusions.",
+            [
+                TableBlock(
+                    "Rows of each table of predictions.",
+                    rows,
+                    "predictions.*, predictions.exclusions",
+                )
+            ],
+        )
+
+    def _prediction(self, prediction: BatchPrediction, title: str) -> Section:
+        table = prediction.table
+        blocks: list[FigureBlock | TableBlock] = []
+        if prediction.model:
+            blocks.append(self._candidates(prediction.model))
+        newest = self._newest(table)
+        assert newest is not None
+        if prediction.plot is not None:
+            figure = prediction.plot(self.home.warehouse, newest)
+            blocks.append(FigureBlock.of(f"As of {newest}.", figure, table.qualified))
+        for metric_plot in METRIC_PLOTS:
+            if metric_plot.model == _MODELS.get(table.name):
+                figure = plot_metrics(self.home.warehouse, metric_plot, str(self.home.day))
+                caption = f"{metric_plot.title}, up to {self.home.day}."
+                blocks.append(FigureBlock.of(caption, figure, "evaluation.realized_metrics"))
+        if table.name in DETAILS:
+            blocks += DETAILS[table.name](self.home)
+        return Section(title, f"{table.description} {self._decision(prediction.model)}", blocks)
+
+    def _decision(self, model: str | None) -> str:
+        """Why the model serves, in the words of the training."""
+        decisions = ModelStore.of(self.home.settings).decisions(model) if model else []
+        known = [d for d in decisions if d.effective_from <= self.home.day]
+        return (
+            f"Model as of {known[-1].effective_from}: {known[-1].why.rstrip('.')}." if known else ""
+        )
+
+    def _candidates(self, model: str) -> FigureBlock:
+        rows = self.home.rows(
+            """select candidate, metric, value, lower, upper, n from evaluation.model_metrics
+            where model = $model and trained_through = (
+                select max(trained_through) from evaluation.model_metrics
+                where model = $model and trained_through <= $day::DATE)
+            order by candidate""",
+            model=model,
+        )
+        serving = ModelStore.of(self.home.settings).version_of(model, self.home.day)
+        candidate = (
+            ModelStore.of(self.home.settings).manifest(model, serving).candidate
+            if serving
+            else None
+        )
+        names = {row["metric"] for row in rows}
+        metric, lower = _GATES.get(model, ("", True))
+        if metric not in names:
+            metric = next((n for n in ("poisson_deviance", "mse", "log_loss") if n in names), "")
+        metric = metric or ("ndcg" if "ndcg" in names else "")
+        figure = plot_metric(rows, metric, candidate, lower_is_better=lower and metric != "ndcg")
+        better = "lower" if lower and metric != "ndcg" else "higher"
+        caption = f"{metric} of candidates and baselines on the hold-out ({better} is better)."
+        return FigureBlock.of(caption, figure, "evaluation.model_metrics")
+
+    def _backtest(self) -> Section:
+        rows = self.home.rows(
+            """select model, metric, settings, count(*) as weeks, avg(value) as mean,
+                min(value) as lowest, max(value) as highest
+            from evaluation.backtests
+            where period = 'after' and regexp_full_match(metric, $metrics)
+            group by all order by model, metric, settings""",
+            metrics=_OF_BACKTESTS,
+        )
+        missing = "`batch-predictions backtest` runs past weeks as if each were the newest."
+        block = TableBlock(
+            "Past weeks, judged by what came.", rows, "evaluation.backtests", missing
+        )
+        return Section("Would it have worked?", "Each week was run without later rows.", [block])
+
+    def _data(self) -> Section:
+        first = self.home.day - dt.timedelta(days=DAYS - 1)
+        counts = self.home.rows(
+            """with days as (
+                select unnest(range($first::DATE, $day::DATE + 1, interval 1 day))::DATE as date
+            )
+            select date, (select count(*) from raw.interactions where date = days.date)
+                as interactions,
+                (select count(*) from raw.reviews where date = days.date) as reviews
+            from days order by date""",
+            first=first,
+        )
+        refused = self.home.rows(
+            """select table_name as "table", reason, count(*) as rows from raw.quarantine
+            where date >= $first::DATE and date <= $day::DATE
+            group by all order by rows desc, 1, 2 limit 10""",
+            first=first,
+        )
+        empty = [str(row["date"]) for row in counts if not row["interactions"] + row["reviews"]]
+        lead = (
+            f"Days without interactions and reviews in {DAYS} days: {', '.join(empty) or 'none'}."
+        )
+        caption = f"Rows a day, {first} to {self.home.day}."
+        return Section(
+            "Data",
+            lead,
+            [
+                FigureBlock.of(caption, _plot_rows(counts), "raw.interactions, raw.reviews"),
+                TableBlock(
+                    "Rows that were refused, by reason.",
+                    refused,
+                    "raw.quarantine",
+                    "None was refused.",
+                ),
+            ],
+        )
+
+    def _operation(self) -> Section:
+        first = self.home.day - dt.timedelta(days=DAYS - 1)
+        costs = [
+            {
+                "made": row["asset"],
+                "seconds": row["seconds"],
+                "CPU seconds": row["cpu_seconds"],
+                "cost": row["cost"],
+            }
+            for row in sum_costs(self.home.warehouse, first, self.home.day)[:10]
+        ]
+        figure = plot_drift(self.home.warehouse, str(self.home.day))
+        return Section(
+            "Operation",
+            "Drift is the difference of a day from the rows of the newest training.",
+            [
+                FigureBlock.of(f"Drift as of {self.home.day}.", figure, "evaluation.drift"),
+                TableBlock(f"What took most, {DAYS} days.", costs, "evaluation.costs"),
+            ],
+        )
+
+
+_MODELS = {
+    "recommendations": "recommender",
+    "demand_forecasts": "demand",
+    "replenishment_orders": "replenishment",
+}
+"""Model of the realized metrics of a table."""
+
+
+def _plot_rows(counts: list[dict[str, Any]]) -> Any:
+    """Rows a day as lines; None without any."""
+    from batch_predictions.warehouse.reporting import legend_outside, new_axes
+
+    if not any(row["interactions"] or row["reviews"] for row in counts):
+        return None
+    figure, ax = new_axes("Rows a day")
+    for name, colour in (("interactions", "#4c78a8"), ("reviews", "#f58518")):
+        values = [row[name] for row in counts]
+        if any(values):
+            ax.plot([row["date"] for row in counts], values, color=colour, label=name)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("rows", fontsize=9)
+    ax.tick_params(axis="x", rotation=45)
+    legend_outside(ax)
+    return figure
