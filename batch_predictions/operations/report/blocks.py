@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import base64
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,20 +48,20 @@ class FigureBlock:
 
     Attributes:
         caption: what is drawn, a sentence.
-        svg: the figure; None: `missing` is shown.
+        image: address of the image; None: `missing` is shown.
         source: tables of the warehouse that it is of.
         missing: what is said where nothing can be drawn.
     """
 
     caption: str
-    svg: str | None
+    image: str | None
     source: str
     missing: str = "There is not enough data for this figure yet."
 
     @classmethod
     def of(cls, caption: str, figure: Figure | None, source: str) -> FigureBlock:
-        """A figure of matplotlib, whose texts stay texts."""
-        return cls(caption, None if figure is None else svg_of(figure, caption), source)
+        """A figure of matplotlib."""
+        return cls(caption, None if figure is None else image_of(figure), source)
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,18 @@ class Section:
     blocks: Sequence[TableBlock | FigureBlock]
 
 
-def svg_of(figure: Figure, name: str) -> str:
-    """A figure as an SVG element; equal figures of a name give equal texts."""
+def image_of(figure: Figure) -> str:
+    """The address of a figure as an image within the page, an SVG; equal figures have equal ones.
+
+    An element of the page would bring its ids, of which several figures have the same.
+    """
     import matplotlib as mpl
 
-    buffer = io.StringIO()
+    buffer = io.BytesIO()
     # Ids are hashes with this salt; with a random one or a date, no two reports would be equal.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    text = buffer.getvalue()
-    # Names of groups, such as axes_1, would be ids of several elements of the page.
-    return re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text[text.index("<svg") :])
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _style(value: Any) -> str:
