@@ -65,7 +65,7 @@ class FigureBlock:
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A section of a report.
 
     Attributes:

@@ -13,7 +13,7 @@ from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training_assets import plot_metric
 from batch_predictions.operations.costs.cost_report import sum_costs
-from batch_predictions.operations.report.blocks import FigureBlock, Section, TableBlock
+from batch_predictions.operations.report.blocks import FigureBlock, ReportSection, TableBlock
 from batch_predictions.operations.report.details import DETAILS
 from batch_predictions.operations.report.report_home import ReportHome
 from batch_predictions.tables import Table
@@ -57,7 +57,7 @@ class Reporter:
 
     home: ReportHome
 
-    def sections(self) -> Iterator[Section]:
+    def sections(self) -> Iterator[ReportSection]:
         """The sections in their order; what the home does not predict has none."""
         made = [p for p in instances(BatchPrediction, "predictions/*.py") if self._newest(p.table)]
         yield self._coverage(made)
@@ -76,7 +76,7 @@ class Reporter:
         keys = [key for key in self.home.warehouse.partitions(table) if key <= str(self.home.day)]
         return max(keys, default=None)
 
-    def _coverage(self, made: list[BatchPrediction]) -> Section:
+    def _coverage(self, made: list[BatchPrediction]) -> ReportSection:
         rows = []
         for prediction in made:
             table, key = prediction.table, prediction.key[0]
@@ -102,7 +102,7 @@ class Reporter:
                     "most frequent reason": excluded[0]["reason"] if excluded else None,
                 }
             )
-        return Section(
+        return ReportSection(
             "What is predicted, and for whom",
             "Whoever is left out has a reason in predictions.exclusions.",
             [
@@ -114,7 +114,7 @@ class Reporter:
             ],
         )
 
-    def _prediction(self, prediction: BatchPrediction, title: str) -> Section:
+    def _prediction(self, prediction: BatchPrediction, title: str) -> ReportSection:
         table = prediction.table
         blocks: list[FigureBlock | TableBlock] = []
         if prediction.model:
@@ -131,7 +131,9 @@ class Reporter:
                 blocks.append(FigureBlock.of(caption, figure, "evaluation.realized_metrics"))
         if table.name in DETAILS:
             blocks += DETAILS[table.name](self.home)
-        return Section(title, f"{table.description} {self._decision(prediction.model)}", blocks)
+        return ReportSection(
+            title, f"{table.description} {self._decision(prediction.model)}", blocks
+        )
 
     def _decision(self, model: str | None) -> str:
         """Why the model serves, in the words of the training."""
@@ -166,7 +168,7 @@ class Reporter:
         caption = f"{metric} of candidates and baselines on the hold-out ({better} is better)."
         return FigureBlock.of(caption, figure, "evaluation.model_metrics")
 
-    def _backtest(self) -> Section:
+    def _backtest(self) -> ReportSection:
         rows = self.home.rows(
             """select model, metric, settings, count(*) as weeks, avg(value) as mean,
                 min(value) as lowest, max(value) as highest
@@ -179,9 +181,11 @@ class Reporter:
         block = TableBlock(
             "Past weeks, judged by what came.", rows, "evaluation.backtests", missing
         )
-        return Section("Would it have worked?", "Each week was run without later rows.", [block])
+        return ReportSection(
+            "Would it have worked?", "Each week was run without later rows.", [block]
+        )
 
-    def _data(self) -> Section:
+    def _data(self) -> ReportSection:
         first = self.home.day - dt.timedelta(days=DAYS - 1)
         counts = self.home.rows(
             """with days as (
@@ -204,7 +208,7 @@ class Reporter:
             f"Days without interactions and reviews in {DAYS} days: {', '.join(empty) or 'none'}."
         )
         caption = f"Rows a day, {first} to {self.home.day}."
-        return Section(
+        return ReportSection(
             "Data",
             lead,
             [
@@ -218,7 +222,7 @@ class Reporter:
             ],
         )
 
-    def _operation(self) -> Section:
+    def _operation(self) -> ReportSection:
         first = self.home.day - dt.timedelta(days=DAYS - 1)
         costs = [
             {
@@ -230,7 +234,7 @@ class Reporter:
             for row in sum_costs(self.home.warehouse, first, self.home.day)[:10]
         ]
         figure = plot_drift(self.home.warehouse, str(self.home.day))
-        return Section(
+        return ReportSection(
             "Operation",
             "Drift is the difference of a day from the rows of the newest training.",
             [
