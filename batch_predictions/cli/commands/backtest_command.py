@@ -120,7 +120,7 @@ def _cost(sides: Sequence[PastWeeks], ends: Sequence[dt.date]) -> str:
     from batch_predictions.operations.backtest.past_weeks import expected_seconds
     from batch_predictions.warehouse import Warehouse
 
-    todo = sum(side.week(end) is None for side in sides for end in ends)
+    todo = sum(side.is_due(end) for side in sides for end in ends)
     seconds = expected_seconds(Warehouse.of(sides[0].settings))
     cost = f", about {max(1, round(todo * seconds / 60))} minutes" if seconds and todo else ""
     return f"{todo} of {len(sides) * len(ends)} weeks are to be run{cost}"

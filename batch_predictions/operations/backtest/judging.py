@@ -53,7 +53,7 @@ def run_and_judge(
     decisions: list[dict[str, Any]] = []
     for place, end in enumerate(ends):
         title = f"{weeks.name}, week {place + 1} of {len(ends)}"
-        if weeks.week(end) is None:
+        if weeks.is_due(end):
             progress(f"{title}, {end}: running")
             weeks.run_week(end, progress)
         week = weeks.week(end)

@@ -7,6 +7,7 @@ has ingested nothing later. That home is kept: a backtest that was stopped goes 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import os
 import shutil
@@ -18,29 +19,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.home import read_state
 from batch_predictions.core.home_bucket import bucket_of
+from batch_predictions.operations.backtest.other_settings import (
+    read_settings_file,
+    settings_text,
+)
 from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.planning.unchanged import digest_of_program
 from batch_predictions.settings import FILE_NAME, Settings, SettingsError
 from batch_predictions.settings.environment import PREFIX
+from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.sources.shrinkage import newest_ingested_day
-from batch_predictions.tables import TABLES, Table, week_of
+from batch_predictions.tables import EVENT_TABLES, TABLES, Table, week_of
 from batch_predictions.warehouse import Warehouse
 
 FOLDER = "backtests"
 OWN = "own"
 """Name of the home's own settings."""
 RECORD = "backtest.json"
-_ALONE = {
-    "sinks": [],
-    "serving": {"url": None, "posted_url": None},
-    "execution": {"instance": {}},
-}
-"""Settings by which a run reaches nothing outside of its home."""
 _OUTSIDE = ("SINKS", "SERVING__", "EXECUTION__INSTANCE", "ALERT_URLS", "HOME")
 """Beginnings of the variables, after BATCH_PREDICTIONS_, that a run must not have."""
 _INCOMPLETE = 6
@@ -83,11 +81,7 @@ class PastWeeks:
                 "a backtest needs a home in a folder: `batch-predictions move-home` copies "
                 "this one from its bucket"
             )
-        given = yaml.safe_load(self.file.read_text(encoding="utf-8")) if self.file else {}
-        if not isinstance(given, dict):
-            raise SettingsError(f"{self.file} has no settings: write name: value on each line")
-        given.pop("home", None)
-        _refuse_hidden(self.file, given)
+        given = read_settings_file(self.file)
         program = f"{digest_of_program(self.settings)} {json.dumps(given, default=str)} {self.only}"
         if self._record().get("program") == program:
             return
@@ -101,16 +95,18 @@ class PastWeeks:
         shutil.copy2(state, self.home)
         if (additions := self.settings.home / "additions").is_dir():
             shutil.copytree(additions, self.home / "additions")
-        own = self.settings.home / FILE_NAME
-        below = yaml.safe_load(own.read_text(encoding="utf-8")) if own.exists() else {}
-        text = yaml.safe_dump(_merge(_merge(below or {}, given), _ALONE))
-        atomic_write(self.home / FILE_NAME, text)
+        atomic_write(self.home / FILE_NAME, settings_text(self.settings.home, given))
         self._write_record({"program": program, "weeks": {}})
 
     def week(self, sunday: dt.date) -> dict[str, Any] | None:
         """What was recorded of a week; None if it has not been run."""
         week: dict[str, Any] | None = self._record()["weeks"].get(str(sunday))
         return week
+
+    def is_due(self, sunday: dt.date) -> bool:
+        """Whether a week is to be run: it was not, something failed, or its rows were corrected."""
+        week = self.week(sunday)
+        return week is None or bool(week["failed"]) or week["rows"] != self._rows_through(sunday)
 
     def run_week(self, sunday: dt.date, progress: Progress) -> None:
         """Trains and predicts as of the end of a Sunday, and records what was decided.
@@ -122,6 +118,7 @@ class PastWeeks:
         with self.as_run() as (_, warehouse):
             week = {
                 "failed": failed,
+                "rows": self._rows_through(sunday),
                 "hold_out": _hold_out(warehouse, sunday),
                 "decisions": _decisions(warehouse, sunday),
                 "predictions": digests(warehouse, sunday),
@@ -137,7 +134,7 @@ class PastWeeks:
         try:
             settings = Settings.load(self.home)
         finally:
-            os.environ.pop("BATCH_PREDICTIONS_HOME")
+            os.environ.pop("BATCH_PREDICTIONS_HOME", None)
             if before is not None:
                 os.environ["BATCH_PREDICTIONS_HOME"] = before
         load_declarations(settings)
@@ -159,15 +156,31 @@ class PastWeeks:
         again.home.mkdir(parents=True)
         for name in ("state.yaml", FILE_NAME):
             shutil.copy2(self.home / name, again.home)
-        for name in ("additions", "ingests", "warehouse/raw"):
+        # Partitions are replaced, and never written in place: links to them stay as they are.
+        copies: dict[str, Callable[[str, str], object]] = {
+            "additions": shutil.copy2,
+            "ingests": shutil.copy2,
+            "warehouse/raw": os.link,
+        }
+        for name, copy in copies.items():
             if (self.home / name).is_dir():
-                shutil.copytree(self.home / name, again.home / name)
+                shutil.copytree(self.home / name, again.home / name, copy_function=copy)
         _run(again.home, sunday, self.only, progress)
         before = (self.week(sunday) or {})["predictions"]
         with again.as_run() as (_, warehouse):
             after = digests(warehouse, sunday)
         shutil.rmtree(again.home)
         return sorted(name for name in before if before[name] != after.get(name))
+
+    def _rows_through(self, sunday: dt.date) -> str:
+        """A hash of the rows that the home has read of the days up to a Sunday."""
+        read = [
+            f"{table.name} {day} {entry.fingerprint}"
+            for table in EVENT_TABLES
+            for day, entry in sorted(read_ingest_log(self.settings.home, table).days.items())
+            if day <= str(sunday)
+        ]
+        return hashlib.sha256("\n".join(read).encode()).hexdigest()
 
     def _record(self) -> dict[str, Any]:
         path = self.home / RECORD
@@ -278,34 +291,3 @@ def _decisions(warehouse: Warehouse, sunday: dt.date) -> list[dict[str, Any]]:
         "where trained_through = $through::DATE order by model",
         {"through": sunday},
     ).to_pylist()
-
-
-def _refuse_hidden(file: Path | None, given: Mapping[str, Any]) -> None:
-    """Refuses a file of which a variable hides a setting: both sides would be the same."""
-    variables = [name for name in os.environ if name.startswith(PREFIX)]
-    for path in _leaves(given):
-        setting = f"{PREFIX}{'__'.join(path)}".upper()
-        for name in variables:
-            if f"{setting}__".startswith(f"{name}__") or name.startswith(f"{setting}__"):
-                raise SettingsError(
-                    f"{file}: the variable {name} comes before {'.'.join(path)}: write its value "
-                    f"into {FILE_NAME} and unset it"
-                )
-
-
-def _leaves(given: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for name, value in given.items():
-        if isinstance(value, dict) and value:
-            yield from ((name, *path) for path in _leaves(value))
-        else:
-            yield (name,)
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings over others, section by section."""
-    merged = dict(below)
-    for name, value in above.items():
-        inner = merged.get(name)
-        is_section = isinstance(inner, dict) and isinstance(value, dict) and value
-        merged[name] = _merge(inner, value) if is_section and inner else value
-    return merged
