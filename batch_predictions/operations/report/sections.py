@@ -37,14 +37,11 @@ _TITLES = {
     "promotion_audience": "Campaigns",
 }
 """Predictions with a section of their own, and its title, in the order of the report."""
-_GATES = {
-    "recommender": ("ndcg@10", False),
-    "demographic": ("ndcg@10", False),
-    "demand": ("wape", True),
-    "churn": ("log_loss", True),
-    "sentiment": ("macro_f1", False),
-}
-"""Metric of a model's figure, and whether lower is better."""
+_WITHOUT_SECTION = {"aspects", "lead_time_demand", "review_sentiments"}
+"""Predictions that others are made from."""
+_METRICS = {"demand": "wape"}
+"""Metric of a model's figure, where it is not that of its gate."""
+_HIGHER_IS_BETTER = {"ndcg@10", "ndcg", "macro_f1"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Reporter:
         made = [p for p in instances(BatchPrediction, "predictions/*.py") if self._newest(p.table)]
         yield self._coverage(made)
         by_name = {prediction.table.name: prediction for prediction in made}
-        own = [p for name, p in by_name.items() if p.model == name and name not in _TITLES]
+        own = [p for name, p in by_name.items() if name not in {*_TITLES, *_WITHOUT_SECTION}]
         for name, title in _TITLES.items():
             if name in by_name:
                 yield self._prediction(by_name[name], title)
@@ -139,9 +136,9 @@ class Reporter:
         """Why the model serves, in the words of the training."""
         decisions = ModelStore.of(self.home.settings).decisions(model) if model else []
         known = [d for d in decisions if d.effective_from <= self.home.day]
-        return (
-            f"Model as of {known[-1].effective_from}: {known[-1].why.rstrip('.')}." if known else ""
-        )
+        if not known:
+            return ""
+        return f"Model as of {known[-1].effective_from}: {known[-1].why.rstrip('.')}."
 
     def _candidates(self, model: str) -> FigureBlock:
         rows = self.home.rows(
@@ -152,19 +149,14 @@ class Reporter:
             order by candidate""",
             model=model,
         )
-        serving = ModelStore.of(self.home.settings).version_of(model, self.home.day)
-        candidate = (
-            ModelStore.of(self.home.settings).manifest(model, serving).candidate
-            if serving
-            else None
-        )
-        names = {row["metric"] for row in rows}
-        metric, lower = _GATES.get(model, ("", True))
-        if metric not in names:
-            metric = next((n for n in ("poisson_deviance", "mse", "log_loss") if n in names), "")
-        metric = metric or ("ndcg" if "ndcg" in names else "")
-        figure = plot_metric(rows, metric, candidate, lower_is_better=lower and metric != "ndcg")
-        better = "lower" if lower and metric != "ndcg" else "higher"
+        models = ModelStore.of(self.home.settings)
+        serving = models.version_of(model, self.home.day)
+        candidate = models.manifest(model, serving).candidate if serving else None
+        gates = (row["metric"] for row in rows if row["metric"].endswith("_gain"))
+        metric = _METRICS.get(model) or min(gates, default="").removesuffix("_gain")
+        is_lower = metric not in _HIGHER_IS_BETTER
+        figure = plot_metric(rows, metric, candidate, lower_is_better=is_lower)
+        better = "lower" if is_lower else "higher"
         caption = f"{metric} of candidates and baselines on the hold-out ({better} is better)."
         return FigureBlock.of(caption, figure, "evaluation.model_metrics")
 

@@ -62,8 +62,8 @@ def home(tmp_path: Path) -> ReportHome:
     warehouse.replace_partition(
         MODEL_METRICS,
         None,
-        "select 'als' as candidate, 'ndcg@10' as metric, .25::DOUBLE as value, "
-        ".2::DOUBLE as lower, .3::DOUBLE as upper, 40::BIGINT as n",
+        "select 'als' as candidate, unnest(['ndcg@10', 'ndcg@10_gain']) as metric, "
+        ".25::DOUBLE as value, .2::DOUBLE as lower, .3::DOUBLE as upper, 40::BIGINT as n",
         part={"model": "recommender", "trained_through": str(BEFORE)},
     )
     return ReportHome(Settings(home=tmp_path / "home"), DAY)
