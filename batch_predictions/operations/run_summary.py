@@ -267,6 +267,7 @@ def _next_lines(settings: Settings, summary: Summary) -> Iterator[str]:
     table = "recommendations" if summary.rows.get("recommendations") else "item_sentiments"
     yield ""
     yield "Next:"
+    yield "  batch-predictions report                   a page: for whom, how good, what it costs"
     yield "  batch-predictions models metrics           metrics of models and baselines"
     yield "  batch-predictions ui                       the asset graph, schedules and plots"
     if summary.release_id:

@@ -16,7 +16,13 @@ from batch_predictions.settings import SettingsError
 @command("report", order=58)
 def report(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path("report.html"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write. [default: HOME/report.html, which the explorer shows]",
+            dir_okay=False,
+        ),
+    ] = None,
     date: Annotated[
         dt.datetime | None,
         typer.Option(
@@ -36,10 +42,12 @@ def report(
 ) -> None:
     """Write a page about the predictions: for whom, how good, who is left out, what they cost.
 
-    One HTML file that loads nothing from elsewhere, to be mailed or printed. Every table and figure
-    names the tables of the warehouse that it is of.
+    One HTML file that loads nothing from elsewhere, to be mailed, printed, or read at
+    /explorer/report while `batch-predictions serve` runs. Every table and figure names the tables
+    of the warehouse that it is of.
     """
     from batch_predictions.core.durability import atomic_write
+    from batch_predictions.core.home import REPORT
     from batch_predictions.operations.report.page import render_report
     from batch_predictions.operations.report.report_home import ReportHome
     from batch_predictions.planning.declarations import load_declarations
@@ -54,5 +62,6 @@ def report(
     sunday = week_of(week.date()) + dt.timedelta(days=6) if week else newest
     day = min(day_of(date) or sunday, newest)
     page = render_report(ReportHome(settings, day, with_ids=identifiers))
-    atomic_write(out, page)
-    typer.echo(f"{out}: {len(page.encode()) / 1e6:.1f} MB, as of {day}")
+    target = out or settings.home / REPORT
+    atomic_write(target, page)
+    typer.echo(f"{target}: {len(page.encode()) / 1e6:.1f} MB, as of {day}")

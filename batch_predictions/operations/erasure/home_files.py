@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from batch_predictions.core.durability import fsync_folder
 from batch_predictions.core.erasures import ErasedUsers
+from batch_predictions.core.home import REPORT
 from batch_predictions.inference.results import MANIFEST, StagingManifest, digest_path, result_path
 from batch_predictions.sources.shrinkage import previous_folder
 
@@ -78,6 +79,8 @@ def remove_copies(home: Path) -> int:
         if (home / name).is_dir():
             shutil.rmtree(home / name)
             removed += 1
+    # Customers have numbers in it, but baskets are theirs.
+    (home / REPORT).unlink(missing_ok=True)
     shutil.rmtree(home / "ingests" / ".spill", ignore_errors=True)
     shutil.rmtree(previous_folder(home), ignore_errors=True)
     for path in (home / "damaged").glob("*"):

@@ -6,6 +6,7 @@ problems of the explorer's addresses as pages, and not as JSON.
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import functools
 import hashlib
@@ -108,8 +109,9 @@ FOLDER = Path(__file__).parent
 PREFIX = "/explorer"
 WARN_AGE_HOURS = 36.0
 """A release of which the day ended longer ago is called old, where http.max_age_hours is empty."""
+_POLICY = "content-security-policy"
 HEADERS = {
-    "content-security-policy": (
+    _POLICY: (
         "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'"
     ),
@@ -148,6 +150,19 @@ def page(
         **values,
     )
     headers = {**HEADERS, "cache-control": "private, no-cache"}
+    return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+
+
+def report_page(text: str) -> Response:
+    """The report of a home, whose own styles are the only ones that its page may have.
+
+    Args:
+        text: what `batch-predictions report` wrote.
+    """
+    styles = text[text.index("<style>") + len("<style>") : text.index("</style>")]
+    digest = base64.b64encode(hashlib.sha256(styles.encode()).digest()).decode()
+    policy = HEADERS[_POLICY].replace("style-src 'self'", f"style-src 'sha256-{digest}'")
+    headers = {**HEADERS, _POLICY: policy, "cache-control": "private, no-cache"}
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
 
 
