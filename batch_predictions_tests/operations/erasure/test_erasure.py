@@ -97,6 +97,9 @@ def write_home(home: Path) -> ServingWorld:
     (home / "damaged" / "data.parquet").write_bytes(f"damaged {USER}".encode())
     (home / "source_cache" / "bucket").mkdir(parents=True)
     (home / "source_cache" / "bucket" / "users.csv").write_text(USER)
+    (home / "backtests" / "own").mkdir(parents=True)
+    (home / "backtests" / "own" / "rows.txt").write_text(USER)
+    (home / "report.html").write_text(USER)
     (home / "training_cache" / "recommender").mkdir(parents=True)
     (home / "training_cache" / "recommender" / "part.txt").write_text(USER)
     for number in range(2):
