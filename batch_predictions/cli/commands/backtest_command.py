@@ -77,7 +77,7 @@ def _backtest(
         write_backtest,
     )
     from batch_predictions.operations.backtest.judging import run_and_judge
-    from batch_predictions.operations.backtest.past_weeks import OWN, PastWeeks, sundays
+    from batch_predictions.operations.backtest.past_weeks import FOLDER, OWN, PastWeeks, sundays
     from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.warehouse import Warehouse
 
@@ -86,10 +86,10 @@ def _backtest(
     rows: list[dict[str, Any]] = []
     decisions: list[dict[str, Any]] = []
     leaks: list[str] = []
-    with (
-        home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])),
-        show_status("backtest") as progress,
-    ):
+    folder, words = settings.home / FOLDER, " ".join(["batch-predictions", *sys.argv[1:]])
+    folder.mkdir(parents=True, exist_ok=True)
+    # Nights go on meanwhile: only the results need the home alone.
+    with home_lock(folder, words), show_status("backtest") as progress:
         load_declarations(settings)
         sides = [PastWeeks(settings, only=only)]
         sides += [PastWeeks(settings, against.stem, against, only)] if against else []
@@ -103,7 +103,8 @@ def _backtest(
             decisions += decided
             if leak_check and len(ends) > 1:
                 leaks += [f"{name} ({side.name})" for name in side.find_leaks(ends[0], progress)]
-        write_backtest(Warehouse.of(settings), rows, decisions)
+        with home_lock(settings.home, words):
+            write_backtest(Warehouse.of(settings), rows, decisions)
     answer = {
         "weeks": [str(end) for end in ends],
         "metrics": summarize(rows),

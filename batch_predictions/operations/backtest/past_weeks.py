@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_predictions.core.durability import atomic_write
-from batch_predictions.core.home import read_state
+from batch_predictions.core.home import ERASURES, read_state
 from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.operations.backtest.other_settings import (
     read_settings_file,
@@ -114,6 +114,7 @@ class PastWeeks:
         Raises:
             BacktestError: the run failed; the message is its last line.
         """
+        self._copy_erasures(self.home)
         failed = _run(self.home, sunday, self.only, progress)
         with self.as_run() as (_, warehouse):
             week = {
@@ -165,12 +166,19 @@ class PastWeeks:
         for name, copy in copies.items():
             if (self.home / name).is_dir():
                 shutil.copytree(self.home / name, again.home / name, copy_function=copy)
+        self._copy_erasures(again.home)
         _run(again.home, sunday, self.only, progress)
         before = (self.week(sunday) or {})["predictions"]
         with again.as_run() as (_, warehouse):
             after = digests(warehouse, sunday)
         shutil.rmtree(again.home)
         return sorted(name for name in before if before[name] != after.get(name))
+
+    def _copy_erasures(self, home: Path) -> None:
+        """Lets a home leave out the users who were erased, as its source may have them still."""
+        erasures = self.settings.home / ERASURES
+        if erasures.exists():
+            shutil.copy2(erasures, home)
 
     def _rows_through(self, sunday: dt.date) -> str:
         """A hash of the rows that the home has read of the days up to a Sunday."""

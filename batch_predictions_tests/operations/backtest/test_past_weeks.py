@@ -204,3 +204,14 @@ def test_a_file_that_a_variable_hides_is_refused(shop: Shop, tmp_path: Path) -> 
     process = run_command(*words, env=shop.env, cwd=shop.folder, check=False)
     assert process.returncode == 2
     assert "BATCH_PREDICTIONS_RECOMMENDATIONS__K comes before recommendations.k" in process.stderr
+
+
+def test_an_erased_user_comes_back_in_no_week(shop: Shop) -> None:
+    """The last test of the shop: the source still has the user."""
+    run_command("erase-user", "u0000", env=shop.env, cwd=shop.folder)
+    assert not (shop.home / "backtests").exists()
+    shop.command("backtest", "--weeks", "1", "--json", "--no-leak-check")
+    own = Warehouse.of(Settings(home=shop.home / "backtests" / "own"))
+    users = own.query("select distinct user_id from raw.interactions")["user_id"].to_pylist()
+    assert "u0001" in users
+    assert "u0000" not in users

@@ -125,6 +125,8 @@ def test_equal_rows_give_an_equal_page_that_loads_nothing(home: ReportHome) -> N
     loaded = re.findall(r"(?:src|href)=.([^#][^:]*:)", page)
     assert {*loaded} == {"data:"}
     assert "<script" not in page
+    # Escaped quotes would end the declaration of the fonts.
+    assert '"Segoe UI"' in page[: page.index("</style>")]
     [figure] = [b for s in Reporter(home).sections() for b in s.blocks if "ndcg" in b.caption]
     assert isinstance(figure, FigureBlock)
     assert figure.image is not None
