@@ -16,6 +16,8 @@ from batch_predictions.core.durability import atomic_write, fsync_folder, write_
 SCHEMA_VERSION = 1
 ERASURES = "erasures.json"
 """The file of a home that has the hashes of erased users."""
+BACKTESTS = "backtests"
+"""The folder of a home with the homes of its backtests, and their lock."""
 REPORT = "report.html"
 """The file of a home with its newest report, which the explorer shows."""
 

@@ -70,6 +70,7 @@ def _backtest(
     settings: Settings, weeks: int, only: tuple[str, ...], against: Path | None, leak_check: bool
 ) -> dict[str, Any]:
     """Runs and judges the weeks of one's own settings, and of others, and writes the tables."""
+    from batch_predictions.core.home import BACKTESTS
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.operations.backtest.backtest_results import (
         compare,
@@ -77,7 +78,7 @@ def _backtest(
         write_backtest,
     )
     from batch_predictions.operations.backtest.judging import run_and_judge
-    from batch_predictions.operations.backtest.past_weeks import FOLDER, OWN, PastWeeks, sundays
+    from batch_predictions.operations.backtest.past_weeks import OWN, PastWeeks, sundays
     from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.warehouse import Warehouse
 
@@ -86,7 +87,7 @@ def _backtest(
     rows: list[dict[str, Any]] = []
     decisions: list[dict[str, Any]] = []
     leaks: list[str] = []
-    folder, words = settings.home / FOLDER, " ".join(["batch-predictions", *sys.argv[1:]])
+    folder, words = settings.home / BACKTESTS, " ".join(["batch-predictions", *sys.argv[1:]])
     folder.mkdir(parents=True, exist_ok=True)
     # Nights go on meanwhile: only the results need the home alone.
     with home_lock(folder, words), show_status("backtest") as progress:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_predictions.core.durability import atomic_write
-from batch_predictions.core.home import ERASURES, read_state
+from batch_predictions.core.home import BACKTESTS, ERASURES, read_state
 from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.operations.backtest.other_settings import (
     read_settings_file,
@@ -35,7 +35,6 @@ from batch_predictions.sources.shrinkage import newest_ingested_day
 from batch_predictions.tables import EVENT_TABLES, TABLES, Table, week_of
 from batch_predictions.warehouse import Warehouse
 
-FOLDER = "backtests"
 OWN = "own"
 """Name of the home's own settings."""
 RECORD = "backtest.json"
@@ -68,7 +67,7 @@ class PastWeeks:
     @property
     def home(self) -> Path:
         """The home in which the weeks are run."""
-        return self.settings.home / FOLDER / self.name
+        return self.settings.home / BACKTESTS / self.name
 
     def prepare(self) -> None:
         """Makes the home, and begins anew if settings or code have changed since.

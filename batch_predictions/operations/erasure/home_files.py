@@ -15,11 +15,12 @@ from pydantic import ValidationError
 
 from batch_predictions.core.durability import fsync_folder
 from batch_predictions.core.erasures import ErasedUsers
-from batch_predictions.core.home import REPORT
+from batch_predictions.core.home import BACKTESTS, REPORT
+from batch_predictions.core.home_lock import home_lock
 from batch_predictions.inference.results import MANIFEST, StagingManifest, digest_path, result_path
 from batch_predictions.sources.shrinkage import previous_folder
 
-_COPIES = ("source_cache", "source_files", "source_queries", "training_cache", "backtests")
+_COPIES = ("source_cache", "source_files", "source_queries", "training_cache")
 """Copies of what the source has, and what trainings keep: what needs them makes them again."""
 _PENDING_REPAIRS = "pending.json"
 
@@ -73,8 +74,16 @@ def remove_copies(home: Path) -> int:
     These are what the adapter has copied from the source, what trainings keep for the next, what
     ingests have replaced, and damaged files that were moved aside, of which it cannot be known what
     they have.
+
+    Raises:
+        HomeBusyError: a backtest is under way; the message names its process.
     """
     removed = 0
+    if (home / BACKTESTS).is_dir():
+        # One that is under way would write more rows of the user.
+        with home_lock(home / BACKTESTS, "batch-predictions erase-user"):
+            shutil.rmtree(home / BACKTESTS)
+        removed += 1
     for name in _COPIES:
         if (home / name).is_dir():
             shutil.rmtree(home / name)

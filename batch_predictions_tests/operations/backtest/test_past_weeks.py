@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch_predictions.core.home_lock import home_lock
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.query_worlds import purchases
@@ -204,6 +205,14 @@ def test_a_file_that_a_variable_hides_is_refused(shop: Shop, tmp_path: Path) -> 
     process = run_command(*words, env=shop.env, cwd=shop.folder, check=False)
     assert process.returncode == 2
     assert "BATCH_PREDICTIONS_RECOMMENDATIONS__K comes before recommendations.k" in process.stderr
+
+
+def test_nobody_is_erased_while_a_backtest_is_under_way(shop: Shop) -> None:
+    with home_lock(shop.home / "backtests", "batch-predictions backtest"):
+        process = run_command("erase-user", "u0000", env=shop.env, cwd=shop.folder, check=False)
+    assert process.returncode == 3
+    assert "batch-predictions backtest" in process.stderr
+    assert (shop.home / "backtests" / "own").exists()
 
 
 def test_an_erased_user_comes_back_in_no_week(shop: Shop) -> None:
