@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batch_predictions.core.file_lock import file_lock
-from batch_predictions.core.home import ERASURES, HomeError, state_copy_path
+from batch_predictions.core.home import BACKTESTS, ERASURES, REPORT, HomeError, state_copy_path
 from batch_predictions.core.object_store import ObjectConflictError, ObjectFolder, in_threads
 
 ENGINE = "inference"
@@ -33,9 +33,11 @@ ENGINE = "inference"
 PARTITION_COPIES, PAST = ".cache", ".at"
 """The folders of copies of partitions, and of homes with earlier versions of the tables."""
 _WITH_USERS = (ENGINE, "training_cache", PARTITION_COPIES, PAST)
-"""The folders of each machine alone that have rows of users."""
+"""The folders of each machine alone that have rows of users; its report has baskets."""
 _LOCAL = {
     ENGINE,
+    REPORT,
+    BACKTESTS,
     "alerts.log",
     "dagster",
     "processes",
@@ -265,6 +267,7 @@ class HomeBucket:
                 # Whoever was erased on another machine is erased from the copies of this one.
                 for folder in _WITH_USERS:
                     shutil.rmtree(self.root / folder, ignore_errors=True)
+                (self.root / REPORT).unlink(missing_ok=True)
 
     def _list(self) -> Iterator[tuple[str, str | None]]:
         """Names and ETags of all objects but those of folders that are each machine's alone."""

@@ -1,4 +1,4 @@
-"""The card of a model: what it predicts, from what, how well, where it is weak, and since when."""
+"""The card of a model: its data, decision, candidates, realized metrics and drift."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def model_card(settings: Settings, name: str, day: dt.date | None = None) -> str
         "Decision": decisions[-1].why,
         "Data": _data(training, settings, manifest),
         "Candidates on the hold-out": _candidates(warehouse, manifest),
-        "What came": _realized(warehouse, name, day, is_part=False),
-        "What came, by part": _realized(warehouse, name, day, is_part=True),
+        "Realized metrics": _realized(warehouse, name, day, is_part=False),
+        "Realized metrics by part": _realized(warehouse, name, day, is_part=True),
         "Backtest": _backtest(warehouse, name),
         f"Drift of {', '.join(predictions) or 'predictions'}": _drift(warehouse, predictions, day),
         "Earlier decisions": markdown(

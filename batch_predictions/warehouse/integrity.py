@@ -149,7 +149,7 @@ def _problem(
     Args:
         path: the file.
         expected: the schema of the declared columns.
-        required: columns that it must have; it may lack others. None: it may have any columns.
+        required: columns that it must have; it may lack others. Empty: it may have any columns.
         thorough: whether every row is read.
     """
     import pyarrow as pa

@@ -179,6 +179,8 @@ def test_who_is_erased_elsewhere_is_in_no_copy_here(
     for path in (kept, *copies):
         path.parent.mkdir(parents=True)
         path.write_text("u05")
+    copies.append(second.root / "report.html")
+    copies[-1].write_text("u05")
     second.pull()
     assert all(path.exists() for path in copies)
     atomic_write(first.root / "erasures.json", "{}")

@@ -1,4 +1,4 @@
-"""The command `batch-predictions backtest`: would this have worked in the weeks before?"""
+"""The command `batch-predictions backtest`, which runs past weeks as if each were the newest."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from batch_predictions.cli.console.command import command
+from batch_predictions.cli.console.errors import INCOMPLETE
 from batch_predictions.cli.console.options import Home, Json, load_settings, require_source
 from batch_predictions.cli.console.printing import print_table, show_status
 from batch_predictions.settings import Settings, SettingsError
@@ -48,11 +49,12 @@ def backtest(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """How well this would have worked: past weeks, each run as if it were the newest.
+    """Run past weeks as if each were the newest, and compare them with what happened afterwards.
 
-    Every week is trained and predicted by the code of the nightly run, which knows no later row,
-    and judged by what came. Nothing is released. Results are in evaluation.backtests and
-    evaluation.backtest_decisions, which have the newest backtest.
+    Every week is trained and predicted by the code of the nightly run, which knows no later row.
+    The metrics are those that a night computes when the days after are known. Nothing is released.
+    Results are in evaluation.backtests and evaluation.backtest_decisions, which have the newest
+    backtest. The exit code is 1 for a leak, and 6 where a table or a model of a week failed.
 
     A backtest that was stopped goes on where it was: its homes are in HOME/backtests, and may be
     removed. Users and items have their newest attributes in past weeks too, and feedback that
@@ -64,12 +66,14 @@ def backtest(
     typer.echo(json.dumps(answer, default=str)) if as_json else _print(answer)
     if answer["leaks"]:
         raise typer.Exit(1)
+    if answer["failures"]:
+        raise typer.Exit(INCOMPLETE)
 
 
 def _backtest(
     settings: Settings, weeks: int, only: tuple[str, ...], against: Path | None, leak_check: bool
 ) -> dict[str, Any]:
-    """Runs and judges the weeks of one's own settings, and of others, and writes the tables."""
+    """Runs and evaluates the weeks of one's own settings and of others, and writes the tables."""
     from batch_predictions.core.home import BACKTESTS
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.operations.backtest.backtest_results import (
@@ -77,15 +81,17 @@ def _backtest(
         summarize,
         write_backtest,
     )
-    from batch_predictions.operations.backtest.judging import run_and_judge
     from batch_predictions.operations.backtest.past_weeks import OWN, PastWeeks, sundays
+    from batch_predictions.operations.backtest.week_evaluation import run_and_evaluate
     from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.warehouse import Warehouse
 
     if against is not None and against.stem == OWN:
         raise SettingsError(f"{against}: give the file another name than {OWN}")
+    ends = sundays(settings, weeks)
     rows: list[dict[str, Any]] = []
     decisions: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
     leaks: list[str] = []
     folder, words = settings.home / BACKTESTS, " ".join(["batch-predictions", *sys.argv[1:]])
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,14 +100,14 @@ def _backtest(
         load_declarations(settings)
         sides = [PastWeeks(settings, only=only)]
         sides += [PastWeeks(settings, against.stem, against, only)] if against else []
-        ends = sundays(settings, weeks)
         for side in sides:
             side.prepare()
         progress(_cost(sides, ends))
         for side in sides:
-            of_side, decided = run_and_judge(side, ends, progress)
-            rows += of_side
+            metrics, decided, failed = run_and_evaluate(side, ends, progress)
+            rows += metrics
             decisions += decided
+            failures += failed
             if leak_check and len(ends) > 1:
                 leaks += [f"{name} ({side.name})" for name in side.find_leaks(ends[0], progress)]
         with home_lock(settings.home, words):
@@ -110,6 +116,7 @@ def _backtest(
         "weeks": [str(end) for end in ends],
         "metrics": summarize(rows),
         "decisions": decisions,
+        "failures": failures,
         "leaks": leaks,
     }
     if against is not None:
@@ -129,8 +136,8 @@ def _cost(sides: Sequence[PastWeeks], ends: Sequence[dt.date]) -> str:
 
 
 def _print(answer: dict[str, Any]) -> None:
-    """Prints decisions, what came after, and the differences of two settings."""
-    from batch_predictions.operations.backtest.judging import AFTER
+    """Prints decisions, metrics of the days after, differences, failures and leaks."""
+    from batch_predictions.operations.backtest.week_evaluation import AFTER
 
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for row in answer["decisions"]:
@@ -157,6 +164,10 @@ def _print(answer: dict[str, Any]) -> None:
         typer.echo("No window of these predictions is over yet: take more weeks.")
     if answer.get("differences"):
         print_table(answer["differences"])
+    for failure in answer["failures"]:
+        typer.echo(
+            "week {week}, settings {settings}: {name} failed: {why}".format(**failure), err=True
+        )
     for name in answer["leaks"]:
         typer.echo(
             f"LEAK: {name} of the oldest week differs where rows of later weeks are there: "

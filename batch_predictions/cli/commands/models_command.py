@@ -69,13 +69,12 @@ def models_card(
         typer.Option(
             "--date",
             formats=["%Y-%m-%d"],
-            help="The version that serves on this day. "
-            "[default: the newest day of the predictions]",
+            help="The version that serves on this day. [default: the newest]",
         ),
     ] = None,
     home: Home = None,
 ) -> None:
-    """The card of a model, Markdown: data, decision, candidates, what came, weak sides, drift."""
+    """The card of a model, Markdown: data, decision, candidates, realized metrics, drift."""
     from batch_predictions.models.training import trainings
     from batch_predictions.operations.model_card import model_card
     from batch_predictions.planning.declarations import load_declarations

@@ -15,8 +15,8 @@ PROMOTIONS_AHEAD = {
 def promotions_ahead_sql() -> str:
     """The query of `item_id` and these columns, as of `$date`.
 
-    The seven days after it are compared with the four weeks that end with it. Items have nulls if
-    nothing changes for any of them, or if raw.promotion_calendar has not these weeks.
+    The seven days after it are compared with the four weeks that end with it. All items have nulls
+    if no promotion changes, or if raw.promotion_calendar lacks these weeks.
     """
     columns = ", ".join(
         f"coalesce(changes.{name.removesuffix('_change')}, 0)::DOUBLE as {name}"

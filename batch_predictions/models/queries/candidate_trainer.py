@@ -119,14 +119,12 @@ class CandidateTrainer:
         windows = query_windows(self.query, first, through, with_test=False)
         assert windows is not None
         fitted, later = self._split(windows)
-        models = self._fit(self._encoder(fitted, self._left_out), fitted, later, only=name)
+        encoder = self._encoder(fitted, self._left_out)
+        models = self._fit(encoder, fitted, later, only=name)
         if name not in models:
-            other = self.candidates[-1].name
-            self.progress(f"{name} cannot be fitted on the newest windows: {other} serves")
-            name, models = (
-                other,
-                self._fit(self._encoder(fitted, self._left_out), fitted, later, only=other),
-            )
+            last = self.candidates[-1].name
+            self.progress(f"{name} cannot be fitted on the newest windows: {last} serves")
+            name, models = last, self._fit(encoder, fitted, later, only=last)
         return name, models[name]
 
     def _split(self, windows: QueryWindows) -> tuple[QueryExamples, QueryExamples]:

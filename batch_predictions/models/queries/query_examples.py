@@ -64,7 +64,7 @@ class QueryExamples:
 
 
 def outcomes(query: PredictiveQuery, target: Doubles) -> Doubles:
-    """Whether what a probability is of happened, 0 or 1, (n,).
+    """Returns 1 for each example in which the predicted event happened, else 0, (n,).
 
     Args:
         query: a comparison, a `first` or a `top`.

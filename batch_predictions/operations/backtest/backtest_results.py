@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.operations.backtest.judging import AFTER
+from batch_predictions.operations.backtest.week_evaluation import AFTER
 from batch_predictions.tables import BACKTEST_DECISIONS, BACKTESTS, Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.arrow_rows import arrow_rows
@@ -27,8 +27,8 @@ def write_backtest(
         rows: of all weeks, with the columns of the table.
         decisions: of all weeks.
     """
-    for table, of_table in ((BACKTESTS, rows), (BACKTEST_DECISIONS, decisions)):
-        _replace(warehouse, table, of_table)
+    for table, table_rows in ((BACKTESTS, rows), (BACKTEST_DECISIONS, decisions)):
+        _replace(warehouse, table, table_rows)
 
 
 def _replace(warehouse: Warehouse, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -42,7 +42,7 @@ def _replace(warehouse: Warehouse, table: Table, rows: Sequence[dict[str, Any]])
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each metric over all weeks: number of weeks, mean, lowest and highest value.
+    """Summarizes each metric over all weeks: number of weeks, mean, lowest and highest value.
 
     Args:
         rows: with the columns of evaluation.backtests.
@@ -67,13 +67,15 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def compare(rows: Sequence[dict[str, Any]], own: str, other: str) -> Iterator[dict[str, Any]]:
-    """Differences of other settings from one's own, paired by week, of what came after.
+def compare(
+    rows: Sequence[dict[str, Any]], baseline: str, variant: str
+) -> Iterator[dict[str, Any]]:
+    """Differences of the metrics after each week between two settings, paired by week.
 
     Args:
         rows: with the columns of evaluation.backtests.
-        own: name of one's own settings.
-        other: name of the other ones.
+        baseline: name of the settings that are subtracted.
+        variant: name of the settings that are compared with them.
 
     Yields:
         Model, metric, number of weeks, both means, and the mean difference with its 95 % interval
@@ -87,10 +89,12 @@ def compare(rows: Sequence[dict[str, Any]], own: str, other: str) -> Iterator[di
             by_settings = values[row["model"], row["metric"]]
             by_settings.setdefault(row["settings"], {})[str(row["week"])] = row["value"]
     for (model, metric), by_settings in sorted(values.items()):
-        weeks = sorted({*by_settings.get(own, {})} & {*by_settings.get(other, {})})
+        weeks = sorted({*by_settings.get(baseline, {})} & {*by_settings.get(variant, {})})
         if not weeks:
             continue
-        first, second = (np.array([by_settings[name][w] for w in weeks]) for name in (own, other))
+        first, second = (
+            np.array([by_settings[name][week] for week in weeks]) for name in (baseline, variant)
+        )
         difference = second - first
         half = None
         if len(weeks) >= MIN_WEEKS:

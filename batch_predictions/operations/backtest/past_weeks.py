@@ -16,13 +16,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.home import BACKTESTS, ERASURES, read_state
 from batch_predictions.core.home_bucket import bucket_of
-from batch_predictions.operations.backtest.other_settings import (
+from batch_predictions.operations.backtest.backtest_settings import (
     read_settings_file,
     settings_text,
 )
@@ -38,9 +39,10 @@ from batch_predictions.warehouse import Warehouse
 OWN = "own"
 """Name of the home's own settings."""
 RECORD = "backtest.json"
-_OUTSIDE = ("SINKS", "SERVING__", "EXECUTION__INSTANCE", "ALERT_URLS", "HOME")
+_SHARED_VARIABLES = ("SINKS", "SERVING__", "EXECUTION__INSTANCE", "ALERT_URLS", "HOME")
 """Beginnings of the variables, after BATCH_PREDICTIONS_, that a run must not have."""
 _INCOMPLETE = 6
+"""Exit code of a run of which a table or a model failed."""
 Progress = Callable[[str], None]
 
 
@@ -70,18 +72,15 @@ class PastWeeks:
         return self.settings.home / BACKTESTS / self.name
 
     def prepare(self) -> None:
-        """Makes the home, and begins anew if settings or code have changed since.
+        """Makes the home; begins anew if settings, code or installed packages have changed since.
 
         Raises:
-            SettingsError: the home was never run, or is in a bucket; or the file is no settings.
+            SettingsError: the home was never run, or the file has no settings.
         """
-        if bucket_of(self.settings.home) is not None:
-            raise SettingsError(
-                "a backtest needs a home in a folder: `batch-predictions move-home` copies "
-                "this one from its bucket"
-            )
-        given = read_settings_file(self.file)
-        program = f"{digest_of_program(self.settings)} {json.dumps(given, default=str)} {self.only}"
+        replaced = read_settings_file(self.file)
+        installed = sorted(f"{package.name} {package.version}" for package in distributions())
+        parts = [digest_of_program(self.settings), replaced, self.only, installed]
+        program = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
         if self._record().get("program") == program:
             return
         shutil.rmtree(self.home, ignore_errors=True)
@@ -94,16 +93,16 @@ class PastWeeks:
         shutil.copy2(state, self.home)
         if (additions := self.settings.home / "additions").is_dir():
             shutil.copytree(additions, self.home / "additions")
-        atomic_write(self.home / FILE_NAME, settings_text(self.settings.home, given))
+        atomic_write(self.home / FILE_NAME, settings_text(self.settings.home, replaced))
         self._write_record({"program": program, "weeks": {}})
 
     def week(self, sunday: dt.date) -> dict[str, Any] | None:
-        """What was recorded of a week; None if it has not been run."""
+        """Returns the record of a week: failures, metrics, decisions; None if it was not run."""
         week: dict[str, Any] | None = self._record()["weeks"].get(str(sunday))
         return week
 
     def is_due(self, sunday: dt.date) -> bool:
-        """Whether a week is to be run: it was not, something failed, or its rows were corrected."""
+        """Returns whether a week must be run: it is new, has failures, or has corrected rows."""
         week = self.week(sunday)
         return week is None or bool(week["failed"]) or week["rows"] != self._rows_through(sunday)
 
@@ -125,11 +124,12 @@ class PastWeeks:
             }
         record = self._record()
         record["weeks"][str(sunday)] = week
+        record.pop("leak_check", None)
         self._write_record(record)
 
     @contextmanager
     def as_run(self) -> Iterator[tuple[Settings, Warehouse]]:
-        """The settings with which the weeks are run, and their warehouse, with what is declared."""
+        """Yields the settings and the warehouse of the weeks, with the tables that they declare."""
         before = os.environ.get("BATCH_PREDICTIONS_HOME")
         try:
             settings = Settings.load(self.home)
@@ -144,13 +144,17 @@ class PastWeeks:
             load_declarations(self.settings)
 
     def find_leaks(self, sunday: dt.date, progress: Progress) -> list[str]:
-        """Runs a week again with the rows of all later weeks there; what differs.
+        """Runs a week again with the rows of all later weeks there; returns the tables that differ.
 
-        A table differs if anything that it is made from reads rows of later days.
+        A table differs if anything that it is made from reads rows of later days. The result is
+        kept until a week is run.
 
         Raises:
             BacktestError: the run failed; the message is its last line.
         """
+        record = self._record()
+        if (check := record.get("leak_check")) and check["week"] == str(sunday):
+            return list(check["tables"])
         again = PastWeeks(self.settings, f"{self.name}-with-later-rows", self.file, self.only)
         shutil.rmtree(again.home, ignore_errors=True)
         again.home.mkdir(parents=True)
@@ -167,11 +171,13 @@ class PastWeeks:
                 shutil.copytree(self.home / name, again.home / name, copy_function=copy)
         self._copy_erasures(again.home)
         _run(again.home, sunday, self.only, progress)
-        before = (self.week(sunday) or {})["predictions"]
+        before = record["weeks"][str(sunday)]["predictions"]
         with again.as_run() as (_, warehouse):
             after = digests(warehouse, sunday)
         shutil.rmtree(again.home)
-        return sorted(name for name in before if before[name] != after.get(name))
+        tables = sorted(name for name in before if before[name] != after.get(name))
+        self._write_record({**record, "leak_check": {"week": str(sunday), "tables": tables}})
+        return tables
 
     def _copy_erasures(self, home: Path) -> None:
         """Lets a home leave out the users who were erased, as its source may have them still."""
@@ -206,8 +212,13 @@ def sundays(settings: Settings, weeks: int) -> list[dt.date]:
         weeks: how many.
 
     Raises:
-        SettingsError: the home has no such week.
+        SettingsError: the home has no such week, or is in a bucket.
     """
+    if bucket_of(settings.home) is not None:
+        raise SettingsError(
+            "a backtest needs a home in a folder: `batch-predictions move-home` copies this one "
+            "from its bucket"
+        )
     last, state = newest_ingested_day(settings.home), read_state(settings.home)
     if state is None or last is None:
         raise SettingsError(f"{settings.home} has no rows: `batch-predictions run` first")
@@ -253,8 +264,8 @@ def partition_as_of(table: Table, sunday: dt.date) -> str:
 
 
 def _run(home: Path, sunday: dt.date, only: Sequence[str], progress: Progress) -> dict[str, str]:
-    """Runs a day of a home in a process of its own; what failed, by table or model."""
-    outside = tuple(f"{PREFIX}{name}" for name in _OUTSIDE)
+    """Runs a day of a home in a process of its own; returns failures by table or model."""
+    outside = tuple(f"{PREFIX}{name}" for name in _SHARED_VARIABLES)
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(outside)
     }

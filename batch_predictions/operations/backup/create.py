@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from batch_predictions.core.home import BACKTESTS
 from batch_predictions.operations.backup.pool import Backup, BackupFile, Pool
 
-LEFT_OUT = {"inference", "processes", "run.lock", "damaged", "training_cache", "backtests"}
+LEFT_OUT = {"inference", "processes", "run.lock", "damaged", "training_cache", BACKTESTS}
 """Entries of a home that the next run makes again, or that are of its processes."""
 SQLITE_HEADER = b"SQLite format 3\x00"
 _SUFFIXES = (".lock", "-wal", "-shm", "-journal")

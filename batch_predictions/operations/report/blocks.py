@@ -1,4 +1,4 @@
-"""What a report consists of: sections of tables and figures, each with the tables that it is of."""
+"""Sections of a report: tables and figures, each with the tables of the warehouse behind it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHORT = 12
+MAX_NOWRAP_CHARACTERS = 12
 """Characters of a text that is never broken, such as a date."""
 
 
@@ -60,7 +60,7 @@ class FigureBlock:
 
     @classmethod
     def of(cls, caption: str, figure: Figure | None, source: str) -> FigureBlock:
-        """A figure of matplotlib."""
+        """Builds the block of a figure of matplotlib."""
         return cls(caption, None if figure is None else image_of(figure), source)
 
 
@@ -96,7 +96,7 @@ def image_of(figure: Figure) -> str:
 def _style(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "right"
-    return "nowrap" if len(str(value)) <= SHORT else ""
+    return "nowrap" if len(str(value)) <= MAX_NOWRAP_CHARACTERS else ""
 
 
 def as_text(value: Any) -> str:

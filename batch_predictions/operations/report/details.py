@@ -1,26 +1,31 @@
-"""Tables of a report that are of one prediction: lists and baskets, items, customers, movers."""
+"""Tables of a report about one prediction: lists and baskets, forecasts, audiences, sentiment."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 
+from batch_predictions.evaluation.outcomes import sold_units
+from batch_predictions.features.sql.queries import is_purchase, parameters
 from batch_predictions.operations.report.blocks import TableBlock
 from batch_predictions.operations.report.report_home import ReportHome
+from batch_predictions.tables import DEMAND_FORECASTS
+from batch_predictions.warehouse import as_date
 
-LISTS, LIST = 5, 10
+N_LISTS, LIST_LENGTH = 5, 10
 """Best and worst lists that are shown, and items of each."""
 MIN_REVIEWS = 3
 """Reviews that an item has, in the week and before, to be told as one whose reviews changed."""
-SHOWN = 12
+MAX_BASKET_ITEMS = 12
 """Items of a basket that are shown."""
 
 
-def _lists(home: ReportHome) -> list[TableBlock]:
+def _lists_and_baskets(home: ReportHome) -> list[TableBlock]:
     """Lists of the day before beside what was bought on the day, the best and the worst."""
     lists = home.rows(
-        """with bought as (
+        f"""with bought as (
             select user_id, list(distinct item_id order by item_id) as items
-            from raw.interactions where date = $day::DATE and coalesce(quantity, 1) > 0
+            from raw.interactions where date = $day::DATE and {is_purchase("target_types")}
             group by user_id
         ),
         listed as (
@@ -31,9 +36,10 @@ def _lists(home: ReportHome) -> list[TableBlock]:
         select user_id, listed.items as listed, bought.items as bought,
             len(list_intersect(listed.items, bought.items)) as hits
         from listed join bought using (user_id) order by hits desc, md5(user_id)""",
-        list=LIST,
+        **parameters(home.settings),
+        list=LIST_LENGTH,
     )
-    shown = lists if len(lists) <= 2 * LISTS else [*lists[:LISTS], *lists[-LISTS:]]
+    shown = lists if len(lists) <= 2 * N_LISTS else [*lists[:N_LISTS], *lists[-N_LISTS:]]
     titles = _titles(home, {item for row in shown for item in (*row["listed"], *row["bought"])})
     rows = [
         {
@@ -43,7 +49,7 @@ def _lists(home: ReportHome) -> list[TableBlock]:
                 f"{titles[item]} ✓" if item in row["bought"] else titles[item]
                 for item in row["listed"]
             ],
-            "bought": [titles[item] for item in row["bought"]],
+            "bought": _first([titles[item] for item in row["bought"]]),
         }
         for number, row in enumerate(shown, 1)
     ]
@@ -55,36 +61,43 @@ def _lists(home: ReportHome) -> list[TableBlock]:
 
 def _first(texts: list[str]) -> list[str]:
     """The first texts, and how many more there are."""
-    more = len(texts) - SHOWN
-    return [*texts[:SHOWN], f"and {more} more"] if more > 1 else texts
+    more = len(texts) - MAX_BASKET_ITEMS
+    return [*texts[:MAX_BASKET_ITEMS], f"and {more} more"] if more > 1 else texts
 
 
 def _forecasts(home: ReportHome) -> list[TableBlock]:
     """Items with the largest forecast of units, beside what was sold in as many days before."""
+    days = [key for key in home.warehouse.partitions(DEMAND_FORECASTS) if key <= str(home.day)]
+    made = as_date(max(days))
+    before = made - dt.timedelta(days=home.settings.demand.horizon)
+    sold = sold_units(home.warehouse, home.settings, before, made)
+    no_units = "select null::VARCHAR as item_id, null::VARCHAR as location, null::DOUBLE as units"
     rows = home.rows(
-        """with made as (select max(date) as day from predictions.demand_forecasts
-            where date <= $day::DATE),
-        forecast as (
+        f"""with forecast as (
             select item_id, fsum(mean) as units, count(*) as days
-            from predictions.demand_forecasts, made
-            where date = made.day and location = 'all' and not starts_with(item_id, 'category:')
+            from predictions.demand_forecasts
+            where date = $made::DATE and location = 'all' and not starts_with(item_id, 'category:')
             group by item_id order by units desc, item_id limit 10
+        ),
+        sold as (
+            select item_id, fsum(units) as units from ({sold.sql if sold else no_units})
+            where location = 'all' group by item_id
         )
         select coalesce(nullif(items.title, ''), forecast.item_id) as item,
             forecast.days as "days ahead", forecast.units as "units expected",
-            coalesce(fsum(sold.quantity), 0) as "units in as many days before",
+            sold.units as "units in as many days before",
             forecast.units * state.price as "value at the day's price"
-        from forecast cross join made
+        from forecast
         left join raw.items as items on items.item_id = forecast.item_id
         left join features.item_state as state
-            on state.item_id = forecast.item_id and state.date = made.day
-        left join raw.interactions as sold on sold.item_id = forecast.item_id
-            and sold.date > made.day - forecast.days::INTEGER and sold.date <= made.day
-        group by forecast.item_id, items.title, state.price, forecast.units, forecast.days
-        order by forecast.units desc, forecast.item_id"""
+            on state.item_id = forecast.item_id and state.date = $made::DATE
+        left join sold on sold.item_id = forecast.item_id
+        order by forecast.units desc, forecast.item_id""",
+        **(sold.parameters if sold else {}),
+        made=made,
     )
     source = "predictions.demand_forecasts, raw.interactions, features.item_state"
-    return [TableBlock("Items of which most units are expected.", rows, source)]
+    return [TableBlock("The ten items of which most units are expected.", rows, source)]
 
 
 def _audience(home: ReportHome) -> list[TableBlock]:
@@ -118,7 +131,7 @@ def _audience(home: ReportHome) -> list[TableBlock]:
     ]
 
 
-def _movers(home: ReportHome) -> list[TableBlock]:
+def _sentiment_changes(home: ReportHome) -> list[TableBlock]:
     rows = home.rows(
         """with newest as (
             select * from predictions.item_sentiments where week = (
@@ -136,8 +149,12 @@ def _movers(home: ReportHome) -> list[TableBlock]:
         order by changed desc, abs(change) desc, newest.item_id limit 10""",
         reviews=MIN_REVIEWS,
     )
+    caption = (
+        f"The ten items whose reviews changed most, of those with {MIN_REVIEWS} reviews in the "
+        "week and before."
+    )
     source = "predictions.item_sentiments, predictions.aspects"
-    return [TableBlock("Items whose reviews changed most against the weeks before.", rows, source)]
+    return [TableBlock(caption, rows, source)]
 
 
 def _titles(home: ReportHome, items: set[str]) -> dict[str, str]:
@@ -150,9 +167,9 @@ def _titles(home: ReportHome, items: set[str]) -> dict[str, str]:
 
 
 DETAILS: dict[str, Callable[[ReportHome], list[TableBlock]]] = {
-    "recommendations": _lists,
+    "recommendations": _lists_and_baskets,
     "demand_forecasts": _forecasts,
     "retention_audience": _audience,
-    "item_sentiments": _movers,
+    "item_sentiments": _sentiment_changes,
 }
 """By the name of the table of predictions."""

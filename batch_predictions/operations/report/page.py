@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 
 from batch_predictions.operations.report.report_home import ReportHome
-from batch_predictions.operations.report.sections import Reporter
+from batch_predictions.operations.report.sections import report_sections
 
 LEAD = (
     "What the platform predicts for the coming days, how well its predictions did, and whom they "
@@ -32,6 +32,6 @@ def render_report(home: ReportHome) -> str:
         day=home.day,
         lead=LEAD,
         style=style,
-        sections=list(Reporter(home).sections()),
+        sections=list(report_sections(home)),
         foot="Customers are numbered, not named." if not home.with_ids else "",
     )

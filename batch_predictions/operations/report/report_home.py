@@ -26,7 +26,7 @@ class ReportHome:
 
     @property
     def warehouse(self) -> Warehouse:
-        """Of the home."""
+        """The warehouse of the home."""
         return Warehouse.of(self.settings)
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:

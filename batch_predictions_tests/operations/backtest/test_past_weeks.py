@@ -1,4 +1,4 @@
-"""Backtests of a small shop: weeks are judged by what came, killed and resumed, leaks are found."""
+"""Backtests of a small shop: weeks are evaluated, killed and resumed, and leaks are found."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def test_weeks_are_judged_by_what_came_after_them(shop: Shop) -> None:
+def test_weeks_are_compared_with_what_came_after_them(shop: Shop) -> None:
     rows = [row for row in shop.rows() if row["period"] == "after" and row["metric"] == "mae"]
     assert [row["week"] for row in rows] == [sunday - dt.timedelta(days=6) for sunday in SUNDAYS]
     warehouse = Warehouse.of(Settings(home=shop.home / "backtests" / "own"))

@@ -13,7 +13,7 @@ import pytest
 from batch_predictions.operations.report.blocks import FigureBlock
 from batch_predictions.operations.report.page import render_report
 from batch_predictions.operations.report.report_home import ReportHome
-from batch_predictions.operations.report.sections import Reporter
+from batch_predictions.operations.report.sections import report_sections
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     EXCLUSIONS,
@@ -127,14 +127,14 @@ def test_equal_rows_give_an_equal_page_that_loads_nothing(home: ReportHome) -> N
     assert "<script" not in page
     # Escaped quotes would end the declaration of the fonts.
     assert '"Segoe UI"' in page[: page.index("</style>")]
-    [figure] = [b for s in Reporter(home).sections() for b in s.blocks if "ndcg" in b.caption]
+    [figure] = [b for s in report_sections(home) for b in s.blocks if "ndcg" in b.caption]
     assert isinstance(figure, FigureBlock)
     assert figure.image is not None
     assert "als" in base64.b64decode(figure.image.partition(",")[2]).decode()
 
 
 def test_days_without_rows_are_named(home: ReportHome) -> None:
-    [data] = [section for section in Reporter(home).sections() if section.title == "Data"]
+    [data] = [section for section in report_sections(home) if section.title == "Data"]
     first = DAY - dt.timedelta(days=27)
     missing = [str(first + dt.timedelta(days=n)) for n in range(27)]
     days = ", ".join(missing)
@@ -150,7 +150,7 @@ def test_refused_rows_are_counted(home: ReportHome) -> None:
         "'{}'::JSON as row",
         part={"table_name": "interactions"},
     )
-    [_, row] = _tables(render_report(home))["Rows that were refused, by reason."]
+    [_, row] = _tables(render_report(home))["Refused rows, the 10 most frequent reasons."]
     assert row == ["interactions", "no date", "2"]
 
 

@@ -1,4 +1,4 @@
-"""Judges the predictions of a past week by the rows that came after it."""
+"""Evaluates the predictions of a past week on the rows that came after it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from batch_predictions.tables.discovery import instances
 from batch_predictions.warehouse import Warehouse
 
 HOLD_OUT, AFTER = "hold_out", "after"
-"""Periods in which candidates are judged: before the end of the week, and after it."""
+"""Periods in which candidates are evaluated: before the end of the week, and after it."""
 SERVED = "served"
-"""The candidate of what was predicted: what the training chose."""
-_DIFFERENT_EACH_DAY = {"replenishment"}
-"""Models whose metrics of a day are of what ends on it, such as orders by their lead times."""
+"""Candidate of the rows after the week: the one that the training chose."""
+_AVERAGED_MODELS = {"replenishment"}
+"""Models whose metrics differ by day, since orders end by their lead times: days are averaged."""
 
 
-def run_and_judge(
+def run_and_evaluate(
     weeks: PastWeeks, ends: Sequence[dt.date], progress: Progress
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Runs the weeks that have not been run, and judges all of them.
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Runs the weeks that have not been run, and evaluates all of them.
 
     Args:
         weeks: of one's own settings, or of others.
@@ -42,7 +42,8 @@ def run_and_judge(
         progress: receives lines.
 
     Returns:
-        Rows of evaluation.backtests and of evaluation.backtest_decisions.
+        Rows of evaluation.backtests and of evaluation.backtest_decisions, and what failed: week,
+        settings, name of the table or model, and reason.
 
     Raises:
         BacktestError: a week could not be run.
@@ -51,6 +52,7 @@ def run_and_judge(
     assert through is not None
     rows: list[dict[str, Any]] = []
     decisions: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
     for place, end in enumerate(ends):
         title = f"{weeks.name}, week {place + 1} of {len(ends)}"
         if weeks.is_due(end):
@@ -58,18 +60,17 @@ def run_and_judge(
             weeks.run_week(end, progress)
         week = weeks.week(end)
         assert week is not None
-        for name, reason in week["failed"].items():
-            progress(f"{title}, {end}: {name} failed: {reason}")
-        progress(f"{title}, {end}: judging")
+        progress(f"{title}, {end}: evaluating")
         names = {"week": week_of(end), "settings": weeks.name}
+        failures += [{**names, "name": name, "why": why} for name, why in week["failed"].items()]
         rows += [{**names, "period": HOLD_OUT, **row} for row in week["hold_out"]]
-        after = judge_week(weeks, end, through)
+        after = evaluate_week(weeks, end, through)
         rows += [{**names, "period": AFTER, **row} for row in after]
         decisions += [{**names, **row} for row in week["decisions"]]
-    return rows, decisions
+    return rows, decisions, failures
 
 
-def judge_week(weeks: PastWeeks, sunday: dt.date, through: dt.date) -> list[dict[str, Any]]:
+def evaluate_week(weeks: PastWeeks, sunday: dt.date, through: dt.date) -> list[dict[str, Any]]:
     """Metrics of the predictions of a Sunday: the same as those of a night, from day to day.
 
     Args:
@@ -82,16 +83,17 @@ def judge_week(weeks: PastWeeks, sunday: dt.date, through: dt.date) -> list[dict
         the metric. Those of orders are the mean of all days, weighted by n, without an interval.
     """
     with weeks.as_run() as (settings, _):
-        folder = weeks.home / "judged"
+        folder = weeks.home / "evaluated"
         _link(weeks, sunday, folder)
-        judged = settings.model_copy(update={"home": folder})
+        evaluated = settings.model_copy(update={"home": folder})
+        warehouse = Warehouse.of(evaluated)
         metrics = instances(RealizedMetric, "evaluation/*.py")
         last = min(through, sunday + dt.timedelta(days=longest_window(settings)))
         days = (sunday + dt.timedelta(days=n + 1) for n in range((last - sunday).days))
         rows = [
             row
             for day in days
-            for row in compute_metrics(metrics, Warehouse.of(judged), judged, day).to_pylist()
+            for row in compute_metrics(metrics, warehouse, evaluated, day).to_pylist()
         ]
         shutil.rmtree(folder)
     return list(_over_days(rows))
@@ -128,7 +130,7 @@ def _over_days(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
         by_metric[row["model"], row["metric"]].append(row)
     for (model, metric), of_days in sorted(by_metric.items()):
         name = {"model": model, "candidate": SERVED, "metric": metric}
-        if model in _DIFFERENT_EACH_DAY and len(of_days) > 1:
+        if model in _AVERAGED_MODELS and len(of_days) > 1:
             mean = {"value": _mean(of_days), "lower": None, "upper": None, "n": _total(of_days)}
             yield name | mean
         else:
