@@ -232,17 +232,19 @@ def _mean_with_interval(values: np.ndarray, codes: np.ndarray) -> dict[str, floa
 
 def draw_gain_curves(path: Path, depths: Mapping[str, np.ndarray]) -> None:
     """Draws the share of redeemers among the first customers of each ranking."""
-    from batch_predictions.warehouse.reporting import new_axes
+    from batch_predictions.warehouse.plot_style import BASELINE, SERIES, legend_outside, new_axes
 
-    figure, ax = new_axes("Redeemers among the first customers, campaigns of the last third")
-    colours = {"audience": "#4c78a8", "most_active": "#f58518", "random": "#bab0ac"}
+    figure, ax = new_axes(
+        "Redeemers among the first customers, campaigns of the last third",
+        "share of the targeted, best first",
+        "share of redeemers",
+    )
+    colours = {"audience": SERIES[0], "most_active": SERIES[1], "random": BASELINE}
     shares = np.linspace(0, 1, 101)
     for ranking, ranking_depths in depths.items():
         gains = [(ranking_depths <= share).mean() for share in shares]
         ax.plot(shares, gains, color=colours[ranking], label=ranking.replace("_", " "))
-    ax.set_xlabel("share of the targeted, best first", fontsize=9)
-    ax.set_ylabel("share of redeemers", fontsize=9)
-    ax.legend(fontsize=8, frameon=False)
+    legend_outside(ax)
     figure.savefig(path, dpi=100, bbox_inches="tight")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from batch_predictions.cli.console.printing import print_table
-from batch_predictions.warehouse.reporting import new_axes
+from batch_predictions.warehouse.plot_style import SERIES, legend_outside, log_scale, new_axes
 
 DRIVERS: Mapping[str, Sequence[str]] = {
     "ingest_history": ("events",),
@@ -66,13 +66,13 @@ def main() -> None:
     shops = [json.loads(file.read_text(encoding="utf-8").splitlines()[-1]) for file in files]
     shops.sort(key=lambda shop: shop["users"])
     larger = [{"events": events, "users": users, "days": 180} for events, users in LARGER]
-    figure, ax = new_axes("Seconds of each step on two cores, by users of the shop", 8, 4.5)
+    title = "Seconds of each step on two cores, by users of the shop"
+    figure, ax = new_axes(title, "users", "seconds", width=8, height=4.5)
     rows = {
         (shop["users"], shop["events"]): {"users": shop["users"], "events": shop["events"]}
         for shop in (*shops, *larger)
     }
-    for number, step in enumerate(DRIVERS):
-        color = f"C{number}"
+    for color, step in zip(SERIES, DRIVERS, strict=False):
         measured = [
             (shop, shop["steps"][step]["seconds"]) for shop in shops if step in shop["steps"]
         ]
@@ -92,7 +92,7 @@ def main() -> None:
             )
         for shop, seconds in (*measured, *beyond):
             rows[shop["users"], shop["events"]][step] = round(seconds)
-    ax.set(xscale="log", yscale="log", xlabel="users", ylabel="seconds")
+    log_scale(ax, "x", "y")
     ax.text(
         0.99,
         0.02,
@@ -101,7 +101,7 @@ def main() -> None:
         ha="right",
         fontsize=8,
     )
-    ax.legend(fontsize=8, frameon=False)
+    legend_outside(ax)
     figure.savefig(plot, dpi=110, bbox_inches="tight")
     columns = ("users", "events", *DRIVERS)
     print_table(

@@ -20,11 +20,11 @@ from batch_predictions.tables import DRIFT, HISTOGRAMS, REALIZED_METRICS, Table
 from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.arrow_rows import arrow_rows
+from batch_predictions.warehouse.plot_style import BASELINE, REFERENCE, SERVED, new_axes
 from batch_predictions.warehouse.plugin_queries import warehouse_of_declaration
 from batch_predictions.warehouse.reporting import (
     OWNERS,
     figure_metadata,
-    new_axes,
     record_materializations,
     table_metadata,
 )
@@ -114,12 +114,12 @@ def plot_intervals(warehouse: Warehouse, day: str) -> "Figure | None":
     ).to_pylist()
     if not rows:
         return None
-    figure, ax = new_axes(f"Realized metrics as of {day}, 95 % intervals", height=1 + len(rows) / 4)
-    for y, row in enumerate(reversed(rows)):
-        ax.plot([row["lower"], row["upper"]], [y, y], color="#bab0ac", linewidth=2)
-        ax.plot(row["value"], y, "o", color="#4c78a8", markersize=4)
-    ax.axvline(0, color="#333333", linewidth=0.6)
-    ax.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
+    names = [row["name"] for row in rows]
+    figure, ax = new_axes(f"Realized metrics as of {day}", "value, with 95 % interval", rows=names)
+    for y, row in enumerate(rows):
+        ax.plot([row["lower"], row["upper"]], [y, y], color=BASELINE, linewidth=2)
+        ax.plot(row["value"], y, "o", color=SERVED, markersize=4)
+    ax.axvline(0, color=REFERENCE, linewidth=0.6)
     return figure
 
 

@@ -6,13 +6,20 @@ import datetime as dt
 from typing import TYPE_CHECKING, NamedTuple
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import legend_outside, new_axes
+from batch_predictions.warehouse.plot_style import (
+    BAND,
+    REFERENCE,
+    date_axis,
+    legend_outside,
+    new_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DAYS = 90
-COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2")
+_TRAINED = {"replenishment": "demand"}
+"""The model that is trained for the metrics of another."""
 
 
 class MetricPlot(NamedTuple):
@@ -102,23 +109,48 @@ def plot_metrics(warehouse: Warehouse, metric_plot: MetricPlot, day: str) -> Fig
     ).to_pylist()
     if not rows:
         return None
-    figure, ax = new_axes(metric_plot.title)
-    for colour, (metric, label) in zip(COLOURS, metric_plot.metrics.items(), strict=False):
+    figure, ax = new_axes(metric_plot.title, y="value, 95 % interval")
+    for metric, label in metric_plot.metrics.items():
         line = [row for row in rows if row["metric"] == metric]
         if not line:
             continue
         dates = [row["date"] for row in line]
-        ax.plot(dates, [row["value"] for row in line], "o-", color=colour, label=label, ms=2, lw=1)
+        [drawn] = ax.plot(dates, [row["value"] for row in line], "o-", label=label, ms=2, lw=1)
         bounds = [row for row in line if row["lower"] is not None]
         ax.fill_between(
             [row["date"] for row in bounds],
             [row["lower"] for row in bounds],
             [row["upper"] for row in bounds],
-            color=colour,
-            alpha=0.15,
+            color=drawn.get_color(),
+            alpha=BAND,
             linewidth=0,
         )
     ax.set_ylim(bottom=0)
-    figure.autofmt_xdate()
+    days = [row["date"] for row in rows]
+    changes = [day for day in _model_changes(warehouse, metric_plot.model, last) if day > days[0]]
+    for number, change in enumerate(changes):
+        between = dt.datetime.combine(change, dt.time()) - dt.timedelta(hours=12)
+        name = "_" if number else "another model serves"
+        ax.axvline(between, color=REFERENCE, linewidth=0.7, linestyle=":", label=name)
+    date_axis(ax, days)
     legend_outside(ax)
     return figure
+
+
+def _model_changes(warehouse: Warehouse, model: str, last: dt.date) -> list[dt.date]:
+    """The days up to `last` after which another version of a model serves than before, plus one.
+
+    The metrics of a day judge predictions of the day before or earlier.
+    """
+    rows = warehouse.query(
+        """with decisions as (
+            select trained_through as day, arg_max(model_version, decided_at) as version
+            from evaluation.promotions_log
+            where model = $model and trained_through < $last::DATE group by 1
+        )
+        select day + 1 as day from decisions
+        qualify version <> lag(version) over (order by day) order by day""",
+        {"model": _TRAINED.get(model, model), "last": last},
+    )
+    days: list[dt.date] = rows["day"].to_pylist()
+    return days

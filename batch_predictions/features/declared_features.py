@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ from batch_predictions.tables import (
     USER_SEGMENTS,
 )
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import item_labels, new_axes
+from batch_predictions.warehouse.plot_style import date_axis, new_axes
+from batch_predictions.warehouse.reporting import item_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,27 +29,34 @@ if TYPE_CHECKING:
 Plot = Callable[[Warehouse, str], "Figure | None"]
 
 
-def _bars(title: str, sql: str, xlabel: str, ylabel: str) -> Plot:
-    """Bars of a query's columns: label and height, or an item's title, its id and height."""
+def _bars(title: str, sql: str, x: str, y: str) -> Plot:
+    """Bars of a query's columns, label or date and height."""
 
     def draw(warehouse: Warehouse, day: str) -> Figure | None:
         rows = warehouse.query(sql, {"date": as_date(day)})
         if not rows.num_rows:
             return None
-        figure, ax = new_axes(f"{title}, {day}")
-        *names, heights = (column.to_pylist() for column in rows.columns)
-        labels = [str(label) for label in names[-1]]
-        if len(names) == 2:
-            labels = item_labels(list(zip(*names, strict=True)))
-        # Two items may have one title: bars of equal labels would be drawn as one.
-        ax.bar(range(len(labels)), heights, color="#4c78a8")
-        ax.set_xticks(range(len(labels)), labels)
-        ax.set_xlabel(xlabel, fontsize=9)
-        ax.set_ylabel(ylabel, fontsize=9)
-        if max(map(len, labels)) > 8:
-            ax.tick_params(axis="x", rotation=30)
-            for label in ax.get_xticklabels():
-                label.set_ha("right")
+        figure, ax = new_axes(f"{title}, {day}", x, y)
+        labels, heights = (column.to_pylist() for column in rows.columns)
+        ax.bar(labels, heights)
+        if isinstance(labels[0], dt.date):
+            date_axis(ax, labels)
+        return figure
+
+    return draw
+
+
+def _rows(title: str, sql: str, x: str) -> Plot:
+    """Rows of a query's columns: label and length, or an item's title, its id and length."""
+
+    def draw(warehouse: Warehouse, day: str) -> Figure | None:
+        rows = warehouse.query(sql, {"date": as_date(day)})
+        if not rows.num_rows:
+            return None
+        *names, lengths = (column.to_pylist() for column in rows.columns)
+        labels = names[0] if len(names) == 1 else item_labels(list(zip(*names, strict=True)))
+        figure, ax = new_axes(f"{title}, {day}", x, rows=labels)
+        ax.barh(range(len(labels)), lengths)
         return figure
 
     return draw
@@ -64,13 +73,12 @@ PLOTS: dict[str, Plot] = {
         "days inactive",
         "users",
     ),
-    "item_activity": _bars(
+    "item_activity": _rows(
         "Items with most interactions in the last 28 days",
         """select s.title, a.item_id, a.events_28d
         from features.item_activity a join features.item_state s
         on s.item_id = a.item_id and s.date = $date
         where a.date = $date order by a.events_28d desc, a.item_id limit 12""",
-        "",
         "interactions",
     ),
     "user_segments": _bars(
@@ -81,11 +89,11 @@ PLOTS: dict[str, Plot] = {
         "age bracket",
         "users",
     ),
-    "item_state": _bars(
+    "item_state": _rows(
         "Available items by category",
-        """select category, count(*) as items from features.item_state
+        """select coalesce(category, 'none') as category, count(*) as items
+        from features.item_state
         where date = $date and available group by 1 order by 2 desc, 1 limit 12""",
-        "",
         "items",
     ),
     "churn_history": _bars(
@@ -100,14 +108,14 @@ PLOTS: dict[str, Plot] = {
         "customers",
     ),
     "demand": _bars(
-        "Units of the last 28 days, by days before",
+        "Units sold in the last 28 days",
         """with days as (
             select unnest(units[-28:]) as units, unnest(range(28)) as position
             from features.demand where date = $date and level <> 'category' and len(units) >= 28
         )
-        select 27 - position as days_ago, sum(units) as units
-        from days group by 1 order by 1 desc""",
-        "days before",
+        select $date::DATE - 27 + position::INTEGER as day, sum(units) as units
+        from days group by 1 order by 1""",
+        "",
         "units",
     ),
 }

@@ -5,7 +5,7 @@ gate's decision names the version that serves from that Sunday on.
 """
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,13 +16,13 @@ from batch_predictions.models.training_inputs import TrainingInputs
 from batch_predictions.settings import Settings
 from batch_predictions.tables.partitions import Partitions, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.plot_style import BASELINE, REFERENCE, SERVED, new_axes
 from batch_predictions.warehouse.plugin_queries import warehouse_of_declaration
 from batch_predictions.warehouse.reporting import (
     CONTENT_HASH,
     OWNERS,
     figure_metadata,
     markdown,
-    new_axes,
     set_data_version,
 )
 
@@ -116,19 +116,24 @@ def _metadata(
         "serving_versions": dg.MetadataValue.md(serving_versions(decisions)),
         "metrics": dg.MetadataValue.md(markdown(names, rows)),
     }
-    figures: dict[str, Figure | None] = {
-        "plot": plot_metric(
+    figures = {name: draw() for name, draw in training_plots(trained).items()}
+    metadata.update(
+        {name: figure_metadata(figure) for name, figure in figures.items() if figure is not None}
+    )
+    return metadata
+
+
+def training_plots(trained: Trained) -> dict[str, Callable[[], "Figure | None"]]:
+    """Functions that draw the plots of a training, by name: its candidates, then its own."""
+    return {
+        "plot": lambda: plot_metric(
             trained.metrics,
             trained.plotted,
             trained.candidate,
             lower_is_better=trained.lower_is_better,
         ),
-        **{name: draw() for name, draw in trained.figures.items()},
+        **trained.figures,
     }
-    metadata.update(
-        {name: figure_metadata(figure) for name, figure in figures.items() if figure is not None}
-    )
-    return metadata
 
 
 def plot_metric(
@@ -149,15 +154,18 @@ def plot_metric(
     rows = sorted(
         (row for row in metrics if row["metric"] == metric and row["value"] is not None),
         key=lambda row: float(row["value"]),
-        reverse=lower_is_better,
+        reverse=not lower_is_better,
     )
     if not rows:
         return None
-    figure, ax = new_axes(f"{metric} of the candidates, 95 % intervals (n = {rows[0]['n']:,})")
+    figure, ax = new_axes(
+        f"Candidates and baselines, n = {rows[0]['n']:,}; blue serves",
+        f"{metric}, with 95 % intervals",
+        rows=[str(row["candidate"]) for row in rows],
+    )
     for y, row in enumerate(rows):
-        colour = "#4c78a8" if row["candidate"] == serving else "#bab0ac"
+        colour = SERVED if row["candidate"] == serving else BASELINE
         ax.barh(y, row["value"], color=colour, height=0.6)
         if row["lower"] is not None and row["upper"] is not None:
-            ax.plot([row["lower"], row["upper"]], [y, y], color="#333333", linewidth=1.2)
-    ax.set_yticks(range(len(rows)), [str(row["candidate"]) for row in rows])
+            ax.plot([row["lower"], row["upper"]], [y, y], color=REFERENCE, linewidth=1.2)
     return figure

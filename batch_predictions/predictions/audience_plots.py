@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import legend_outside, new_axes
+from batch_predictions.warehouse.plot_style import (
+    BASELINE,
+    OBSERVED,
+    SERVED,
+    label_axes,
+    legend_outside,
+    log_scale,
+    new_axes,
+    new_panes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, GREY, ORANGE = "#4c78a8", "#bab0ac", "#f58518"
 DAYS_PER_BAR = 14
 
 
@@ -28,12 +36,12 @@ def plot_churn_probabilities(warehouse: Warehouse, day: str) -> Figure | None:
     probabilities = rows["churn_probability"].to_numpy()
     figure, ax = new_axes(
         f"{len(probabilities):,} active customers, {probabilities.sum():,.0f} of them expected to "
-        f"churn, {day}"
+        f"churn, {day}",
+        "probability of churn",
+        "customers",
     )
-    ax.hist(probabilities, np.linspace(0, 1, 41), color=BLUE)
-    ax.set_yscale("log")
-    ax.set_xlabel("probability of churn", fontsize=9)
-    ax.set_ylabel("customers", fontsize=9)
+    ax.hist(probabilities, np.linspace(0, 1, 41))
+    log_scale(ax, "y")
     return figure
 
 
@@ -50,26 +58,22 @@ def plot_retention_audience(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pylist()
     if not rows:
         return None
-    figure, ax = new_axes(f"Retention audience of {day}, {len(rows):,} customers", width=9)
-    ax.set_position((0.08, 0.2, 0.4, 0.67))
+    title = f"Retention audience of {day}, {len(rows):,} customers"
+    figure, [ax, age_ax] = new_panes(title, 1, 2)
     bars = {row["days_inactive"] // DAYS_PER_BAR for row in rows}
     labels = {
         bar: f"{DAYS_PER_BAR * bar}-{DAYS_PER_BAR * bar + DAYS_PER_BAR - 1}" for bar in sorted(bars)
     }
     row_labels = [labels[row["days_inactive"] // DAYS_PER_BAR] for row in rows]
     _draw_stacked_bars(ax, rows, row_labels, list(labels.values()))
-    ax.set_xlabel("days inactive", fontsize=9)
-    ax.set_ylabel("customers (above: expected value)", fontsize=9)
-    ax.legend(fontsize=8, frameon=False)
-    age_ax = figure.add_axes((0.56, 0.2, 0.4, 0.67))
+    label_axes(ax, "days inactive", "customers (above: expected value)")
     age_brackets = sorted(
         {row["age_bracket"] for row in rows},
         key=lambda age: (age == "unknown", age != "under 19", age),
     )
     _draw_stacked_bars(age_ax, rows, [row["age_bracket"] for row in rows], age_brackets)
-    age_ax.set_xlabel("age bracket", fontsize=9)
-    age_ax.tick_params(labelsize=8)
-    age_ax.spines[["top", "right"]].set_visible(False)
+    label_axes(age_ax, "age bracket", "customers")
+    legend_outside(age_ax)
     return figure
 
 
@@ -85,13 +89,11 @@ def plot_promotion_audience(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pydict()
     if not rows["campaign_id"]:
         return None
-    figure, ax = new_axes(f"Promotion audiences by campaign, {day}")
+    figure, ax = new_axes(f"Promotion audiences, {day}", "campaign", "customers")
     names = [str(campaign) for campaign in rows["campaign_id"]]
-    ax.bar(names, rows["contacted"], color=BLUE, label="to contact")
-    ax.bar(names, rows["held_out"], bottom=rows["contacted"], color=GREY, label="held out")
-    ax.plot(names, rows["earlier_buyers"], "o", color=ORANGE, label="bought its items before")
-    ax.set_xlabel("campaign", fontsize=9)
-    ax.set_ylabel("customers", fontsize=9)
+    ax.bar(names, rows["contacted"], color=SERVED, label="to contact")
+    ax.bar(names, rows["held_out"], bottom=rows["contacted"], color=BASELINE, label="held out")
+    ax.plot(names, rows["earlier_buyers"], "o", color=OBSERVED, label="bought its items before")
     legend_outside(ax)
     return figure
 
@@ -112,8 +114,8 @@ def _draw_stacked_bars(
         held_out = sum(row["held_out"] for row in in_bar)
         contacted = len(in_bar) - held_out
         legend = {"contacted": "to contact", "held_out": "held out"} if x == 0 else {}
-        ax.bar(label, contacted, color=BLUE, label=legend.get("contacted"))
-        ax.bar(label, held_out, bottom=contacted, color=GREY, label=legend.get("held_out"))
+        ax.bar(label, contacted, color=SERVED, label=legend.get("contacted"))
+        ax.bar(label, held_out, bottom=contacted, color=BASELINE, label=legend.get("held_out"))
         value = sum(row["expected_value"] for row in in_bar)
         ax.text(x, len(in_bar), f"{value:,.0f}", ha="center", va="bottom", fontsize=8)
     ax.margins(y=0.12)

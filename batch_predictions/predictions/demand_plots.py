@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import item_labels, new_axes, new_panes
+from batch_predictions.warehouse.plot_style import (
+    BASELINE,
+    EXPECTED,
+    OBSERVED,
+    REFERENCE,
+    SERVED,
+    date_axis,
+    label_axes,
+    legend_outside,
+    new_axes,
+    new_panes,
+)
+from batch_predictions.warehouse.reporting import item_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-GREY, BLUE, ORANGE, BLACK = "#bab0ac", "#4c78a8", "#f58518", "#333333"
 HISTORY_DAYS = 42
 """Days of history that are drawn before a forecast."""
 INTERVALS = (("q05", "q95", 0.18), ("q10", "q90", 0.22), ("q25", "q75", 0.3))
@@ -31,14 +43,14 @@ def plot_forecasts(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pylist()
     if not series:
         return None
-    title = f"Forecasts as of {day}: intervals of 50, 80 and 90 %"
+    title = f"Units a day, forecasts as of {day} with intervals of 50, 80 and 90 %"
     figure, panes = new_panes(title, rows=2, columns=2, width=10, height=5.6)
     labels = item_labels([(row["title"], row["item_id"]) for row in series], width=40)
     for pane, row, label in zip(panes, series, labels, strict=False):
         _plot_series(warehouse, day, row, pane, label)
     for pane in panes[len(series) :]:
         pane.remove()
-    figure.tight_layout()
+    legend_outside(panes[min(len(series), 2) - 1])
     return figure
 
 
@@ -54,21 +66,19 @@ def _plot_series(
         {"date": as_date(day), "item": series["item_id"], "location": series["location"]},
     ).to_pylist()
     history = series["units"][-HISTORY_DAYS:]
-    ax.plot(range(1 - len(history), 1), history, color=BLACK, linewidth=1)
-    days_ahead = [(row["target_date"] - as_date(day)).days for row in forecasts]
+    past = [as_date(day) - dt.timedelta(days=n) for n in reversed(range(len(history)))]
+    ax.plot(past, history, color=REFERENCE, linewidth=1, label="sold")
+    targets = [row["target_date"] for row in forecasts]
     for low, high, opacity in INTERVALS:
         lower, upper = [row[low] for row in forecasts], [row[high] for row in forecasts]
-        ax.fill_between(days_ahead, lower, upper, color=BLUE, alpha=opacity, linewidth=0)
-    ax.plot(days_ahead, [row["mean"] for row in forecasts], color=BLUE, linewidth=1.6)
+        ax.fill_between(targets, lower, upper, color=SERVED, alpha=opacity, linewidth=0)
+    ax.plot(targets, [row["mean"] for row in forecasts], color=SERVED, label="forecast")
     observed = _observed_units(warehouse, day, series, len(forecasts))
     if observed:
-        steps = range(1, len(observed) + 1)
-        ax.plot(steps, observed, color=ORANGE, marker="o", markersize=3, linewidth=1)
-    ax.axvline(0.5, color=GREY, linewidth=1)
-    ax.set_title(f"{label} ({forecasts[0]['method']})", loc="left", fontsize=9)
+        ax.plot(targets[: len(observed)], observed, color=OBSERVED, linewidth=1, label="sold since")
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("days from the day of the forecast", fontsize=8)
-    ax.set_ylabel("units", fontsize=8)
+    date_axis(ax, [*past, *targets])
+    label_axes(ax, "", "units", f"{label} ({forecasts[0]['method']})")
 
 
 def _observed_units(
@@ -100,21 +110,17 @@ def plot_orders(warehouse: Warehouse, day: str) -> Figure | None:
     if not rows:
         return None
     labels = item_labels([(row["title"], row["item_id"]) for row in rows], width=22)
-    labels.reverse()
-    rows.reverse()
-    figure, ax = new_axes(f"Order-up-to levels as of {day}, largest first", width=8, height=4.6)
+    figure, ax = new_axes(f"Largest order-up-to levels as of {day}", "units", rows=labels)
     expected = [row["order_up_to"] - row["safety_stock"] for row in rows]
     safety_stock = [row["safety_stock"] for row in rows]
     bars = range(len(rows))
-    ax.barh(bars, expected, color=BLUE, height=0.6, label="expected until the next receipt")
-    ax.barh(bars, safety_stock, left=expected, color=GREY, height=0.6, label="safety stock")
+    ax.barh(bars, expected, color=EXPECTED, height=0.6, label="expected until the next receipt")
+    ax.barh(bars, safety_stock, left=expected, color=BASELINE, height=0.6, label="safety stock")
     reorder_points = [row["reorder_point"] for row in rows]
-    ax.scatter(reorder_points, bars, color=BLACK, marker="|", s=80, label="reorder point")
+    ax.scatter(reorder_points, bars, color=REFERENCE, marker="|", s=80, label="reorder point")
     bars_with_stock = [bar for bar in bars if rows[bar]["on_hand"] is not None]
     if bars_with_stock:
         on_hand = [rows[bar]["on_hand"] for bar in bars_with_stock]
-        ax.scatter(on_hand, bars_with_stock, color=ORANGE, s=18, label="on hand", zorder=3)
-    ax.set_yticks(bars, labels)
-    ax.set_xlabel("units", fontsize=9)
-    ax.legend(fontsize=8, frameon=False, loc="lower right")
+        ax.scatter(on_hand, bars_with_stock, color=OBSERVED, s=18, label="on hand", zorder=3)
+    legend_outside(ax)
     return figure

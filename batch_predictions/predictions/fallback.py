@@ -23,7 +23,7 @@ from batch_predictions.sources.recommendation_rules import ItemRules
 from batch_predictions.sources.source_registry import event_types
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import new_axes
+from batch_predictions.warehouse.plot_style import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,10 +110,11 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     if not rows.num_rows:
         return None
     figure, ax = new_axes(
-        f"Items of each age bracket's list that are not on the list of all users, {day}"
+        f"Items of each age bracket's list that are not on the list of all users, {day}",
+        "age bracket",
+        "items",
     )
-    ax.bar(rows["age_bracket"].to_pylist(), rows["items"].to_pylist(), color="#f58518")
-    ax.set_ylabel("items", fontsize=9)
+    ax.bar(rows["age_bracket"].to_pylist(), rows["items"].to_pylist())
     return figure
 
 

@@ -20,7 +20,7 @@ from batch_predictions.tables import Table
 from batch_predictions.tables.base import Column
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.path_sql import quote_literal
-from batch_predictions.warehouse.reporting import new_axes
+from batch_predictions.warehouse.plot_style import new_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,11 +227,13 @@ def _plot_of(query: PredictiveQuery) -> Callable[[Warehouse, str], Figure | None
         )[column].to_numpy()
         if not len(values):
             return None
-        figure, ax = new_axes(f"{query.question}: {len(values):,} predictions, {day}")
+        figure, ax = new_axes(
+            f"{query.question}: {len(values):,} predictions, {day}",
+            f"{column}, the largest 1 % in the last bar",
+            "predictions",
+        )
         # The largest percent would leave the others in one bar.
-        ax.hist(np.minimum(values, np.quantile(values, 0.99)), 40, color="#4c78a8")
-        ax.set_xlabel(f"{column}, the largest 1 % in the last bar", fontsize=9)
-        ax.set_ylabel("predictions", fontsize=9)
+        ax.hist(np.minimum(values, np.quantile(values, 0.99)), 40)
         return figure
 
     return draw

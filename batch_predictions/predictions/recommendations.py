@@ -16,7 +16,7 @@ from batch_predictions.sources import source_registry
 from batch_predictions.sources.recommendation_rules import ItemRules
 from batch_predictions.tables import ITEM_SCORES, PROMOTIONS, RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import new_axes
+from batch_predictions.warehouse.plot_style import log_scale, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,10 +59,10 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     )["users"].to_pylist()
     if not counts:
         return None
-    figure, ax = new_axes(f"Users per recommended item, {len(counts):,} items, {day}")
-    ax.loglog(range(1, len(counts) + 1), counts, color="#4c78a8")
-    ax.set_xlabel("items, most recommended first", fontsize=9)
-    ax.set_ylabel("users", fontsize=9)
+    title = f"Users per recommended item, {len(counts):,} items, {day}"
+    figure, ax = new_axes(title, "items, most recommended first", "users")
+    ax.plot(range(1, len(counts) + 1), counts)
+    log_scale(ax, "x", "y")
     return figure
 
 

@@ -7,12 +7,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import item_labels, legend_outside, new_axes
+from batch_predictions.warehouse.plot_style import (
+    BAD,
+    BASELINE,
+    GOOD,
+    SERIES,
+    date_axis,
+    label_axes,
+    legend_outside,
+    new_axes,
+    new_panes,
+)
+from batch_predictions.warehouse.reporting import item_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RED, GREY, BLUE = "#e45756", "#bab0ac", "#4c78a8"
 MIN_REVIEWS_PER_BIN = 5
 
 
@@ -34,40 +44,35 @@ def plot_probabilities(warehouse: Warehouse, week: str) -> Figure | None:
     import numpy as np
 
     title = f"{len(rows):,} reviews of the week of {week}{_simulated_note(rows)}"
-    figure, ax = new_axes(title, width=9)
-    ax.set_position((0.08, 0.15, 0.4, 0.72))
+    rated = [row for row in rows if row["rating"] is not None]
+    figure, panes = new_panes(title, 1, 2 if rated else 1)
     bins = np.linspace(0, 1, 21)
-    for name, colour in (("p_negative", RED), ("p_positive", BLUE)):
-        ax.hist([row[name] for row in rows], bins, histtype="step", color=colour, label=name)
-    ax.set_xlabel("probability", fontsize=9)
-    ax.set_ylabel("reviews", fontsize=9)
-    ax.legend(fontsize=8, frameon=False)
-    _plot_reliability(figure, [row for row in rows if row["rating"] is not None])
+    for name, colour in (("p_negative", BAD), ("p_positive", GOOD)):
+        values = [row[name] for row in rows]
+        panes[0].hist(values, bins, histtype="step", linewidth=1.4, color=colour, label=name)
+    label_axes(panes[0], "probability", "reviews")
+    panes[0].legend(fontsize=8, frameon=False, loc="upper center")
+    if rated:
+        _plot_reliability(panes[1], rated)
     return figure
 
 
-def _plot_reliability(figure: Figure, rated: Sequence[dict[str, Any]]) -> None:
-    """Adds the reliability diagram of rated reviews on the right."""
-    if not rated:
-        return
+def _plot_reliability(ax: Any, rated: Sequence[dict[str, Any]]) -> None:
+    """Draws the reliability diagram of rated reviews."""
     import numpy as np
 
-    ax = figure.add_axes((0.58, 0.15, 0.38, 0.72))
     predicted = np.array([row["p_positive"] for row in rated], dtype=float)
     observed = np.array([row["rating"] >= 4 for row in rated], dtype=float)
     tenth = np.minimum((predicted * 10).astype(int), 9)
     populated = [n for n in range(10) if (tenth == n).sum() >= MIN_REVIEWS_PER_BIN]
-    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
+    ax.plot([0, 1], [0, 1], color=BASELINE, linewidth=1)
     ax.plot(
         [predicted[tenth == n].mean() for n in populated],
         [observed[tenth == n].mean() for n in populated],
         marker="o",
-        color=BLUE,
+        color=GOOD,
     )
-    ax.set_xlabel("p_positive, by tenths", fontsize=9)
-    ax.set_ylabel("share rated 4 or 5", fontsize=9)
-    ax.tick_params(labelsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
+    label_axes(ax, "p_positive, by tenths", "share rated 4 or 5")
 
 
 def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
@@ -84,14 +89,13 @@ def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
     ).to_pylist()
     if not rows:
         return None
-    ticks: set[dt.date] = set()
+    drawn: set[dt.date] = set()
     title = f"Items with the largest change of sentiment, {week}{_simulated_note(rows)}"
-    figure, ax = new_axes(title)
+    figure, ax = new_axes(title, "week of", "net sentiment, 95 % intervals")
     titles = {row["item_id"]: row["title"] for row in rows}
     labels = item_labels([(title, item_id) for item_id, title in titles.items()])
-    for n, (item_id, label) in enumerate(zip(titles, labels, strict=True)):
+    for item_id, label, colour in zip(titles, labels, SERIES, strict=False):
         item_rows = [row for row in rows if row["item_id"] == item_id]
-        colour = f"C{n}"
         values = [row["net_sentiment"] for row in item_rows]
         weeks = [row["week"] for row in item_rows]
         earlier_mean = item_rows[-1]["before"]
@@ -99,16 +103,13 @@ def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
             # With a single week, the mean of the earlier weeks is drawn before it.
             weeks = [weeks[0] - dt.timedelta(days=14), *weeks]
             values = [earlier_mean, *values]
-        ticks.update(weeks)
+        drawn.update(weeks)
         ax.plot(weeks, values, marker="o", color=colour, label=label)
         for row in item_rows:
             ax.plot(
                 [row["week"]] * 2, [row["net_lower"], row["net_upper"]], color=colour, alpha=0.4
             )
-    ordered_ticks = sorted(ticks)
-    ax.set_xticks(ordered_ticks, [f"{tick.day} {tick:%b}" for tick in ordered_ticks])
-    ax.set_xlabel("week of", fontsize=9)
-    ax.set_ylabel("net sentiment", fontsize=9)
+    date_axis(ax, drawn)
     ax.set_ylim(-1.05, 1.05)
     legend_outside(ax)
     return figure
@@ -124,12 +125,12 @@ def plot_terms(warehouse: Warehouse, week: str) -> Figure | None:
     ).to_pylist()
     if not rows:
         return None
-    rows.sort(key=lambda row: row["weight"])
+    rows.sort(key=lambda row: -row["weight"])
     title = f"Terms of positive and negative reviews, {week}{_simulated_note(rows)}"
-    figure, ax = new_axes(title, height=4)
-    colours = [BLUE if row["weight"] > 0 else RED for row in rows]
-    ax.barh([row["term"] for row in rows], [row["weight"] for row in rows], color=colours)
-    ax.set_xlabel("log-odds, summed over items", fontsize=9)
+    terms, weights = [row["term"] for row in rows], [row["weight"] for row in rows]
+    figure, ax = new_axes(title, "log-odds, summed over items", rows=terms)
+    colours = [GOOD if weight > 0 else BAD for weight in weights]
+    ax.barh(range(len(rows)), weights, color=colours)
     return figure
 
 

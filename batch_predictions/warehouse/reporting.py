@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,19 +17,12 @@ from batch_predictions.tables.identifiers import is_identifying
 from batch_predictions.warehouse import Warehouse, WriteResult
 from batch_predictions.warehouse.delta_tables import content_hash, local_file
 from batch_predictions.warehouse.path_sql import escape_pattern
+from batch_predictions.warehouse.plot_style import figure_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREVIEW_ROWS = 8
-DPI = 80
-WHITE = 0xFFFFFFFF
-COLOURS = 64
-"""Of a plot's PNG, which is a third as large as one with all colours."""
-MARGIN = 3.0
-"""Inches around a figure in which labels and legends may be drawn."""
-PADDING = 6
-"""Pixels around a plot."""
 HINT = "\n\n*ids and texts are hidden: execution.show_identifiers*"
 OWNERS = ["team:data"]
 CONTENT_HASH = "content_hash"
@@ -267,83 +259,8 @@ def markdown(names: list[str], rows: list[tuple[Any, ...]]) -> str:
 
 def figure_metadata(figure: Figure) -> dg.MetadataValue[Any]:
     """A figure as an inline PNG of about 5 KB, cut to what is drawn."""
-    encoded = base64.b64encode(_png(figure)).decode()
+    encoded = base64.b64encode(figure_png(figure)).decode()
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{encoded})")
-
-
-def _png(figure: Figure) -> bytes:
-    """A PNG of a figure and of what is drawn around it, such as a legend, without the margin.
-
-    `bbox_inches="tight"` would draw everything twice, the first time to measure it.
-    """
-    import numpy as np
-    from matplotlib.transforms import Bbox
-    from PIL import Image
-
-    width, height = figure.get_size_inches()
-    around = Bbox.from_extents(-MARGIN, -MARGIN, width + MARGIN, height + MARGIN)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="rgba", dpi=DPI, bbox_inches=around)
-    pixels = np.frombuffer(buffer.getvalue(), np.uint32)
-    pixels = pixels.reshape(round(DPI * (height + 2 * MARGIN)), -1)
-    is_drawn = pixels != WHITE
-    rows, columns = np.flatnonzero(is_drawn.any(axis=1)), np.flatnonzero(is_drawn.any(axis=0))
-    if len(rows):
-        top, left = max(rows[0] - PADDING, 0), max(columns[0] - PADDING, 0)
-        pixels = pixels[top : rows[-1] + PADDING, left : columns[-1] + PADDING]
-    pixels = np.ascontiguousarray(pixels)
-    image = Image.fromarray(pixels.view(np.uint8).reshape(*pixels.shape, 4)).convert("RGB")
-    image = image.quantize(COLOURS, method=Image.Quantize.FASTOCTREE)
-    buffer = io.BytesIO()
-    image.save(buffer, "png")
-    return buffer.getvalue()
-
-
-def new_axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, Any]:
-    """An empty figure in the style of all plots, drawn without a display.
-
-    Args:
-        title: the title, at the left.
-        width: in inches.
-        height: in inches.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    ax = figure.add_subplot()
-    ax.set_title(title, loc="left", fontsize=11)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=8)
-    return figure, ax
-
-
-def new_panes(
-    title: str, rows: int, columns: int, width: float, height: float
-) -> tuple[Figure, list[Any]]:
-    """A figure in the style of all plots with several axes under one title, row by row.
-
-    Args:
-        title: of the whole figure.
-        rows: number of rows of axes.
-        columns: number of columns of axes.
-        width: of the figure, in inches.
-        height: of the figure, in inches.
-    """
-    figure, axes = new_axes("", width, height)
-    axes.remove()
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    panes = list(figure.subplots(rows, columns, squeeze=False).ravel())
-    for pane in panes:
-        pane.spines[["top", "right"]].set_visible(False)
-        pane.tick_params(labelsize=8)
-    return figure, panes
-
-
-def legend_outside(ax: Any) -> None:
-    """Draws the legend to the right of the axes, where it hides no data."""
-    ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _cell(value: object) -> str:

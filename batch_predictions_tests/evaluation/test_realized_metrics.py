@@ -15,6 +15,7 @@ from batch_predictions.evaluation.assets import (
     plot_intervals,
     realized_metrics_asset,
 )
+from batch_predictions.evaluation.metric_plots import METRIC_PLOTS, plot_metrics
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.models.common.intervals import proportion, proportion_difference
 from batch_predictions.settings import Settings
@@ -23,6 +24,7 @@ from batch_predictions.tables import (
     CHURN_SCORES,
     INTERACTIONS,
     PROMOTION_AUDIENCE,
+    PROMOTIONS_LOG,
     REALIZED_METRICS,
     RETENTION_AUDIENCE,
     discovery,
@@ -172,6 +174,27 @@ def test_redeemers_are_counted_by_their_rank_in_the_first_audience(
     warehouse.replace_partition(REALIZED_METRICS, str(day), table)
     assert plot_intervals(warehouse, str(day)) is not None
     assert plot_intervals(warehouse, "2024-01-05") is None
+
+
+def test_a_plot_marks_the_days_on_which_another_model_began_to_serve(warehouse: Warehouse) -> None:
+    [metric_plot] = (plot for plot in METRIC_PLOTS if plot.name == "orders_over_time")
+    for n in range(21):
+        day = PREDICTED_ON + dt.timedelta(days=n)
+        row = {"date": day, "model": "replenishment", "metric": "fill_rate", "value": 0.9, "n": 9}
+        write_rows(warehouse, REALIZED_METRICS, [row])
+    for days, version in ((-7, "a"), (0, "b"), (7, "b"), (14, "c"), (30, "d")):
+        part = {
+            "model": "demand",
+            "trained_through": str(PREDICTED_ON + dt.timedelta(days=days)),
+            "decision": "promoted",
+        }
+        rows = f"select now()::TIMESTAMP as decided_at, '{version}' as model_version, '' as why"
+        warehouse.replace_partition(PROMOTIONS_LOG, None, rows, part=part)
+    figure = plot_metrics(warehouse, metric_plot, str(day))
+    assert figure is not None
+    lines = {line.get_label(): np.asarray(line.get_xdata()) for line in figure.axes[0].lines}
+    assert list(lines) == ["units covered", "another model serves", "_"]
+    assert [str(lines[name][0])[:10] for name in lines][1:] == ["2024-03-01", "2024-03-15"]
 
 
 def test_a_plugin_s_metric_is_one_module_and_joins_the_asset(

@@ -11,12 +11,12 @@ import pytest
 from batch_predictions.core import redaction
 from batch_predictions.tables import ITEM_ACTIVITY, ITEM_STATE
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.plot_style import new_axes
 from batch_predictions.warehouse.reporting import (
     figure_metadata,
     item_labels,
     lineage_metadata,
     markdown,
-    new_axes,
     preview,
     record_materializations,
     table_metadata,

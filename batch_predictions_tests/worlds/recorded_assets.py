@@ -14,7 +14,8 @@ from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.reporting import new_axes, record_materializations
+from batch_predictions.warehouse.plot_style import new_axes
+from batch_predictions.warehouse.reporting import record_materializations
 from batch_predictions_tests.worlds.home import PARTITIONS
 
 ITEMS = (

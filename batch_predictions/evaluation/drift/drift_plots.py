@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -14,43 +16,81 @@ from batch_predictions.evaluation.drift.compute import (
 )
 from batch_predictions.evaluation.drift.histograms import MISSING
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import legend_outside, new_axes, new_panes
+from batch_predictions.warehouse.plot_style import (
+    BASELINE,
+    HEAT,
+    NO_DATA,
+    SERVED,
+    date_axis,
+    label_axes,
+    legend_outside,
+    new_axes,
+    new_panes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DAYS, LINES = 90, 6
-"""Of the plot of drift: days before the newest, and columns that have changed most on it."""
+DAYS, COLUMNS = 28, 20
+"""Of the plot of drift: days up to the newest, and columns that have changed most on it."""
+LEVELS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
+"""Ends of the colours of the population stability index; the last colour is of more, too."""
 PANES = (2, 3)
 """Rows and columns of the plot of histograms, one for each column that has changed most."""
 TAIL = 0.01
 """Share of the rows at both ends of a distribution that is not drawn."""
-BEFORE, NOW = "#bab0ac", "#4c78a8"
 
 
 def plot_drift(warehouse: Warehouse, day: str) -> Figure | None:
-    """Draws the PSI of the columns that have changed most on a day, over time; None without any."""
+    """Draws the PSI of the columns that have changed most on a day, over time; None without any.
+
+    A heat map of columns, most changed first, by days. The labels have the value of the day.
+    """
     rows: list[dict[str, Any]] = warehouse.query(
         """with newest as (
             select table_name, column_name from evaluation.drift
-            where date = $day::DATE and statistic = $psi order by value desc, 1, 2 limit $lines
+            where date = $day::DATE and statistic = $psi order by value desc, 1, 2 limit $columns
         )
         select date, split_part(table_name, '.', 2) || '.' || column_name as name, value
         from evaluation.drift join newest using (table_name, column_name)
         where statistic = $psi and date <= $day::DATE and date > $day::DATE - $days::INTEGER
         order by name, date""",
-        {"day": day, "psi": PSI, "lines": LINES, "days": DAYS},
+        {"day": day, "psi": PSI, "columns": COLUMNS, "days": DAYS},
     ).to_pylist()
     if not rows:
         return None
-    figure, ax = new_axes(f"Population stability index against the training, up to {day}")
-    for name in sorted({row["name"] for row in rows}):
-        of_name = [row for row in rows if row["name"] == name]
-        dates, values = ([row[key] for row in of_name] for key in ("date", "value"))
-        ax.plot(dates, values, marker="o", markersize=3, linewidth=1, label=name)
-    ax.axhline(0.25, color="#333333", linewidth=0.6, linestyle="--")
-    legend_outside(ax)
+    values = {(row["name"], row["date"]): row["value"] for row in rows}
+    newest = {row["name"]: row["value"] for row in rows if row["date"] == as_date(day)}
+    names = sorted(newest, key=lambda name: (-newest[name], name))
+    first = min(row["date"] for row in rows)
+    days = [first + dt.timedelta(days=n) for n in range((as_date(day) - first).days + 1)]
+    labels = [f"{name}  {newest[name]:.2f}" for name in names]
+    figure, ax = new_axes(
+        f"Drift against the training, up to {day}", rows=labels, width=3 + 0.15 * len(days)
+    )
+    _draw_heat_map(
+        figure, ax, [[values.get((name, day), math.nan) for day in days] for name in names], days
+    )
     return figure
+
+
+def _draw_heat_map(figure: Figure, ax: Any, values: list[list[float]], days: list[dt.date]) -> None:
+    """Draws the PSI of columns by days, (columns, days), with a colour bar; nan is grey."""
+    from matplotlib.colors import BoundaryNorm
+    from matplotlib.dates import date2num
+
+    ends = (date2num(days[0]) - 0.5, date2num(days[-1]) + 0.5, len(values) - 0.5, -0.5)
+    norm = BoundaryNorm(LEVELS, 256, clip=True)
+    image = ax.imshow(values, HEAT, norm=norm, aspect="auto", extent=ends, interpolation="nearest")
+    ax.set_facecolor(NO_DATA)
+    ax.grid(visible=False)
+    ax.hlines([row - 0.5 for row in range(1, len(values))], *ends[:2], color="white")
+    date_axis(ax, days)
+    ax.set_xlim(*ends[:2])
+    bar = figure.colorbar(image, ax=ax, ticks=LEVELS[1:-1], format="%g")
+    bar.set_label("population stability index:\nover 0.1 some drift, over 0.25 much", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
 
 
 def plot_histograms(warehouse: Warehouse, day: str) -> Figure | None:
@@ -69,13 +109,12 @@ def plot_histograms(warehouse: Warehouse, day: str) -> Figure | None:
     title = f"Share of rows up to each value, on {day} and at the last training"
     figure, panes = new_panes(title, rows, columns, width=3 * columns, height=2.6 * rows)
     for pane, (psi, (table, column), histogram) in zip(panes, chosen, strict=False):
-        pane.set_title(f"{table.split('.')[1]}.{column}\nPSI {psi:.2f}", loc="left", fontsize=8)
+        label_axes(pane, "", "", f"{table.split('.')[1]}.{column}\nPSI {psi:.2f}")
         draw = _draw_categories if has_categories(histogram) else _draw_distributions
         draw(pane, histogram, day)
     for pane in panes[len(chosen) :]:
         pane.remove()
-    panes[0].legend(fontsize=7, frameon=False)
-    figure.tight_layout()
+    legend_outside(panes[min(len(chosen), columns) - 1])
     return figure
 
 
@@ -109,4 +148,4 @@ def _draw_categories(pane: Any, histogram: Histogram, day: str) -> None:
 
 def _samples(day: str) -> tuple[tuple[str, str, str], ...]:
     """Column, label and colour of the rows of the training and of the day."""
-    return ("reference_rows", "last training", BEFORE), ("rows", day, NOW)
+    return ("reference_rows", "last training", BASELINE), ("rows", day, SERVED)

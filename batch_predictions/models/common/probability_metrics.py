@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles
 from batch_predictions.models.common.intervals import Interval, percentile_interval, resample_counts
-from batch_predictions.warehouse.reporting import new_axes
+from batch_predictions.warehouse.plot_style import BASELINE, label_axes, new_panes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -161,7 +161,6 @@ def _positives_in_top(positives_above: Doubles, rows_above: Doubles, share: floa
     return captured
 
 
-BLUE, GREY = "#4c78a8", "#bab0ac"
 MIN_ROWS = 20
 
 
@@ -182,8 +181,7 @@ def plot_calibration(probabilities: Doubles, outcomes: Doubles, title: str) -> F
     n = len(outcomes)
     if n < MIN_ROWS or not outcomes.any():
         return None
-    figure, ax = new_axes(f"{title}, n = {n:,}", width=9)
-    ax.set_position((0.08, 0.15, 0.4, 0.72))
+    figure, [ax, gain_ax] = new_panes(f"{title}, n = {n:,}", 1, 2)
     order = np.argsort(-probabilities, kind="stable")
     deciles = np.array_split(order, 10)
     predicted = np.array([probabilities[rows].mean() for rows in deciles])
@@ -191,16 +189,11 @@ def plot_calibration(probabilities: Doubles, outcomes: Doubles, title: str) -> F
     sizes = np.array([len(rows) for rows in deciles])
     half_width = 1.96 * np.sqrt(np.maximum(observed * (1 - observed), 0.25 / sizes) / sizes)
     top = float(max(predicted.max(), (observed + half_width).max())) * 1.05
-    ax.plot([0, top], [0, top], color=GREY, linewidth=1)
-    ax.errorbar(predicted, observed, half_width, fmt="o", color=BLUE, markersize=4, linewidth=1)
-    ax.set_xlabel("predicted probability, mean of each tenth", fontsize=9)
-    ax.set_ylabel("observed rate", fontsize=9)
-    gain_ax = figure.add_axes((0.58, 0.15, 0.38, 0.72))
+    ax.errorbar(predicted, observed, half_width, fmt="o", markersize=4, linewidth=1)
+    ax.plot([0, top], [0, top], color=BASELINE, linewidth=1)
+    label_axes(ax, "predicted probability, mean of each tenth", "observed rate, 95 % intervals")
     share = np.arange(1, n + 1) / n
-    gain_ax.plot(share, np.cumsum(outcomes[order]) / outcomes.sum(), color=BLUE)
-    gain_ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
-    gain_ax.set_xlabel("share of rows, highest probability first", fontsize=9)
-    gain_ax.set_ylabel("share of all positives", fontsize=9)
-    gain_ax.tick_params(labelsize=8)
-    gain_ax.spines[["top", "right"]].set_visible(False)
+    gain_ax.plot(share, np.cumsum(outcomes[order]) / outcomes.sum())
+    gain_ax.plot([0, 1], [0, 1], color=BASELINE, linewidth=1)
+    label_axes(gain_ax, "share of rows, highest probability first", "share of all positives")
     return figure

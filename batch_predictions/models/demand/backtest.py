@@ -18,7 +18,7 @@ from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
 from batch_predictions.models.demand.data.panel import Panel
-from batch_predictions.warehouse.reporting import legend_outside, new_axes
+from batch_predictions.warehouse.plot_style import BASELINE, legend_outside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -183,7 +183,6 @@ def evaluate_quantiles(forecast: Doubles, actual: Doubles) -> dict[str, demand_m
     }
 
 
-GREY = "#bab0ac"
 INTERVALS = ((0.50, 0.25, 0.75), (0.80, 0.10, 0.90), (0.90, 0.05, 0.95))
 """Nominal coverage of each interval, and the levels of the quantiles at its ends."""
 
@@ -195,14 +194,13 @@ def plot_error_by_horizon(backtest: Backtest) -> Figure | None:
     total = np.where(is_known, actual, 0.0).sum(axis=(0, 1))
     if not (total > 0).any():
         return None
-    figure, ax = new_axes(f"WAPE by day ahead, {len(backtest.origins)} past origins")
+    title = f"Error by day ahead, {len(backtest.origins)} past origins"
+    figure, ax = new_axes(title, "days ahead", "WAPE")
     steps = np.arange(1, backtest.horizon + 1)
-    for number, (name, forecast) in enumerate(backtest.forecasts.items()):
+    for name, forecast in backtest.forecasts.items():
         errors = np.where(is_known, np.abs(forecast - actual), 0.0).sum(axis=(0, 1))
         wape = np.divide(errors, total, out=np.full(len(total), np.nan), where=total > 0)
-        ax.plot(steps, wape, color=f"C{number}", linewidth=1.4, label=name)
-    ax.set_xlabel("days ahead", fontsize=9)
-    ax.set_ylabel("WAPE", fontsize=9)
+        ax.plot(steps, wape, linewidth=1.4, label=name)
     legend_outside(ax)
     return figure
 
@@ -221,18 +219,15 @@ def plot_coverage(backtest: Backtest, candidate: str) -> Figure | None:
     is_known = np.isfinite(actual)
     if not is_known.any():
         return None
-    figure, ax = new_axes(
-        f"Coverage at the newest origin, calibrated on the earlier ones ({candidate})"
-    )
+    title = f"Coverage at the newest origin, calibrated on the earlier ones ({candidate})"
+    figure, ax = new_axes(title, "days ahead", "share of actuals inside")
     steps = np.arange(1, backtest.horizon + 1)
-    for number, (nominal, *ends) in enumerate(INTERVALS):
+    for nominal, *ends in INTERVALS:
         lower, upper = (quantiles[:, :, QUANTILE_LEVELS.index(level)] for level in ends)
         is_covered = is_known & (actual >= lower) & (actual <= upper)
         share = is_covered.sum(axis=0) / np.maximum(is_known.sum(axis=0), 1)
-        ax.axhline(nominal, color=GREY, linewidth=1, linestyle="--")
-        ax.plot(steps, share, color=f"C{number}", marker="o", markersize=3, label=f"{nominal:.0%}")
+        ax.axhline(nominal, color=BASELINE, linewidth=1, linestyle="--")
+        ax.plot(steps, share, marker="o", markersize=3, label=f"{nominal:.0%} intervals")
     ax.set_ylim(0, 1.02)
-    ax.set_xlabel("days ahead", fontsize=9)
-    ax.set_ylabel("share of actuals inside", fontsize=9)
-    ax.legend(fontsize=8, frameon=False, loc="lower right")
+    legend_outside(ax)
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 from batch_predictions.models.common.probability_metrics import plot_calibration
 from batch_predictions.models.queries.query_metrics import predicted_and_seen, tenths
 from batch_predictions.models.queries.query_selection import QuerySelection
-from batch_predictions.warehouse.reporting import new_axes
+from batch_predictions.warehouse.plot_style import BASELINE, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,11 +35,13 @@ def plot_calibration_of_query(selection: QuerySelection) -> Figure | None:
     means = np.array([predicted[rows].mean() for rows in groups])
     observed = np.array([seen[rows].mean() for rows in groups])
     errors = np.array([1.96 * seen[rows].std() / np.sqrt(len(rows)) for rows in groups])
-    figure, ax = new_axes(f"{title}, n = {len(seen):,}")
+    figure, ax = new_axes(
+        f"{title}, n = {len(seen):,}",
+        f"predicted {query.predict}, mean of each tenth of the entities",
+        "observed, with 95 % intervals",
+    )
     highest = max(means.max(), (observed + errors).max())
     ends = [min(0.0, means.min(), observed.min()), highest * 1.05]
-    ax.plot(ends, ends, color="#bab0ac", linewidth=1)
-    ax.errorbar(means, observed, errors, fmt="o", color="#4c78a8", markersize=4, linewidth=1)
-    ax.set_xlabel(f"predicted {query.predict}, mean of each tenth of the entities", fontsize=9)
-    ax.set_ylabel("observed, with 95 % intervals", fontsize=9)
+    ax.errorbar(means, observed, errors, fmt="o", markersize=4, linewidth=1)
+    ax.plot(ends, ends, color=BASELINE, linewidth=1)
     return figure

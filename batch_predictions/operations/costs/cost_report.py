@@ -7,6 +7,7 @@ from pathlib import Path
 
 from batch_predictions.tables import COSTS
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.plot_style import date_axis, legend_outside, new_axes
 
 MILLION = 1_000_000
 OF_BUCKETS = ("requests", "mib_sent", "mib_received")
@@ -93,19 +94,15 @@ def plot_costs(warehouse: Warehouse, first: dt.date, last: dt.date, target: Path
     ).to_pylist()
     if not rows:
         return False
-    from matplotlib.figure import Figure
-
     dates = sorted({row["date"] for row in rows})
-    figure = Figure(figsize=(9, 3.5))
-    ax = figure.add_subplot()
+    figure, ax = new_axes("CPU seconds by the date that was made", y="CPU seconds")
     below = [0.0] * len(dates)
     for schema in sorted({row["schema"] for row in rows}):
         of_schema = {row["date"]: row["cpu_seconds"] for row in rows if row["schema"] == schema}
         heights = [of_schema.get(date, 0.0) for date in dates]
-        ax.bar([str(date) for date in dates], heights, bottom=below, label=schema)
+        ax.bar(dates, heights, bottom=below, label=schema)
         below = [base + height for base, height in zip(below, heights, strict=True)]
-    ax.set_title("CPU seconds by the date that was made")
-    ax.tick_params(axis="x", rotation=60)
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    date_axis(ax, dates)
+    legend_outside(ax)
     figure.savefig(target, bbox_inches="tight", dpi=120)
     return True

@@ -257,17 +257,16 @@ def _operation(home: ReportHome) -> ReportSection:
 
 def _plot_rows(counts: list[dict[str, Any]]) -> Any:
     """Rows a day as lines; None without any."""
-    from batch_predictions.warehouse.reporting import legend_outside, new_axes
+    from batch_predictions.warehouse.plot_style import date_axis, legend_outside, new_axes
 
     if not any(row["interactions"] or row["reviews"] for row in counts):
         return None
-    figure, ax = new_axes("Rows a day")
-    for name, colour in (("interactions", "#4c78a8"), ("reviews", "#f58518")):
+    figure, ax = new_axes("Rows a day", y="rows")
+    for name in ("interactions", "reviews"):
         values = [row[name] for row in counts]
         if any(values):
-            ax.plot([row["date"] for row in counts], values, color=colour, label=name)
+            ax.plot([row["date"] for row in counts], values, label=name)
     ax.set_ylim(bottom=0)
-    ax.set_ylabel("rows", fontsize=9)
-    ax.tick_params(axis="x", rotation=45)
+    date_axis(ax, [row["date"] for row in counts])
     legend_outside(ax)
     return figure

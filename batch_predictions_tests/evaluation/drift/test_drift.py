@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import numpy as np
 import pytest
 
 from batch_predictions.evaluation.assets import drift_asset, histograms_asset
@@ -90,6 +91,11 @@ def test_the_assets_write_days_and_draw_them(settings: Settings, warehouse: Ware
     for plot in (plot_drift, plot_histograms):
         assert plot(warehouse, "2024-03-05") is not None
         assert plot(warehouse, "2024-02-01") is None
+    for day, days in (("2024-03-04", 1), ("2024-03-05", 2)):
+        figure = plot_drift(warehouse, day)
+        assert figure is not None
+        [image] = figure.axes[0].images
+        assert np.asarray(image.get_array()).shape[1] == days
 
 
 def test_drift_of_predictions_is_a_problem_where_a_limit_is_set(

@@ -25,7 +25,7 @@ from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import TABLES, USER_SEGMENTS, Table, columns, declare
 from batch_predictions.tables.partitions import newest_ended_week
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.reporting import new_axes
+from batch_predictions.warehouse.plot_style import new_axes
 from batch_predictions_tests.worlds.home import (
     asset_resources,
     features_asset,

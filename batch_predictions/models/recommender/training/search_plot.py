@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from batch_predictions.models.recommender.training.parameter_search import Trial
-from batch_predictions.warehouse.reporting import legend_outside, new_axes
+from batch_predictions.warehouse.plot_style import REFERENCE, legend_outside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-DECLARED = "#333333"
 
 
 def plot_search(trials: Sequence[Trial]) -> Figure | None:
@@ -21,7 +19,11 @@ def plot_search(trials: Sequence[Trial]) -> Figure | None:
     """
     if not trials:
         return None
-    figure, ax = new_axes("NDCG@20 of each setting, relative to the declared one")
+    figure, ax = new_axes(
+        "NDCG@20 of each setting, relative to the declared one",
+        "settings in the order of their trial; large: the last round",
+        "ratio",
+    )
     names = list(dict.fromkeys(trial.name for trial in trials))
     start = 0
     for name in names:
@@ -37,8 +39,7 @@ def plot_search(trials: Sequence[Trial]) -> Figure | None:
         sizes = [34 if trial.users == most else 10 for trial in tried]
         ax.scatter(places, ratios, s=sizes, label=f"{name}: best {_best(tried, ratios, most)}")
         start += len(tried)
-    ax.axhline(1.0, color=DECLARED, linewidth=0.8)
-    ax.set_xlabel("settings in the order in which they were tried; large: the last round")
+    ax.axhline(1.0, color=REFERENCE, linewidth=0.8)
     legend_outside(ax)
     return figure
 
