@@ -5,11 +5,13 @@ gate's decision names the version that serves from that Sunday on.
 """
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
+import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from batch_predictions.models.model_card import model_card
 from batch_predictions.models.model_store import Decision, ModelStore
 from batch_predictions.models.training import Trained, Training, data_version, publish
 from batch_predictions.models.training_inputs import TrainingInputs
@@ -84,15 +86,20 @@ def training_asset(
                 inputs.code,
                 inputs.settings,
             )
-            context.log.info(
-                f"{training.name} through {through}: {decision.decision}. {decision.why}"
-            )
+            done = f"{training.name} through {through}: {decision.decision}"
+            context.log.info(f"{done}. {decision.why}")
             metadata = _metadata(trained, decision, models.decisions(training.name))
             versions[week] = metadata[CONTENT_HASH] = decision.version
+            metadata["card"] = _card(settings, training, through)
             context.add_asset_metadata(metadata, partition_key=week)
         set_data_version(context, versions)
 
     return model
+
+
+def _card(settings: Settings, training: Training, through: dt.date) -> dg.MetadataValue[Any]:
+    """The card of the version that serves after a training."""
+    return dg.MetadataValue.md(model_card(settings, training, through).as_markdown())
 
 
 def serving_versions(decisions: Sequence[Decision]) -> str:

@@ -19,6 +19,8 @@ AUTOMATION_TAG, AUTOMATION = "batch_predictions/automation", "night"
 """Tag of all runs of nights; dagster.yaml lets one of them run at a time."""
 RUNS_AT_ONCE = 100
 """Most runs that one call of `RunRecords.remove_old_runs` removes."""
+MAX_RUNS = 500
+"""Most runs that one call of `RunRecords.runs_since` reads."""
 DEAD = "DEAD"
 """Status of a run that is not marked as failed yet, while its process has died."""
 CLOCK_TOLERANCE = dt.timedelta(minutes=5)
@@ -75,6 +77,10 @@ class RunRecords(Protocol):
 
     def last_runs(self) -> list[RunState]:
         """Reads the newest run of each job that has one, in the order of the jobs."""
+        ...
+
+    def runs_since(self, first: dt.datetime) -> list[RunState]:
+        """Reads the runs that were created since a time, newest first, `MAX_RUNS` at most."""
         ...
 
     def last_checks(self) -> list[CheckState]:

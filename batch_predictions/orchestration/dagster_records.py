@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -35,6 +36,11 @@ class DagsterRecords:
         """Reads the newest run of each job that has one, in the order of the jobs."""
         with self._instance() as instance:
             return run_history.last_runs(instance, self._settings) if instance else []
+
+    def runs_since(self, first: dt.datetime) -> list[RunState]:
+        """Reads the runs that were created since a time, newest first."""
+        with self._instance() as instance:
+            return run_history.runs_since(instance, self._settings, first) if instance else []
 
     def last_checks(self) -> list[CheckState]:
         """Reads the newest result of every asset check that has one, by table and name."""

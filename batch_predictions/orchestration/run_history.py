@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_predictions.core import process_records
 from batch_predictions.core.home_lock import processes_folder
-from batch_predictions.operations.records import DEAD, RunState
+from batch_predictions.operations.records import DEAD, MAX_RUNS, RunState
 from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration.failures import reason_of
 from batch_predictions.orchestration.job_runner import PARTITION, RANGE_END, RANGE_START
@@ -31,6 +31,16 @@ def last_runs(instance: dg.DagsterInstance, settings: Settings) -> list[RunState
         for record in instance.get_run_records(chosen, limit=1):
             states.append(_state(instance, processes_folder(settings.home), record))
     return states
+
+
+def runs_since(
+    instance: dg.DagsterInstance, settings: Settings, first: dt.datetime
+) -> list[RunState]:
+    """The runs that were created since a time, with a time zone, newest first."""
+    import dagster as dg
+
+    records = instance.get_run_records(dg.RunsFilter(created_after=first), limit=MAX_RUNS)
+    return [_state(instance, processes_folder(settings.home), record) for record in records]
 
 
 def _state(instance: dg.DagsterInstance, processes: Path, record: Any) -> RunState:

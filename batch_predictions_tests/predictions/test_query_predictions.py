@@ -16,12 +16,12 @@ from batch_predictions.features.assets import feature_asset
 from batch_predictions.features.base import FeatureTable
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.dagster.assets import prediction_asset
+from batch_predictions.models.model_card import model_card
 from batch_predictions.models.model_store import ModelError, ModelStore
 from batch_predictions.models.queries.query_model import QueryModel
 from batch_predictions.models.training import trainings
 from batch_predictions.models.training_assets import training_asset
 from batch_predictions.models.training_inputs import TrainingInputs
-from batch_predictions.operations.model_card import model_card
 from batch_predictions.operations.retention.removed_queries import remove_undeclared_queries
 from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.settings import Settings
@@ -294,7 +294,7 @@ def test_a_removed_query_leaves_nothing(home: QueryHome, tmp_path: Path) -> None
 
 def test_a_models_card_says_what_it_is_made_from_and_how_it_does(home: QueryHome) -> None:
     load_declarations(home.settings)
-    card = model_card(home.settings, "spend")
+    card = model_card(home.settings, trainings()["spend"]).as_markdown()
     decision = ModelStore.of(home.settings).decisions("spend")[-1]
     manifest = ModelStore.of(home.settings).manifest("spend", decision.version)
     assert card.startswith("# spend\n")
@@ -310,4 +310,4 @@ def test_a_models_card_says_what_it_is_made_from_and_how_it_does(home: QueryHome
     [line] = [line for line in card.splitlines() if line.startswith("| decayed_mean |")]
     assert f" {baseline['value']:.4g} " in line
     with pytest.raises(ModelError, match="no version of never serves yet"):
-        model_card(home.settings, "never", FIRST)
+        model_card(home.settings, trainings()["never"], FIRST)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch_predictions.tables import COSTS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.plot_style import date_axis, legend_outside, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MILLION = 1_000_000
 OF_BUCKETS = ("requests", "mib_sent", "mib_received")
@@ -78,13 +82,27 @@ def cost_per_million(warehouse: Warehouse, first: dt.date, last: dt.date) -> dic
 
 
 def plot_costs(warehouse: Warehouse, first: dt.date, last: dt.date, target: Path) -> bool:
-    """Plots CPU seconds by date and schema; returns whether there was anything to plot.
+    """Writes the plot of CPU seconds to a file; returns whether there was anything to plot.
 
     Args:
         warehouse: of the home.
         first: first date.
         last: last date, included.
         target: the file to write.
+    """
+    figure = draw_costs(warehouse, first, last)
+    if figure is not None:
+        figure.savefig(target, bbox_inches="tight", dpi=120)
+    return figure is not None
+
+
+def draw_costs(warehouse: Warehouse, first: dt.date, last: dt.date) -> Figure | None:
+    """Draws CPU seconds by the date that was made, a colour for each schema; None without any.
+
+    Args:
+        warehouse: of the home.
+        first: first date.
+        last: last date, included.
     """
     rows = warehouse.query(
         f"""select date, split_part(asset, '.', 1) as schema, sum(cpu_seconds) as cpu_seconds
@@ -93,7 +111,7 @@ def plot_costs(warehouse: Warehouse, first: dt.date, last: dt.date, target: Path
         {"first": first, "last": last},
     ).to_pylist()
     if not rows:
-        return False
+        return None
     dates = sorted({row["date"] for row in rows})
     figure, ax = new_axes("CPU seconds by the date that was made", y="CPU seconds")
     below = [0.0] * len(dates)
@@ -104,5 +122,4 @@ def plot_costs(warehouse: Warehouse, first: dt.date, last: dt.date, target: Path
         below = [base + height for base, height in zip(below, heights, strict=True)]
     date_axis(ax, dates)
     legend_outside(ax)
-    figure.savefig(target, bbox_inches="tight", dpi=120)
-    return True
+    return figure

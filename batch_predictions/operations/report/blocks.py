@@ -16,6 +16,22 @@ MAX_NOWRAP_CHARACTERS = 12
 
 
 @dataclass(frozen=True)
+class Link:
+    """A cell that leads to another page of the explorer; a plain text everywhere else.
+
+    Attributes:
+        text: that is shown.
+        page: path of the page below `/explorer/`.
+    """
+
+    text: str
+    page: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class TableBlock:
     """Rows with a caption.
 
@@ -31,15 +47,14 @@ class TableBlock:
     source: str
     missing: str = "There is nothing yet."
 
-    @property
-    def heads(self) -> list[tuple[str, str]]:
-        """The columns' heads, each with the class of its first value."""
-        return [(name, _style(value)) for name, value in self.rows[0].items()]
-
-    @property
-    def cells(self) -> list[list[tuple[str, str]]]:
-        """The rows as texts, each with its class: numbers are at the right, dates in one line."""
-        return [[(as_text(value), _style(value)) for value in row.values()] for row in self.rows]
+    def as_dict(self) -> dict[str, Any]:
+        """The block as JSON values, which templates show."""
+        return {
+            "caption": self.caption,
+            "source": self.source,
+            "missing": self.missing,
+            **_cells(self.rows),
+        }
 
 
 @dataclass(frozen=True)
@@ -51,17 +66,35 @@ class FigureBlock:
         image: address of the image; None: `missing` is shown.
         source: tables of the warehouse that it is of.
         missing: what is said where nothing can be drawn.
+        rows: what is drawn, as a table; empty: the figure has none.
     """
 
     caption: str
     image: str | None
     source: str
     missing: str = "There is not enough data for this figure yet."
+    rows: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
-    def of(cls, caption: str, figure: Figure | None, source: str) -> FigureBlock:
+    def of(
+        cls,
+        caption: str,
+        figure: Figure | None,
+        source: str,
+        rows: Sequence[Mapping[str, Any]] = (),
+    ) -> FigureBlock:
         """Builds the block of a figure of matplotlib."""
-        return cls(caption, None if figure is None else image_of(figure), source)
+        return cls(caption, None if figure is None else image_of(figure), source, rows=rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The block as JSON values, which templates show."""
+        return {
+            "caption": self.caption,
+            "source": self.source,
+            "missing": self.missing,
+            "image": self.image,
+            **_cells(self.rows),
+        }
 
 
 @dataclass(frozen=True)
@@ -78,6 +111,11 @@ class ReportSection:
     lead: str
     blocks: Sequence[TableBlock | FigureBlock]
 
+    def as_dict(self) -> dict[str, Any]:
+        """The section as JSON values, which templates show."""
+        blocks = [block.as_dict() for block in self.blocks]
+        return {"title": self.title, "lead": self.lead, "blocks": blocks}
+
 
 def image_of(figure: Figure) -> str:
     """The address of a figure as an image within the page, an SVG; equal figures have equal ones.
@@ -91,6 +129,25 @@ def image_of(figure: Figure) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Heads and rows as texts with their styles: numbers are at the right, dates in one line."""
+    first = rows[0] if rows else {}
+    return {
+        "heads": [{"text": name, "style": _style(value)} for name, value in first.items()],
+        "rows": [
+            [
+                {
+                    "text": as_text(value),
+                    "style": _style(value),
+                    "page": value.page if isinstance(value, Link) else None,
+                }
+                for value in row.values()
+            ]
+            for row in rows
+        ],
+    }
 
 
 def _style(value: Any) -> str:

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
+from batch_predictions.operations.records import RunRecords
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 
@@ -18,11 +19,13 @@ class ReportHome:
         settings: of the home, whose declarations are loaded.
         day: last day that the report has.
         with_ids: whether users have their ids; else they are numbered.
+        records: Dagster's, which the page Operations shows.
     """
 
     settings: Settings
     day: dt.date
     with_ids: bool = False
+    records: RunRecords | None = None
 
     @property
     def warehouse(self) -> Warehouse:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -14,8 +13,8 @@ import orjson
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
 
-from batch_predictions.core.home import REPORT
 from batch_predictions.serving.explorer.fan_chart import fan_chart
+from batch_predictions.serving.explorer.home_pages import add_home_pages
 from batch_predictions.serving.explorer.own_tables import own_table
 from batch_predictions.serving.explorer.reads import (
     complete_rows,
@@ -32,12 +31,11 @@ from batch_predictions.serving.explorer.rendering import (
     explain_source,
     liked_item,
     page,
-    report_page,
     stylesheet,
 )
 from batch_predictions.serving.http.current_release import CurrentRelease
 from batch_predictions.serving.http.pages import read_page
-from batch_predictions.serving.http.problems import NOT_FOUND, NOT_PREDICTED, ProblemError
+from batch_predictions.serving.http.problems import NOT_PREDICTED, ProblemError
 from batch_predictions.serving.http.query_parameters import (
     AgeBracket,
     CampaignId,
@@ -156,27 +154,13 @@ def make_router(service: PredictionService) -> APIRouter:
     _add_user(router, service)
     _add_item(router, service)
     add_audiences(router, service)
-
-    @router.get("/report")
-    async def get_report() -> Response:
-        try:
-            text = await service.in_thread(lambda: _report(service).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ProblemError(
-                NOT_FOUND, "There is no report yet: `batch-predictions report` writes it."
-            ) from None
-        return report_page(text)
+    add_home_pages(router, service)
 
     @router.get("/explorer.css")
     async def get_stylesheet() -> Response:
         return Response(stylesheet(), media_type="text/css", headers=_CSS_HEADERS)
 
     return router
-
-
-def _report(service: PredictionService) -> Path:
-    """The file of the report, which is beside the store where both are on one machine."""
-    return service.settings.home / REPORT
 
 
 def _add_home(router: APIRouter, service: PredictionService) -> None:
@@ -201,7 +185,6 @@ def _add_home(router: APIRouter, service: PredictionService) -> None:
                 release,
                 examples=examples,
                 tables=tables,
-                has_report=_report(service).exists(),
             )
         )
 

@@ -6,7 +6,6 @@ problems of the explorer's addresses as pages, and not as JSON.
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import functools
 import hashlib
@@ -107,6 +106,13 @@ def bar_lengths(scores: Sequence[float | None]) -> list[float]:
 
 FOLDER = Path(__file__).parent
 PREFIX = "/explorer"
+HOME_PAGES = {
+    "report": "What is predicted for the coming days, how well it did, and who is left out.",
+    "quality": "Which models serve, how good they are, and when they changed.",
+    "operations": "What needs attention: runs, checks, drift, costs and disk.",
+    "data": "Rows by day and table, refused rows, and unusual days.",
+}
+"""Names of the pages about the home itself, each with what it shows."""
 WARN_AGE_HOURS = 36.0
 """A release of which the day ended longer ago is called old, where http.max_age_hours is empty."""
 _POLICY = "content-security-policy"
@@ -147,23 +153,42 @@ def page(
         release=release.served,
         age=age_in_words(age),
         is_old=age > limit * 3600,
+        home_pages=HOME_PAGES if has_home_pages(service) else {},
         **values,
     )
     headers = {**HEADERS, "cache-control": "private, no-cache"}
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
 
 
-def report_page(text: str) -> Response:
-    """The report of a home, whose own styles are the only ones that its page may have.
+def home_page(
+    name: str, heading: str, lead: str, sections: Sequence[Mapping[str, Any]], made_at: float
+) -> Response:
+    """A page about the home itself.
 
     Args:
-        text: what `batch-predictions report` wrote.
+        name: its last part of the address, or `models/NAME`.
+        heading: the page's title.
+        lead: what it shows, in a sentence.
+        sections: as `batch-predictions report --json` prints them.
+        made_at: seconds since the epoch.
     """
-    styles = text[text.index("<style>") + len("<style>") : text.index("</style>")]
-    digest = base64.b64encode(hashlib.sha256(styles.encode()).digest()).decode()
-    policy = HEADERS[_POLICY].replace("style-src 'self'", f"style-src 'sha256-{digest}'")
-    headers = {**HEADERS, _POLICY: policy, "cache-control": "private, no-cache"}
+    text = render(
+        "home_page.html",
+        home_pages=HOME_PAGES,
+        current_page=name,
+        heading=heading,
+        lead=lead,
+        sections=sections,
+        has_links=True,
+        made_at=f"{dt.datetime.fromtimestamp(made_at, dt.UTC):%Y-%m-%d %H:%M}",
+    )
+    headers = {**HEADERS, "cache-control": "private, no-cache"}
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+
+
+def has_home_pages(service: PredictionService) -> bool:
+    """Whether the home is at hand: not where release files alone are served."""
+    return service.settings.http.release_dir is None
 
 
 def render(template: str, **values: Any) -> str:
@@ -201,6 +226,9 @@ def _environment() -> jinja2.Environment:
         "is_old": False,
         "age": "",
         "query": "",
+        "home_pages": {},
+        "current_page": "",
+        "has_links": False,
     }
     return environment
 

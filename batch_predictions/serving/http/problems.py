@@ -194,6 +194,12 @@ NO_HOME = ProblemType(
     "Send the request to the service on the machine of the pipeline, or run "
     "`batch-predictions erase-user` there.",
 )
+PAGE_FAILED = ProblemType(
+    "page-failed",
+    503,
+    "The page could not be made",
+    "Run `batch-predictions report --page NAME` on the machine of the home: it says why.",
+)
 FAULT = ProblemType(
     "fault",
     500,

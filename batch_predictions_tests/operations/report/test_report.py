@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.operations.report.blocks import FigureBlock
-from batch_predictions.operations.report.page import render_report
 from batch_predictions.operations.report.report_home import ReportHome
+from batch_predictions.operations.report.report_pages import render_page
 from batch_predictions.operations.report.sections import report_sections
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
@@ -97,13 +97,13 @@ def _tables(page: str) -> dict[str, list[list[str]]]:
 
 
 def test_coverage_is_that_of_the_tables(home: ReportHome) -> None:
-    [_, row] = _tables(render_report(home))["Rows of each table of predictions."]
+    [_, row] = _tables(render_page(home))["Rows of each table of predictions."]
     assert row == ["recommendations", str(DAY), "14", "140", "2", "no <interaction> so far"]
 
 
 def test_best_and_worst_lists_stand_beside_what_was_bought(home: ReportHome) -> None:
     caption = f"Lists of the day before beside the baskets of {DAY}: best and worst."
-    [_, *rows] = _tables(render_report(home))[caption]
+    [_, *rows] = _tables(render_page(home))[caption]
     assert [row[1] for row in rows] == ["5"] * 5 + ["4", "3", "2", "1", "0"]
     assert rows[0][2].startswith("Tea 1 ✓; Tea 2 ✓")
     assert rows[-1][2].startswith("Tea 1; Tea 2;")
@@ -111,16 +111,16 @@ def test_best_and_worst_lists_stand_beside_what_was_bought(home: ReportHome) -> 
 
 
 def test_customers_are_numbered_unless_asked_otherwise(home: ReportHome) -> None:
-    page = render_report(home)
+    page = render_page(home)
     assert "zq" not in page
-    named = render_report(ReportHome(home.settings, DAY, with_ids=True))
+    named = render_page(ReportHome(home.settings, DAY, with_ids=True))
     assert "zquser0" in named
     assert "zqleft" not in named
 
 
 def test_equal_rows_give_an_equal_page_that_loads_nothing(home: ReportHome) -> None:
-    page = render_report(home)
-    assert page == render_report(home)
+    page = render_page(home)
+    assert page == render_page(home)
     assert len(page) < 3_000_000
     loaded = re.findall(r"(?:src|href)=.([^#][^:]*:)", page)
     assert {*loaded} == {"data:"}
@@ -134,15 +134,15 @@ def test_equal_rows_give_an_equal_page_that_loads_nothing(home: ReportHome) -> N
 
 
 def test_days_without_rows_are_named(home: ReportHome) -> None:
-    [data] = [section for section in report_sections(home) if section.title == "Data"]
+    [data] = [section for section in report_sections(home) if section.title == "Rows by day"]
     first = DAY - dt.timedelta(days=27)
     missing = [str(first + dt.timedelta(days=n)) for n in range(27)]
     days = ", ".join(missing)
-    assert data.lead == f"Days without interactions and reviews in 28 days: {days}."
+    assert data.lead == f"Days without a row in 28 days: {days}."
 
 
 def test_refused_rows_are_counted(home: ReportHome) -> None:
-    assert "None was refused." in render_report(home)
+    assert "None was refused." in render_page(home)
     home.warehouse.replace_partition(
         QUARANTINE,
         str(DAY),
@@ -150,11 +150,11 @@ def test_refused_rows_are_counted(home: ReportHome) -> None:
         "'{}'::JSON as row",
         part={"table_name": "interactions"},
     )
-    [_, row] = _tables(render_report(home))["Refused rows, the 10 most frequent reasons."]
+    [_, row] = _tables(render_page(home))["Refused rows, the 10 most frequent reasons."]
     assert row == ["interactions", "no date", "2"]
 
 
 def test_a_home_without_predictions_says_so(tmp_path: Path) -> None:
-    page = render_report(ReportHome(Settings(home=tmp_path / "home"), DAY))
+    page = render_page(ReportHome(Settings(home=tmp_path / "home"), DAY))
     assert "There is nothing yet." in page
     assert "There is not enough data for this figure yet." in page

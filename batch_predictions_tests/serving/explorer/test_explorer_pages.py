@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import hashlib
 import html
 import json
 import re
@@ -16,7 +14,6 @@ from urllib.parse import quote
 
 import pytest
 
-from batch_predictions.core.home import REPORT
 from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.store.store import columns_of, key_of
 from batch_predictions.settings import HttpSettings, Settings
@@ -65,28 +62,6 @@ def text_of(client: Client, path: str, status: int = 200, **parameters: Any) -> 
     assert "<script" not in page and " style=" not in page and "<style" not in page
     assert not re.search(r"""(?:src|href|action)=["'](?!/|data:,)""", page)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
-
-
-def test_the_report_is_shown_with_its_own_styles_alone(world: ServingWorld, client: Client) -> None:
-    report = world.settings.home / REPORT
-    assert "batch-predictions report" in text_of(client, "/report", status=404)
-    assert "The report" not in text_of(client, "")
-    text = (
-        "<html><head><style>p { color: red }</style></head><body><p>as of today</p></body></html>"
-    )
-    report.write_text(text, encoding="utf-8")
-    try:
-        reply = client.get("/explorer/report")
-        assert "The report : who is predicted" in text_of(client, "")
-    finally:
-        report.unlink()
-    assert reply.status == 200
-    assert reply.body.decode() == text
-    digest = base64.b64encode(hashlib.sha256(b"p { color: red }").digest()).decode()
-    policy = reply.headers["content-security-policy"]
-    assert f"style-src 'sha256-{digest}'" in policy
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
 
 
 def test_the_first_page_says_what_is_served_and_has_examples(client: Client) -> None:

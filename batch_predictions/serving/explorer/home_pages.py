@@ -1,0 +1,103 @@
+"""Pages of the explorer about the home itself: its report, quality, operations, data and models.
+
+Their rows are in the warehouse and not in the release. `batch-predictions report` reads them in a
+process of its own when somebody looks, so that the service needs neither the memory nor the
+libraries; its answer is kept for `MAX_AGE_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+from fastapi import APIRouter, Response
+
+from batch_predictions.core.redaction import redact
+from batch_predictions.serving.explorer.rendering import HOME_PAGES, has_home_pages, home_page
+from batch_predictions.serving.http.problems import NOT_FOUND, PAGE_FAILED, ProblemError
+from batch_predictions.serving.http.service import PredictionService
+
+CARDS = "models/"
+MAX_AGE_SECONDS = 300.0
+"""Age at which a page is made anew."""
+TIMEOUT_SECONDS = 120.0
+"""A page of a bucket's home with many tables takes longest."""
+
+
+class HomePage(NamedTuple):
+    """A page that was made: its sections, and when (seconds since the epoch)."""
+
+    sections: list[dict[str, Any]]
+    made_at: float
+
+
+class HomePages:
+    """Makes the pages of a home, one at a time, and keeps each for `MAX_AGE_SECONDS`."""
+
+    def __init__(self, home: Path) -> None:
+        """Takes the home, whose settings the child reads as the service did."""
+        self._home, self._lock = home, asyncio.Lock()
+        self._pages: dict[str, HomePage] = {}
+
+    async def get(self, name: str) -> HomePage:
+        """A page by its name, made at most `MAX_AGE_SECONDS` ago.
+
+        Raises:
+            ProblemError: it could not be made; the problem has the reason.
+        """
+        async with self._lock:
+            page = self._pages.get(name)
+            if page is None or time.time() - page.made_at > MAX_AGE_SECONDS:
+                page = self._pages[name] = HomePage(await self._make(name), time.time())
+            return page
+
+    async def _make(self, name: str) -> list[dict[str, Any]]:
+        words = ["report", "--home", str(self._home), "--page", name, "--json"]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "batch_predictions.cli", *words),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                answer, errors = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            raise ProblemError(
+                PAGE_FAILED, f"The page took more than {TIMEOUT_SECONDS:.0f} seconds."
+            ) from None
+        if process.returncode:
+            lines = errors.decode(errors="replace").strip().splitlines()
+            reason = redact(lines[-1]) if lines else "it gave no reason"
+            raise ProblemError(PAGE_FAILED, f"The page could not be made: {reason}")
+        sections: list[dict[str, Any]] = orjson.loads(answer)["sections"]
+        return sections
+
+
+def add_home_pages(router: APIRouter, service: PredictionService) -> None:
+    """Adds the routes of the pages; none where release files alone are served."""
+    pages = HomePages(service.settings.home)
+
+    async def respond(name: str, heading: str, lead: str) -> Response:
+        if not has_home_pages(service):
+            raise ProblemError(NOT_FOUND, "This machine serves release files, and has no home.")
+        page = await pages.get(name)
+        return await service.in_thread(
+            lambda: home_page(name, heading, lead, page.sections, page.made_at)
+        )
+
+    def add(name: str, lead: str) -> None:
+        @router.get(f"/{name}")
+        async def get_home_page() -> Response:
+            return await respond(name, name.capitalize(), lead)
+
+    for name, lead in HOME_PAGES.items():
+        add(name, lead)
+
+    @router.get("/models/{name}")
+    async def get_card(name: str) -> Response:
+        return await respond(f"{CARDS}{name}", name, "The card of a model.")
