@@ -76,9 +76,10 @@ def _plot_reliability(ax: Any, rated: Sequence[dict[str, Any]]) -> None:
 
 
 def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
-    """Draws net sentiment by week, with intervals, of the five items that changed most."""
+    """Draws net sentiment by week of the five items that changed most; None in a first week."""
     rows = warehouse.query(
-        """with most as (select item_id from predictions.item_sentiments where week = $week
+        """with most as (select item_id from predictions.item_sentiments
+            where week = $week and change is not null
             order by changed desc, change_p nulls last, abs(change) desc nulls last, item_id
             limit 5)
         select week, item_id, net_sentiment, net_lower, net_upper, net_sentiment - change as before,

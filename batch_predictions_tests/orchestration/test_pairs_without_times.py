@@ -33,7 +33,7 @@ def test_pairs_without_times_give_every_user_a_list_of_20(tmp_path: Path) -> Non
     summary = run_json("run", env=env, cwd=tmp_path)
     assert summary["rows"]["recommendations"] == USERS * 20
     (trained,) = (t for t in summary["trained"] if t["model"] == "recommender")
-    assert "items held out (the data has no times)" in trained["why"]
+    assert "items held out at random (rows have no times, or one day)" in trained["why"]
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as db:
         db.register("pairs", pairs)
         lists = db.sql(

@@ -124,7 +124,8 @@ def select_levels(
         models=DemandModels(panel_spec, serving),
         candidate=selected[first].serving if first else UNTRAINED,
         beats_baseline=any(result.model is not None for result in selected.values()),
-        why="; ".join(reasons) or "no series had a sale in the last 84 days",
+        why="; ".join(reasons)
+        or (f"no series has {config.min_days} days of history and a sale in the last 84 days"),
         metrics=_metric_rows(selected),
         selected=selected,
     )

@@ -237,7 +237,7 @@ def _describe_users(holdout: Holdout) -> str:
     n = len(holdout.users)
     users = "1 user" if n == 1 else f"{n:,} users"
     if holdout.split == "leave_out":
-        return f"{users} with items held out (the data has no times)"
+        return f"{users} with items held out at random (rows have no times, or one day)"
     if holdout.split == "leave_newest":
         return f"{users} with their newest items held out"
     left_out = ""

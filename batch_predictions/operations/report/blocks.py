@@ -65,14 +65,14 @@ class FigureBlock:
         caption: what is drawn, a sentence.
         image: address of the image; None: `missing` is shown.
         source: tables of the warehouse that it is of.
-        missing: what is said where nothing can be drawn.
+        missing: why nothing can be drawn, where it cannot.
         rows: what is drawn, as a table; empty: the figure has none.
     """
 
     caption: str
     image: str | None
     source: str
-    missing: str = "There is not enough data for this figure yet."
+    missing: str = "There are too few rows yet."
     rows: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
@@ -82,16 +82,17 @@ class FigureBlock:
         figure: Figure | None,
         source: str,
         rows: Sequence[Mapping[str, Any]] = (),
+        missing: str = "There are too few rows yet.",
     ) -> FigureBlock:
         """Builds the block of a figure of matplotlib."""
-        return cls(caption, None if figure is None else image_of(figure), source, rows=rows)
+        image = None if figure is None else image_of(figure)
+        return cls(caption, image, source, missing, rows)
 
     def as_dict(self) -> dict[str, Any]:
         """The block as JSON values, which templates show."""
         return {
             "caption": self.caption,
             "source": self.source,
-            "missing": self.missing,
             "image": self.image,
             **_cells(self.rows),
         }
@@ -113,8 +114,17 @@ class ReportSection:
 
     def as_dict(self) -> dict[str, Any]:
         """The section as JSON values, which templates show."""
-        blocks = [block.as_dict() for block in self.blocks]
-        return {"title": self.title, "lead": self.lead, "blocks": blocks}
+        drawn = [b for b in self.blocks if isinstance(b, TableBlock) or b.image is not None]
+        return {
+            "title": self.title,
+            "lead": self.lead,
+            "blocks": [block.as_dict() for block in drawn],
+            "undrawn": [
+                {"caption": block.caption, "missing": block.missing}
+                for block in self.blocks
+                if block not in drawn
+            ],
+        }
 
 
 def image_of(figure: Figure) -> str:

@@ -41,7 +41,9 @@ def data_sections(home: ReportHome) -> Iterator[ReportSection]:
 def rows_section(home: ReportHome) -> ReportSection:
     """Rows by day and table, days without any, and why rows were refused."""
     first = home.day - dt.timedelta(days=DAYS - 1)
-    days = [first + dt.timedelta(days=n) for n in range(DAYS)]
+    if home.first_day is not None:
+        first = min(max(first, home.first_day), home.day)
+    days = [first + dt.timedelta(days=n) for n in range((home.day - first).days + 1)]
     tables = [t for t in INGESTED_TABLES if t.partition == "date" and home.warehouse.partitions(t)]
     counts: dict[dt.date, dict[str, int]] = defaultdict(dict)
     for table in tables:
@@ -64,7 +66,9 @@ def rows_section(home: ReportHome) -> ReportSection:
         most=MOST,
     )
     empty = [str(day) for day in days if not sum(counts[day].values())]
-    lead = f"Days without a row in {DAYS} days: {', '.join(empty) or 'none'}."
+    lead = f"Days without a row, of {len(days)} days: {', '.join(empty) or 'none'}."
+    if home.first_day is not None:
+        lead += f" The first day of the source is {home.first_day}."
     caption = f"Rows a day, {first} to {home.day}."
     source = ", ".join(table.qualified for table in tables) or "raw.interactions"
     figure = _plot_rows(days, {t.name: [counts[d].get(t.name, 0) for d in days] for t in tables})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable
 
 from batch_predictions.evaluation.outcomes import sold_units
 from batch_predictions.features.sql.queries import is_purchase, parameters
 from batch_predictions.operations.report.blocks import TableBlock
 from batch_predictions.operations.report.report_home import ReportHome
-from batch_predictions.tables import DEMAND_FORECASTS
+from batch_predictions.tables import DEMAND_FORECASTS, RECOMMENDATIONS
 from batch_predictions.warehouse import as_date
 
 N_LISTS, LIST_LENGTH = 5, 10
@@ -40,6 +41,8 @@ def _lists_and_baskets(home: ReportHome) -> list[TableBlock]:
         list=LIST_LENGTH,
     )
     shown = lists if len(lists) <= 2 * N_LISTS else [*lists[:N_LISTS], *lists[-N_LISTS:]]
+    for row in shown:
+        row["bought"].sort(key=lambda item, listed=row["listed"]: item not in listed)
     titles = _titles(home, {item for row in shown for item in (*row["listed"], *row["bought"])})
     rows = [
         {
@@ -54,7 +57,10 @@ def _lists_and_baskets(home: ReportHome) -> list[TableBlock]:
         for number, row in enumerate(shown, 1)
     ]
     caption = f"Lists of the day before beside the baskets of {home.day}: best and worst."
-    missing = "Nobody with a list of the day before bought something on this day."
+    before = str(home.day - dt.timedelta(days=1))
+    missing = f"There is no list of {before}."
+    if before in home.warehouse.partitions(RECOMMENDATIONS):
+        missing = f"Nobody with a list of {before} bought something on {home.day}."
     source = "predictions.recommendations, raw.interactions"
     return [TableBlock(caption, rows, source, missing)]
 
@@ -97,7 +103,9 @@ def _forecasts(home: ReportHome) -> list[TableBlock]:
         made=made,
     )
     source = "predictions.demand_forecasts, raw.interactions, features.item_state"
-    return [TableBlock("The ten items of which most units are expected.", rows, source)]
+    caption = "The ten items of which most units are expected."
+    missing = "No item has a forecast: see who is left out, and why."
+    return [TableBlock(caption, rows, source, missing)]
 
 
 def _audience(home: ReportHome) -> list[TableBlock]:
@@ -118,15 +126,17 @@ def _audience(home: ReportHome) -> list[TableBlock]:
     )
     return [
         TableBlock(
-            f"Margin is {home.settings.audiences.margin:.0%} of the spend (audiences.margin).",
+            "Customers on the list; a margin of "
+            f"{home.settings.audiences.margin:.0%} of the spend is assumed (audiences.margin).",
             rows,
             "predictions.retention_audience",
+            "Nobody is on it: it needs churn scores.",
         ),
         TableBlock(
             "What contacting brought, against those who were held out.",
             uplift,
             "evaluation.realized_metrics",
-            "No list has been over for long enough.",
+            "No list was made long enough ago.",
         ),
     ]
 
@@ -151,19 +161,27 @@ def _sentiment_changes(home: ReportHome) -> list[TableBlock]:
     )
     caption = (
         f"The ten items whose reviews changed most, of those with {MIN_REVIEWS} reviews in the "
-        "week and before."
+        "week and before. p is corrected for the number of items; from .05 on, chance explains it."
     )
     source = "predictions.item_sentiments, predictions.aspects"
     return [TableBlock(caption, rows, source)]
 
 
 def _titles(home: ReportHome, items: set[str]) -> dict[str, str]:
+    """Titles by item; those that several items have are numbered."""
     known = home.rows(
         "select item_id, title from raw.items where list_contains($items::VARCHAR[], item_id)",
         items=sorted(items),
     )
     titles = {row["item_id"]: row["title"] or row["item_id"] for row in known}
-    return {item: titles.get(item, item) for item in items}
+    counts = Counter(titles.values())
+    seen: Counter[str] = Counter()
+    labels = {}
+    for item in sorted(items):
+        title = titles.get(item, item)
+        seen[title] += 1
+        labels[item] = f"{title} ({seen[title]})" if counts[title] > 1 else title
+    return labels
 
 
 DETAILS: dict[str, Callable[[ReportHome], list[TableBlock]]] = {

@@ -30,7 +30,7 @@ def operations_sections(home: ReportHome) -> Iterator[ReportSection]:
     """The sections of the page Operations, as of now."""
     assert home.records is not None
     status = read_status(home.settings, home.records)
-    yield _current_state(status)
+    yield current_state(status)
     yield _runs(home.records.runs_since(_first_night(status)))
     yield _checks(status)
     yield ReportSection("Drift", "How far days are from the training's rows.", [drift_block(home)])
@@ -44,7 +44,8 @@ def _first_night(status: Status) -> dt.datetime:
     return dt.datetime.combine(first, dt.time(), dt.UTC)
 
 
-def _current_state(status: Status) -> ReportSection:
+def current_state(status: Status) -> ReportSection:
+    """What applications see, and what needs attention."""
     lead = "Applications see no predictions yet."
     if status.release_id:
         rows = sum(status.rows.values())
@@ -134,7 +135,9 @@ def drift_block(home: ReportHome) -> FigureBlock:
         most=MOST,
     )
     figure = plot_drift(home.warehouse, str(home.day))
-    return FigureBlock.of(f"Drift as of {home.day}.", figure, "evaluation.drift", rows)
+    missing = "A day is compared with the last day of the newest training, which is not there yet."
+    caption = f"Drift as of {home.day}."
+    return FigureBlock.of(caption, figure, "evaluation.drift", rows, missing)
 
 
 def cost_blocks(home: ReportHome) -> list[FigureBlock | TableBlock]:

@@ -27,6 +27,8 @@ _BACKTEST_METRICS = (
 """Metrics of backtests that a report has; the others are in the table."""
 _METRICS = {"demand": "wape"}
 """Metric of a model's figure, where it is not that of its gate."""
+_MISSING = {"clicks_over_time": "Applications have posted no feedback (`POST /v1/events`)."}
+"""Why a figure of metrics is empty, where it is not that its predictions are too new."""
 MAX_CHANGES = 20
 """Newest decisions that are listed."""
 
@@ -112,7 +114,9 @@ def realized_blocks(home: ReportHome, model: str | None) -> list[FigureBlock]:
             ]
             figure = plot_metrics(home.warehouse, metric_plot, str(home.day))
             caption = f"{metric_plot.title}, up to {home.day}."
-            blocks.append(FigureBlock.of(caption, figure, "evaluation.realized_metrics", shown))
+            missing = _MISSING.get(metric_plot.name, "No prediction has been over for long enough.")
+            source = "evaluation.realized_metrics"
+            blocks.append(FigureBlock.of(caption, figure, source, shown, missing))
     return blocks
 
 
@@ -163,14 +167,17 @@ def backtest_section(home: ReportHome) -> ReportSection:
         group by all order by model, metric, settings""",
         metrics=_BACKTEST_METRICS,
     )
-    missing = "`batch-predictions backtest` runs past weeks as if each were the newest."
+    missing = (
+        "None was run: `batch-predictions backtest` runs past weeks as if each were the newest."
+    )
     block = TableBlock(
         "Main metrics of past weeks, on the days after each; evaluation.backtests has all.",
         rows,
         "evaluation.backtests",
         missing,
     )
-    return ReportSection("Would it have worked?", "Each week was run without later rows.", [block])
+    lead = "Past weeks, each of which was run without later rows." if rows else ""
+    return ReportSection("Would it have worked?", lead, [block])
 
 
 def candidates_block(home: ReportHome, model: str) -> FigureBlock:
@@ -186,6 +193,9 @@ def candidates_block(home: ReportHome, model: str) -> FigureBlock:
     models = ModelStore.of(home.settings)
     serving = models.version_of(model, home.day)
     candidate = models.manifest(model, serving).candidate if serving else None
+    if not rows:
+        caption = "Candidates and baselines on the hold-out."
+        return FigureBlock(caption, None, "", "No training has compared any yet.")
     gates = (row["metric"] for row in rows if row["metric"].endswith("_gain"))
     metric = _METRICS.get(model) or min(gates, default="").removesuffix("_gain")
     is_lower = _is_lower_better(rows, metric)

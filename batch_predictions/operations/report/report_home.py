@@ -6,8 +6,10 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
+from batch_predictions.core.home import read_state
 from batch_predictions.operations.records import RunRecords
 from batch_predictions.settings import Settings
+from batch_predictions.sources.shrinkage import newest_ingested_day
 from batch_predictions.warehouse import Warehouse
 
 
@@ -26,6 +28,17 @@ class ReportHome:
     day: dt.date
     with_ids: bool = False
     records: RunRecords | None = None
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether the day is the newest with rows."""
+        return self.day == newest_ingested_day(self.settings.home)
+
+    @property
+    def first_day(self) -> dt.date | None:
+        """First day of the source; None before the first run."""
+        state = read_state(self.settings.home)
+        return state.first_day if state else None
 
     @property
     def warehouse(self) -> Warehouse:

@@ -45,7 +45,8 @@ def render_page(home: ReportHome, page: str = REPORT_PAGE) -> str:
     title = "Predictions" if page == REPORT_PAGE else page.removeprefix(CARDS).capitalize()
     return render(
         "report.html",
-        title=f"{title} as of {home.day}",
+        title=title,
+        day=home.day,
         lead=LEAD if page == REPORT_PAGE else "",
         style=stylesheet(),
         sections=page_sections(home, page),

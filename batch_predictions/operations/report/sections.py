@@ -9,15 +9,21 @@ from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.report.blocks import FigureBlock, ReportSection, TableBlock
 from batch_predictions.operations.report.data_sections import rows_section
 from batch_predictions.operations.report.details import DETAILS
-from batch_predictions.operations.report.operations_sections import cost_blocks, drift_block
+from batch_predictions.operations.report.operations_sections import (
+    cost_blocks,
+    current_state,
+    drift_block,
+)
 from batch_predictions.operations.report.quality_sections import (
     backtest_section,
     candidates_block,
     realized_blocks,
 )
 from batch_predictions.operations.report.report_home import ReportHome
+from batch_predictions.operations.status import read_status
 from batch_predictions.tables import Table
 from batch_predictions.tables.discovery import instances
+from batch_predictions.warehouse import as_date
 
 _TITLES = {
     "recommendations": "Recommendations",
@@ -43,6 +49,8 @@ _MODELS = {
 def report_sections(home: ReportHome) -> Iterator[ReportSection]:
     """The sections of a report in their order; what the home does not predict has none."""
     made = [p for p in instances(BatchPrediction, "predictions/*.py") if _newest(home, p.table)]
+    if home.records is not None and home.is_newest:
+        yield current_state(read_status(home.settings, home.records))
     yield _coverage(home, made)
     by_name = {prediction.table.name: prediction for prediction in made}
     own = [p for name, p in by_name.items() if name not in {*_TITLES, *_WITHOUT_SECTION}]
@@ -65,6 +73,16 @@ def _newest(home: ReportHome, table: Table) -> str | None:
     return max(keys, default=None)
 
 
+def _as_of(home: ReportHome, table: Table) -> str:
+    """The newest partition of a table; a day before the report's is marked."""
+    newest = _newest(home, table)
+    assert newest is not None
+    if table.partition == "week":
+        return f"week of {newest}"
+    late = (home.day - as_date(newest)).days
+    return f"{newest}, {late} day{'s' if late > 1 else ''} earlier" if late else newest
+
+
 def _coverage(home: ReportHome, made: list[BatchPrediction]) -> ReportSection:
     rows = []
     for prediction in made:
@@ -84,7 +102,7 @@ def _coverage(home: ReportHome, made: list[BatchPrediction]) -> ReportSection:
         rows.append(
             {
                 "table": table.name,
-                "as of": of_table["partition"],
+                "as of": _as_of(home, table),
                 "who or what": counts["keys"],
                 "rows": counts["n"],
                 "left out": sum(row["n"] for row in excluded),
@@ -99,6 +117,7 @@ def _coverage(home: ReportHome, made: list[BatchPrediction]) -> ReportSection:
                 "Rows of each table of predictions.",
                 rows,
                 "predictions.*, predictions.exclusions",
+                "Nothing is predicted yet.",
             )
         ],
     )
@@ -113,7 +132,9 @@ def _prediction(home: ReportHome, prediction: BatchPrediction, title: str) -> Re
     assert newest is not None
     if prediction.plot is not None:
         figure = prediction.plot(home.warehouse, newest)
-        blocks.append(FigureBlock.of(f"As of {newest}.", figure, table.qualified))
+        caption = f"{title}, {_as_of(home, table)}."
+        missing = "Its rows are all alike, or too few."
+        blocks.append(FigureBlock.of(caption, figure, table.qualified, missing=missing))
     blocks += realized_blocks(home, _MODELS.get(table.name))
     if table.name in DETAILS:
         blocks += DETAILS[table.name](home)
@@ -126,4 +147,4 @@ def _decision(home: ReportHome, model: str | None) -> str:
     known = [d for d in decisions if d.effective_from <= home.day]
     if not known:
         return ""
-    return f"Model as of {known[-1].effective_from}: {known[-1].why.rstrip('.')}."
+    return f"Decision of {known[-1].effective_from}: {known[-1].why.rstrip('.')}."

@@ -76,12 +76,16 @@ class _Cells(HTMLParser):
         super().__init__()
         self.tables: dict[str, list[list[str]]] = {}
         self.rows: list[list[str]] = []
-        self.at = ""
+        self.at: str | None = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.at = tag
+        self.at = dict(attrs).get("class") if tag == "p" else tag
         if tag == "tr":
             self.rows.append([])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self.rows = []
 
     def handle_data(self, data: str) -> None:
         if self.at == "caption" and data.strip():
@@ -138,7 +142,7 @@ def test_days_without_rows_are_named(home: ReportHome) -> None:
     first = DAY - dt.timedelta(days=27)
     missing = [str(first + dt.timedelta(days=n)) for n in range(27)]
     days = ", ".join(missing)
-    assert data.lead == f"Days without a row in 28 days: {days}."
+    assert data.lead == f"Days without a row, of 28 days: {days}."
 
 
 def test_refused_rows_are_counted(home: ReportHome) -> None:
@@ -156,5 +160,5 @@ def test_refused_rows_are_counted(home: ReportHome) -> None:
 
 def test_a_home_without_predictions_says_so(tmp_path: Path) -> None:
     page = render_page(ReportHome(Settings(home=tmp_path / "home"), DAY))
-    assert "There is nothing yet." in page
-    assert "There is not enough data for this figure yet." in page
+    assert "Nothing is predicted yet." in page
+    assert "None was run: <code>batch-predictions backtest</code>" in page
