@@ -40,6 +40,8 @@ KEY_LIST = re.compile(r"_KEYS$", re.IGNORECASE)
 """Variables whose values are keys, separated by commas."""
 ALERT_URLS = "BATCH_PREDICTIONS_ALERT_URLS"
 """Variable with the addresses that alerts go to, separated by blanks; their parts are tokens."""
+REPORT_URLS = "BATCH_PREDICTIONS_REPORT_URLS"
+"""Variable with the addresses that reports go to, of the same kind."""
 _SHORTEST_SECRET = 4
 _URL_CUES = ("://",)
 _NAME_CUES = (
@@ -148,7 +150,8 @@ def secrets_of_url(url: str) -> set[str]:
 def environment_secrets() -> set[str]:
     """Secrets of the process's variables: passwords, tokens and keys, and those in URLs."""
     secrets: set[str] = set()
-    for url in os.environ.get(ALERT_URLS, "").split():
+    addresses = (os.environ.get(name, "") for name in (ALERT_URLS, REPORT_URLS))
+    for url in " ".join(addresses).split():
         parts = re.split(r"[/:@?&=]+", url.partition("://")[2])
         # Tokens are anywhere in them; a name with a dot is a host or a sender.
         named = (part for part in parts if "." not in part and part != "localhost")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
+from batch_predictions.core.arrays import Doubles
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
 from batch_predictions.features.sql.queries import is_purchase
 from batch_predictions.features.sql.queries import parameters as feature_parameters
@@ -17,11 +21,14 @@ from batch_predictions.tables import (
     INTERACTIONS,
     RECOMMENDATIONS,
     SEGMENT_LEVELS,
+    USER_ACTIVITY,
     USER_SEGMENTS,
 )
 from batch_predictions.warehouse import Warehouse
 
 K = 10
+NEW_DAYS = (28, 180)
+"""Days since the first interaction at which a customer's group ends and the next one begins."""
 _LISTS = f"""
     with bought as (
         select distinct user_id, item_id from raw.interactions
@@ -63,8 +70,14 @@ _LISTS = f"""
     select buyers.user_id, any_value(buyers.bought_items) as bought_items,
         coalesce(bool_or(lists.is_personal), false) as is_personal,
         list(lists.rank::BIGINT order by lists.rank)
-            filter (bought.item_id is not null) as hit_ranks
+            filter (bought.item_id is not null) as hit_ranks,
+        coalesce(any_value(known.age_bracket), 'unknown') as age_bracket,
+        any_value($as_of::DATE - activity.first_date) as days_known
     from buyers
+    left join (select * from features.user_segments where date = $as_of::DATE) as known
+        on known.user_id = buyers.user_id
+    left join (select * from features.user_activity where date = $as_of::DATE) as activity
+        on activity.user_id = buyers.user_id
     left join lists on lists.user_id = buyers.user_id
     left join bought on bought.user_id = lists.user_id and bought.item_id = lists.item_id
     group by buyers.user_id order by buyers.user_id
@@ -77,6 +90,8 @@ def measure_recommendations(warehouse: Warehouse, settings: Settings, day: dt.da
 
     Customers without a personal list count with the list of their segment, as a lookup would have
     answered; everything that was bought is relevant. Intervals are bootstrapped over customers.
+    The hit rate is also that of each age bracket (`next_day_hit_rate@10:age=25-34`), and of
+    customers by the days since their first interaction (`next_day_hit_rate@10:known=0 to 27 days`).
     """
     as_of = day - dt.timedelta(days=1)
     if not warehouse.path(RECOMMENDATIONS, str(as_of)).exists():
@@ -94,17 +109,17 @@ def measure_recommendations(warehouse: Warehouse, settings: Settings, day: dt.da
     for row, ranks in enumerate(table["hit_ranks"].to_pylist()):
         for rank in ranks or ():
             hits[row, rank - 1] = True
+    groups = _groups(table)
     relevant = table["bought_items"].to_numpy().astype(np.int64)
-    is_personal = table["is_personal"].to_numpy().astype(np.bool_)
-    groups = {"": np.ones(len(hits), np.bool_), ":personal": is_personal, ":fallback": ~is_personal}
     rows: list[Row] = []
     for suffix, members in groups.items():
         if not members.any():
             continue
-        values = {
-            f"next_day_hit_rate@{K}": hits[members].any(axis=1).astype(np.float64),
-            f"next_day_ndcg@{K}": ndcg(hits[members], relevant[members]),
+        values: dict[str, Doubles] = {
+            f"next_day_hit_rate@{K}": np.asarray(hits[members].any(axis=1), np.float64),
         }
+        if "=" not in suffix:
+            values[f"next_day_ndcg@{K}"] = np.asarray(ndcg(hits[members], relevant[members]))
         rows += [
             realized_row(
                 "recommender",
@@ -116,7 +131,28 @@ def measure_recommendations(warehouse: Warehouse, settings: Settings, day: dt.da
     return rows
 
 
+def _groups(table: pa.Table) -> dict[str, npt.NDArray[np.bool_]]:
+    """The rows of each group of customers by the end of its metrics' names; all have an empty one.
+
+    Groups are by the kind of the list, age, and days since the first interaction.
+    """
+    is_personal = table["is_personal"].to_numpy().astype(np.bool_)
+    groups = {
+        "": np.ones(len(table), np.bool_),
+        ":personal": is_personal,
+        ":fallback": ~is_personal,
+    }
+    ages = np.asarray(table["age_bracket"].to_pylist(), dtype=object)
+    if set(ages) != {"unknown"}:
+        groups |= {f":age={age}": ages == age for age in sorted(set(ages))}
+    days = table["days_known"].cast(pa.float64()).fill_null(-1).to_numpy()
+    for first, last in itertools.pairwise((0, *NEW_DAYS, None)):
+        name = f"{first} days or more" if last is None else f"{first} to {last - 1} days"
+        groups[f":known={name}"] = (days >= first) & (days < (last or np.inf))
+    return groups
+
+
 recommendation_metrics = RealizedMetric(
     measure_recommendations,
-    (INTERACTIONS, RECOMMENDATIONS, DEMOGRAPHIC_RECOMMENDATIONS, USER_SEGMENTS),
+    (INTERACTIONS, RECOMMENDATIONS, DEMOGRAPHIC_RECOMMENDATIONS, USER_ACTIVITY, USER_SEGMENTS),
 )

@@ -14,6 +14,7 @@ from batch_predictions.settings.operations_settings import (
     AlertsSettings,
     ChecksSettings,
     CostsSettings,
+    ReportSettings,
     TrainingSettings,
 )
 from batch_predictions.settings.platform_settings import (
@@ -63,6 +64,7 @@ __all__ = [
     "InferenceSettings",
     "RecommendationsSettings",
     "RecommenderSettings",
+    "ReportSettings",
     "RetentionSettings",
     "ScheduleSettings",
     "SentimentSettings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from batch_predictions.core.redaction import ALERT_URLS, KEY_LIST, has_secret
+from batch_predictions.core.redaction import ALERT_URLS, KEY_LIST, REPORT_URLS, has_secret
 from batch_predictions.settings.section import SettingsError
 
 PREFIX = "BATCH_PREDICTIONS_"
@@ -23,7 +23,7 @@ def shareable_variables() -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if name.startswith(PREFIX)
-        and name not in (WITHHELD, ALERT_URLS)
+        and name not in (WITHHELD, ALERT_URLS, REPORT_URLS)
         and not KEY_LIST.search(name)
     }
     withheld = sorted(name for name, value in variables.items() if has_secret(value))

@@ -24,6 +24,7 @@ from batch_predictions.settings.operations_settings import (
     AlertsSettings,
     ChecksSettings,
     CostsSettings,
+    ReportSettings,
     TrainingSettings,
 )
 from batch_predictions.settings.platform_settings import (
@@ -126,6 +127,7 @@ class Settings(BaseSettings):
     alerts: AlertsSettings = AlertsSettings()
     checks: ChecksSettings = ChecksSettings()
     costs: CostsSettings = CostsSettings()
+    report: ReportSettings = ReportSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from batch_predictions.settings.section import Section, Share
@@ -74,6 +76,22 @@ class CostsSettings(Section):
     )
     gib_received: float = Field(
         0.0, ge=0, description="Price of a GiB that leaves a bucket for this machine."
+    )
+
+
+class ReportSettings(Section):
+    """What `batch-predictions report` assumes, and whether it is sent."""
+
+    send: Literal["never", "weekly", "daily"] = Field(
+        "never",
+        description="Whether `run` and `watch` send the report of each ended week, or of each day, "
+        "once its release is there: as an attachment to the addresses of the variable "
+        "BATCH_PREDICTIONS_REPORT_URLS, which are written as those of alerts.",
+    )
+    stock_cost: Share = Field(
+        0.25,
+        description="Cost of holding stock for a year, as a share of its value: capital, space, "
+        "spoilage. Its value is the price less `audiences.margin`.",
     )
 
 

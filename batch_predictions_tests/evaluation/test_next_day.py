@@ -20,6 +20,7 @@ from batch_predictions.tables import (
     REALIZED_METRICS,
     RECOMMENDATIONS,
     REPLENISHMENT_ORDERS,
+    USER_ACTIVITY,
     USER_SEGMENTS,
 )
 from batch_predictions.warehouse import Warehouse
@@ -67,6 +68,8 @@ def test_buyers_count_with_the_list_that_a_lookup_would_have_answered(
     unknown = {"gender": "unknown", "location": "unknown", "date": AS_OF}
     users = [("young", "25-34"), ("grey", "unknown")]
     write_rows(warehouse, USER_SEGMENTS, named_rows("user_id age_bracket", users, **unknown))
+    seen = [("u0", AS_OF - dt.timedelta(days=27)), ("u1", AS_OF - dt.timedelta(days=28))]
+    write_rows(warehouse, USER_ACTIVITY, named_rows("user_id first_date", seen, date=AS_OF))
     write_items(warehouse)
     write_day(
         warehouse,
@@ -96,6 +99,13 @@ def test_buyers_count_with_the_list_that_a_lookup_would_have_answered(
     assert row["value"] == pytest.approx(sum(ndcg.values()) / 5) and row["n"] == 5
     assert rows["recommender next_day_hit_rate@10"]["value"] == pytest.approx(4 / 5)
     assert rows["recommender next_day_hit_rate@10:personal"]["value"] == 0.5
+    parts = {name.partition("hit_rate@10:")[2]: row for name, row in rows.items() if "=" in name}
+    assert {part: (row["value"], row["n"]) for part, row in parts.items()} == {
+        "age=25-34": (1, 1),
+        "age=unknown": (0.75, 4),
+        "known=0 to 27 days": (1, 1),
+        "known=28 to 179 days": (0, 1),
+    }
     fallback = rows["recommender next_day_ndcg@10:fallback"]
     assert fallback["value"] == pytest.approx((ndcg["young"] + ndcg["grey"] + 1) / 3)
     assert measure_recommendations(warehouse, settings, AS_OF) == [], "no lists of the day before"

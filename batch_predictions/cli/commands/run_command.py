@@ -141,6 +141,7 @@ def _run(
             raise typer.Exit(_exit_code(unchanged["failed"], unchanged.get("lost")))
         from batch_predictions.definitions import defs
         from batch_predictions.operations.alerts import watch_after_run
+        from batch_predictions.operations.report.sending import send_report_after_run
         from batch_predictions.operations.run_summary import simulate_sign_up
         from batch_predictions.orchestration.dagster_records import DagsterRecords
         from batch_predictions.orchestration.run import run as run_platform
@@ -158,6 +159,7 @@ def _run(
             )
         finally:
             watch_after_run(settings, DagsterRecords(settings))
+        send_report_after_run(settings, DagsterRecords(settings))
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)
     _print_summary(settings, summary, as_json, is_demo=demo_days is not None)

@@ -33,9 +33,13 @@ def watch(
     BATCH_PREDICTIONS_ALERT_URLS, separated by blanks, as apprise writes them: `mailto://…`,
     `slack://…`, `msteams://…`, `pagerduty://…`, `json://host/path` and a hundred others.
 
+    With the setting report.send, the report of each ended week or day is sent to the addresses of
+    BATCH_PREDICTIONS_REPORT_URLS, once its release is there; `batch-predictions run` does so too.
+
     Ends with Ctrl-C or SIGTERM.
     """
     from batch_predictions.operations.alerts import watch_once
+    from batch_predictions.operations.report.sending import send_report_after_run
     from batch_predictions.orchestration.dagster_records import DagsterRecords
     from batch_predictions.planning.declarations import load_declarations
 
@@ -46,6 +50,7 @@ def watch(
         signal.signal(number, lambda *_: stop.set())
     while not stop.is_set():
         status = watch_once(settings, DagsterRecords(settings), max_age)
+        send_report_after_run(settings, DagsterRecords(settings))
         if once:
             for problem in status.problems:
                 typer.echo(problem.message)

@@ -113,13 +113,19 @@ CandidateMetrics: TypeAlias = Mapping[str, Mapping[str, Interval]]
 
 MSE_SUM_GAIN, WAPE_SUM_GAIN = "mse_sum_gain", "wape_sum_gain"
 """Error of the best baseline's sum minus that of the candidate's; positive values are better."""
+STOCK_GAIN = "stock_gain"
+"""Stock that the best baseline needs minus the candidate's, per unit of demand."""
 
 MIN_CALIBRATION_ORIGINS = 2
 """Past origins that are needed to calibrate the quantiles of an origin."""
 
 
 def evaluate_candidates(
-    backtest: Backtest, baselines: Sequence[str], seed: int
+    backtest: Backtest,
+    baselines: Sequence[str],
+    seed: int,
+    cycle_days: int = 7,
+    fill_rate: float = 0.95,
 ) -> CandidateMetrics:
     """Computes every candidate's metrics with 95 % bootstrap intervals over series.
 
@@ -127,6 +133,8 @@ def evaluate_candidates(
         backtest: forecasts of all candidates, and observed values.
         baselines: gains are over the one of these with the smallest squared error of the sum.
         seed: of the bootstrap samples.
+        cycle_days: days for which a stock must last, for `stock`; at most the horizon counts.
+        fill_rate: share of all units that it covers.
     """
     actual = backtest.actual
     mse_sums = {
@@ -135,6 +143,10 @@ def evaluate_candidates(
     }
     baseline = min(baselines, key=lambda name: mse_sums[name].value)
     baseline_wape = demand_metrics.wape_sum(backtest.forecasts[baseline], actual)
+    stocks = {
+        name: demand_metrics.stock(forecast, actual, cycle_days, fill_rate)
+        for name, forecast in backtest.forecasts.items()
+    }
     metrics_of_candidate: dict[str, dict[str, Interval]] = {}
     for name, forecast in backtest.forecasts.items():
         wape_sum = demand_metrics.wape_sum(forecast, actual)
@@ -152,6 +164,10 @@ def evaluate_candidates(
             MSE_SUM_GAIN: demand_metrics.difference(mse_sums[baseline], mse_sums[name], seed),
             WAPE_SUM_GAIN: demand_metrics.difference(baseline_wape, wape_sum, seed),
         }
+        needed = stocks[name].interval(seed)
+        if np.isfinite(needed.mean):
+            gain = demand_metrics.difference(stocks[baseline], stocks[name], seed)
+            metrics_of_candidate[name] |= {demand_metrics.STOCK: needed, STOCK_GAIN: gain}
     return metrics_of_candidate
 
 

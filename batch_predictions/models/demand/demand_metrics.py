@@ -21,6 +21,9 @@ from batch_predictions.models.common.intervals import (
 WAPE, WAPE_SUM, BIAS = "wape", "wape_sum", "bias"
 MSE_SUM = "mse_sum"
 RMSSE, MASE, PINBALL = "rmsse", "mase", "pinball"
+STOCK = "stock"
+STOCK_FACTORS = np.geomspace(0.25, 32, 64)
+"""Multiples of the forecasts that a stock may have."""
 COVERAGE_80, COVERAGE_90 = "coverage_80", "coverage_90"
 
 
@@ -57,7 +60,73 @@ class RatioMetric:
         return percentile_interval(self.value, self.resample(seed), len(self.numerator))
 
 
-def difference(metric: RatioMetric, reference: RatioMetric, seed: int) -> Interval:
+@dataclass(frozen=True)
+class StockMetric:
+    """The stock that a fill rate needs, where it is in proportion to forecasts, per unit of demand.
+
+    Each series has `factor` times its forecast of a cycle at the cycle's begin, with one factor for
+    all series: the least with which the stock covers the share `fill_rate` of all units.
+
+    Attributes:
+        covered: units of each series that are covered with each of `STOCK_FACTORS`, (n, factors).
+        forecast: sum of the forecasts of each series, (n,).
+        demand: units of each series, (n,).
+        fill_rate: share of all units, between 0 and 1.
+    """
+
+    covered: Doubles
+    forecast: Doubles
+    demand: Doubles
+    fill_rate: float
+
+    @property
+    def numerator(self) -> Doubles:
+        """A value per series, whose number is that of the units of intervals."""
+        return self.demand
+
+    @property
+    def value(self) -> float:
+        """Stock per unit of demand; nan where the largest factor covers less than the share."""
+        return float(self._stock(np.ones((1, len(self.demand))))[0])
+
+    def resample(self, seed: int) -> Doubles:
+        """The stock on bootstrap samples of series, (samples,)."""
+        return self._stock(multinomial_counts(len(self.demand), seed))
+
+    def interval(self, seed: int) -> Interval:
+        """Computes the stock with its 95 % bootstrap interval over series."""
+        return percentile_interval(self.value, self.resample(seed), len(self.demand))
+
+    def _stock(self, counts: Doubles) -> Doubles:
+        demand = np.where((units := counts @ self.demand) > 0, units, np.nan)
+        shares = counts @ self.covered / demand[:, None]
+        factors = [
+            np.interp(self.fill_rate, share, STOCK_FACTORS, right=np.nan) for share in shares
+        ]
+        return np.asarray(np.asarray(factors) * (counts @ self.forecast) / demand)
+
+
+def stock(forecast: Doubles, actual: Doubles, cycle_days: int, fill_rate: float) -> StockMetric:
+    """The stock for a fill rate at the begins of cycles, one at each origin.
+
+    Args:
+        forecast: (origins, n, horizon).
+        actual: observed values of the same shape; nan where nothing was observed.
+        cycle_days: days from one order's receipt to the next one's, at most the horizon.
+        fill_rate: share of all units that is to be covered, between 0 and 1.
+    """
+    is_known = np.isfinite(actual[:, :, :cycle_days])
+    demand = np.maximum(np.nansum(actual[:, :, :cycle_days], axis=2), 0.0)
+    expected = np.maximum(np.where(is_known, forecast[:, :, :cycle_days], 0.0).sum(axis=2), 0.0)
+    covered = [np.minimum(demand, factor * expected).sum(axis=0) for factor in STOCK_FACTORS]
+    return StockMetric(
+        np.stack(covered, axis=1), expected.sum(axis=0), demand.sum(axis=0), fill_rate
+    )
+
+
+def difference(
+    metric: RatioMetric | StockMetric, reference: RatioMetric | StockMetric, seed: int
+) -> Interval:
     """Returns the metric minus the reference with its interval, paired by series.
 
     Args:

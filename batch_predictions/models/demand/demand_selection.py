@@ -97,7 +97,13 @@ def select(
     backtest = _backtest_candidates(panel, config, origins, progress)
     selected, champions = forecast_by_champions(backtest.forecasts, backtest.actual)
     backtest = replace(backtest, forecasts={**backtest.forecasts, PER_SERIES: selected})
-    candidate_metrics = evaluate_candidates(backtest, BASELINES, config.seed)
+    candidate_metrics = evaluate_candidates(
+        backtest,
+        BASELINES,
+        config.seed,
+        config.lead_time_days + config.review_days,
+        config.service_level,
+    )
     baseline = best_baseline(candidate_metrics)
     winner, passed, why = decide(candidate_metrics, config)
     fitted: dict[str, Forecaster] = {}

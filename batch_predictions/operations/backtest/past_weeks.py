@@ -39,7 +39,7 @@ from batch_predictions.warehouse import Warehouse
 OWN = "own"
 """Name of the home's own settings."""
 RECORD = "backtest.json"
-_SHARED_VARIABLES = ("SINKS", "SERVING__", "EXECUTION__INSTANCE", "ALERT_URLS", "HOME")
+_SHARED_VARIABLES = ("SINKS", "SERVING__", "EXECUTION__INSTANCE", "ALERT_URLS", "REPORT__", "HOME")
 """Beginnings of the variables, after BATCH_PREDICTIONS_, that a run must not have."""
 _INCOMPLETE = 6
 """Exit code of a run of which a table or a model failed."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from batch_predictions.evaluation.outcomes import sold_units
 from batch_predictions.features.sql.queries import is_purchase, parameters
+from batch_predictions.models.demand.demand_selection import BASELINES
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.report.blocks import TableBlock
 from batch_predictions.operations.report.report_home import ReportHome
 from batch_predictions.tables import DEMAND_FORECASTS, RECOMMENDATIONS
@@ -15,6 +17,8 @@ from batch_predictions.warehouse import as_date
 
 N_LISTS, LIST_LENGTH = 5, 10
 """Best and worst lists that are shown, and items of each."""
+HIT_RATE_DAYS = 28
+"""Days up to the report's over which hit rates are averaged."""
 MIN_REVIEWS = 3
 """Reviews that an item has, in the week and before, to be told as one whose reviews changed."""
 MAX_BASKET_ITEMS = 12
@@ -62,7 +66,33 @@ def _lists_and_baskets(home: ReportHome) -> list[TableBlock]:
     if before in home.warehouse.partitions(RECOMMENDATIONS):
         missing = f"Nobody with a list of {before} bought something on {home.day}."
     source = "predictions.recommendations, raw.interactions"
-    return [TableBlock(caption, rows, source, missing)]
+    return [_hit_rates(home), TableBlock(caption, rows, source, missing)]
+
+
+def _hit_rates(home: ReportHome) -> TableBlock:
+    """The share of buyers who bought something of their list, by groups of them."""
+    rows = home.rows(
+        """with rates as (
+            select date, split_part(metric, ':', 2) as part, value, lower, upper, n
+            from evaluation.realized_metrics
+            where model = 'recommender' and split_part(metric, ':', 1) = 'next_day_hit_rate@10'
+                and date <= $day::DATE and date > $day::DATE - $days::INTEGER
+        )
+        select case when part = '' then 'all' else replace(replace(replace(part, 'known=',
+                'first seen before '), 'age=', 'age '), 'personal', 'with a list of their own')
+                end as customers,
+            fsum(value * n) / sum(n) as "hit rate of ten", sum(n)::BIGINT as "customers and days",
+            max_by(value, date) as "of the newest day", max_by(lower, date) as lower,
+            max_by(upper, date) as upper, max_by(n, date) as n
+        from rates group by part order by part""",
+        days=HIT_RATE_DAYS,
+    )
+    caption = (
+        "Buyers of a day who bought one of the ten items that were listed for them the day before, "
+        f"over {HIT_RATE_DAYS} days."
+    )
+    missing = "No day after a list has been ingested yet."
+    return TableBlock(caption, rows, "evaluation.realized_metrics", missing)
 
 
 def _first(texts: list[str]) -> list[str]:
@@ -105,7 +135,56 @@ def _forecasts(home: ReportHome) -> list[TableBlock]:
     source = "predictions.demand_forecasts, raw.interactions, features.item_state"
     caption = "The ten items of which most units are expected."
     missing = "No item has a forecast: see who is left out, and why."
-    return [TableBlock(caption, rows, source, missing)]
+    return [TableBlock(caption, rows, source, missing), _stock(home, made)]
+
+
+def _stock(home: ReportHome, made: dt.date) -> TableBlock:
+    """Stock that each method needs for the same fill rate, on the hold-out and for the next cycle.
+
+    Args:
+        home: with the newest training's metrics and the day's forecasts.
+        made: day of the forecasts.
+    """
+    settings, models = home.settings, ModelStore.of(home.settings)
+    version = models.version_of("demand", home.day)
+    serving = models.manifest("demand", version).candidate if version else None
+    cost_share = 1 - settings.audiences.margin
+    rows = home.rows(
+        """with cycle as (
+            select fsum(demand.mean) as units, fsum(demand.mean * state.price) as price
+            from predictions.lead_time_demand as demand
+            left join features.item_state as state using (date, item_id)
+            where date = $made::DATE and location = 'all'
+                and not starts_with(item_id, 'category:') and days = $days
+        )
+        select candidate as method, value as "stock per unit sold", lower, upper,
+            value * cycle.units as "units in stock",
+            value * cycle.price * $cost_share as "their cost",
+            value * cycle.price * $cost_share * $stock_cost as "cost of holding them a year"
+        from evaluation.model_metrics, cycle
+        where model = 'demand' and metric = 'stock' and trained_through = (
+                select max(trained_through) from evaluation.model_metrics
+                where model = 'demand' and trained_through <= $day::DATE)
+            and (candidate = $serving or list_contains($baselines::VARCHAR[], candidate))
+        order by "stock per unit sold" """,
+        made=made,
+        days=settings.demand.lead_time_days + settings.demand.review_days,
+        cost_share=cost_share,
+        stock_cost=settings.report.stock_cost,
+        serving=serving,
+        baselines=list(BASELINES),
+    )
+    for row in rows:
+        row["method"] = f"{row['method']} (serves)" if row["method"] == serving else row["method"]
+    caption = (
+        f"Stock that covers {settings.demand.service_level:.0%} of all units for "
+        f"{settings.demand.lead_time_days + settings.demand.review_days} days, in proportion to "
+        "the forecasts of each method at past origins; and for the coming days. Assumed: goods "
+        f"cost {cost_share:.0%} of their price (audiences.margin), stock "
+        f"{settings.report.stock_cost:.0%} of its cost a year (report.stock_cost)."
+    )
+    source = "evaluation.model_metrics, predictions.lead_time_demand, features.item_state"
+    return TableBlock(caption, rows, source, "No training has compared forecasts of items yet.")
 
 
 def _audience(home: ReportHome) -> list[TableBlock]:

@@ -26,6 +26,7 @@ from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, Conformal
 from batch_predictions.models.demand.data.demand_features import steps_to_next
 from batch_predictions.models.demand.data.panel import Panel
 from batch_predictions.models.demand.data.panel_builder import country_holidays, holiday_flags
+from batch_predictions.models.demand.demand_metrics import difference, stock
 from batch_predictions.models.demand.demand_model import forecast_by_champions
 from batch_predictions.models.demand.demand_selection import BASELINES, decide, select
 from batch_predictions.models.demand.forecasters.baselines import Mean, Mean28, SeasonalNaive
@@ -198,6 +199,20 @@ def test_a_median_does_not_pass_for_a_mean() -> None:
     assert (winner, passed) == ("zero", False) and why.startswith("mean serves: zero, the best, is")
 
 
+def test_stock_is_the_least_that_covers_the_fill_rate() -> None:
+    """Of two series one sells: a perfect forecast needs .95 of the demand, a blind one 1.9."""
+    actual = np.zeros((1, 2, 10))
+    actual[0, 1, :4] = 5.0
+    actual[0, :, 4:] = 100.0  # after the cycle
+    perfect = stock(actual, actual, 4, 0.95)
+    assert perfect.value == pytest.approx(0.95, abs=0.03)
+    blind = stock(np.full_like(actual, 2.5), actual, 4, 0.95)
+    assert blind.value == pytest.approx(1.9, abs=0.06)
+    assert difference(blind, perfect, 7).mean == pytest.approx(0.95, abs=0.06)
+    # No multiple of a forecast of nothing covers anything.
+    assert np.isnan(stock(np.zeros_like(actual), actual, 4, 0.95).value)
+
+
 def test_a_selection_has_a_fitted_model_and_the_metrics_of_all_candidates() -> None:
     panel = promotion_panel(n=50, days=200)
     candidates = ["linear_promotions", "lightgbm"]
@@ -211,7 +226,7 @@ def test_a_selection_has_a_fitted_model_and_the_metrics_of_all_candidates() -> N
     assert list(selected.metrics) == [*BASELINES, *candidates, "chosen"]
     assert set(selected.metrics["lightgbm"]) == {
         *("wape", "wape_sum", "mse_sum", "bias", "rmsse", "mase", "pinball"),
-        *("coverage_80", "coverage_90", "mse_sum_gain", "wape_sum_gain"),
+        *("coverage_80", "coverage_90", "mse_sum_gain", "wape_sum_gain", "stock", "stock_gain"),
     }
     assert all(
         interval.lower <= interval.mean <= interval.upper
