@@ -1,9 +1,11 @@
-"""Draws every plot of the platform from a home, as docs/plots.md shows them.
+"""Draws every plot of the platform from a home: the pictures of docs/plots.md.
 
-    python benchmarks/plots.py HOME FOLDER [NAME …]
+    batch-predictions run --from 2026-11-01 --date 2026-11-28     # four weeks of the demo
+    python benchmarks/plots.py HOME docs/plots [NAME …]
 
-The models of the home's newest week are trained again, without being stored, for the plots of their
-trainings. Use a copy of a home: trainings write to its cache.
+The models of the home's newest week are trained again, without being stored, for the plots of
+their trainings. Use a copy of a home: trainings write to its cache. With names of pictures, only
+these are drawn.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,12 +23,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from batch_predictions.settings import Settings
+    from batch_predictions.tables import Table
+    from batch_predictions.warehouse import Warehouse
 
-Draw: TypeAlias = "Callable[[], Figure | None]"
+Draw: TypeAlias = "Callable[[Warehouse, str], Figure | None]"
+TRAININGS = (
+    ("churn", "plot"),
+    ("demand", "error by horizon"),
+    ("demand", "coverage"),
+    ("expected_spend", "calibration"),
+)
+"""Model and name of the plots of trainings on the page: one of each kind that the demo has."""
 
 
-def plots_of_assets(settings: Settings) -> Iterator[tuple[str, Draw]]:
-    """Name and drawing of each plot that is drawn from tables, of their newest partition."""
+def plots_of_tables() -> Iterator[tuple[str, Table, Draw]]:
+    """Name, table and drawing of each declared plot of a table's partition."""
     from batch_predictions.evaluation.assets import plot_intervals
     from batch_predictions.evaluation.drift.drift_plots import plot_drift, plot_histograms
     from batch_predictions.evaluation.metric_plots import METRIC_PLOTS, plot_metrics
@@ -33,48 +45,54 @@ def plots_of_assets(settings: Settings) -> Iterator[tuple[str, Draw]]:
     from batch_predictions.inference.base import BatchPrediction
     from batch_predictions.tables import DRIFT, HISTOGRAMS, REALIZED_METRICS
     from batch_predictions.tables.discovery import instances
-    from batch_predictions.warehouse import Warehouse
 
-    warehouse = Warehouse.of(settings)
     declared: list[FeatureTable | BatchPrediction] = [
         *instances(FeatureTable, "features/declared_features.py"),
         *instances(BatchPrediction, "predictions/*.py"),
     ]
-    plots: list[tuple[str, Any, Any]] = [
-        (declaration.table.name, declaration.table, declaration.plot)
-        for declaration in declared
-        if declaration.plot
-    ]
-    plots += [
-        ("realized_metrics", REALIZED_METRICS, plot_intervals),
-        ("histograms", HISTOGRAMS, plot_histograms),
-        ("drift", DRIFT, plot_drift),
-    ]
+    for declaration in declared:
+        if declaration.plot:
+            yield declaration.table.name, declaration.table, declaration.plot
+    yield "realized_metrics", REALIZED_METRICS, plot_intervals
     for plot in METRIC_PLOTS:
-        draw = lambda warehouse, day, plot=plot: plot_metrics(warehouse, plot, day)  # noqa: E731
-        plots.append((plot.name, REALIZED_METRICS, draw))
-    for name, table, draw in plots:
-        newest = max(warehouse.partitions(table), default=None)
-        if newest:
-            yield name, lambda draw=draw, newest=newest: draw(warehouse, newest)  # type: ignore[misc]
+        yield plot.name, REALIZED_METRICS, partial(_draw_metrics, plot_metrics, plot)
+    yield "histograms", HISTOGRAMS, plot_histograms
+    yield "drift", DRIFT, plot_drift
 
 
-def plots_of_trainings(settings: Settings) -> Iterator[tuple[str, Draw]]:
-    """Name and drawing of each plot of a training, of the home's newest one."""
+def _draw_metrics(draw: Any, plot: Any, warehouse: Warehouse, day: str) -> Figure | None:
+    figure: Figure | None = draw(warehouse, plot, day)
+    return figure
+
+
+def picture_of_training(model: str, plot: str) -> str:
+    """The name of a training's picture."""
+    return f"{model}_{plot}".replace(" ", "_")
+
+
+def figures(settings: Settings, names: list[str]) -> Iterator[tuple[str, Figure | None]]:
+    """Name and figure of each plot of a table's newest partition, and of the newest trainings."""
     from batch_predictions.models.training import trainings
     from batch_predictions.models.training_assets import training_plots
     from batch_predictions.warehouse import Warehouse
 
     warehouse = Warehouse.of(settings)
-    newest = warehouse.query(
+    for name, table, draw in plots_of_tables():
+        newest = max(warehouse.partitions(table), default=None)
+        if newest and (not names or name in names):
+            yield name, draw(warehouse, newest)
+    trained_through = warehouse.query(
         "select model, max(trained_through) as day from evaluation.model_metrics group by model"
     ).to_pylist()
-    for row in newest:
-        training = trainings().get(row["model"])
-        if training:
-            trained = training.train(warehouse, settings, row["day"], log)
-            for name, draw in training_plots(trained).items():
-                yield f"{training.name}_{name}", draw
+    for model, day in (tuple(row.values()) for row in trained_through):
+        wanted = {
+            plot: picture_of_training(model, plot) for name, plot in TRAININGS if name == model
+        }
+        wanted = {plot: name for plot, name in wanted.items() if not names or name in names}
+        if wanted:
+            plots = training_plots(trainings()[model].train(warehouse, settings, day, log))
+            for plot, name in wanted.items():
+                yield name, plots[plot]() if plot in plots else None
 
 
 def main() -> None:
@@ -87,14 +105,13 @@ def main() -> None:
 
     settings = Settings.load(Path(home))
     load_declarations(settings)
-    for plots in (plots_of_assets, plots_of_trainings):
-        for name, draw in plots(settings):
-            if not names or name in names:
-                figure = draw()
-                image = figure_png(figure) if figure else b""
-                if image:
-                    Path(folder, f"{name}.png").write_bytes(image)
-                print(f"{name}: {len(image):,} bytes", flush=True)
+    for name, figure in figures(settings, names):
+        if figure is None:
+            print(f"{name}: nothing to draw", flush=True)
+            continue
+        image = figure_png(figure)
+        Path(folder, f"{name}.png").write_bytes(image)
+        print(f"{name}: {len(image):,} bytes", flush=True)
 
 
 if __name__ == "__main__":

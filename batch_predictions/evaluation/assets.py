@@ -107,9 +107,13 @@ def compute_metrics(
 def plot_intervals(warehouse: Warehouse, day: str) -> "Figure | None":
     """Draws a day's metrics with an interval and a value between -1 and 1; None without any."""
     rows = warehouse.query(
-        """select model || ' ' || metric as name, value, lower, upper
-        from evaluation.realized_metrics where date = $date and value between -1 and 1
-        and lower is not null order by model, metric limit 30""",
+        """from (
+            select model || ' ' || metric as name, value, lower, upper
+            from evaluation.realized_metrics where date = $date and value between -1 and 1
+            and lower is not null
+            -- Models with many metrics leave room for the others.
+            order by row_number() over (partition by model order by metric), model limit 36
+        ) order by name""",
         {"date": as_date(day)},
     ).to_pylist()
     if not rows:

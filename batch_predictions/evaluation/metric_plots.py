@@ -6,13 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, NamedTuple
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.plot_style import (
-    BAND,
-    REFERENCE,
-    date_axis,
-    legend_outside,
-    new_axes,
-)
+from batch_predictions.warehouse import plot_style as style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +103,7 @@ def plot_metrics(warehouse: Warehouse, metric_plot: MetricPlot, day: str) -> Fig
     ).to_pylist()
     if not rows:
         return None
-    figure, ax = new_axes(metric_plot.title, y="value, 95 % interval")
+    figure, ax = style.new_axes(metric_plot.title, y="value, 95 % interval")
     for metric, label in metric_plot.metrics.items():
         line = [row for row in rows if row["metric"] == metric]
         if not line:
@@ -122,8 +116,8 @@ def plot_metrics(warehouse: Warehouse, metric_plot: MetricPlot, day: str) -> Fig
             [row["lower"] for row in bounds],
             [row["upper"] for row in bounds],
             color=drawn.get_color(),
-            alpha=BAND,
-            linewidth=0,
+            alpha=style.BAND,
+            linewidth=1,
         )
     ax.set_ylim(bottom=0)
     days = [row["date"] for row in rows]
@@ -131,9 +125,9 @@ def plot_metrics(warehouse: Warehouse, metric_plot: MetricPlot, day: str) -> Fig
     for number, change in enumerate(changes):
         between = dt.datetime.combine(change, dt.time()) - dt.timedelta(hours=12)
         name = "_" if number else "another model serves"
-        ax.axvline(between, color=REFERENCE, linewidth=0.7, linestyle=":", label=name)
-    date_axis(ax, days)
-    legend_outside(ax)
+        ax.axvline(between, color=style.REFERENCE, linewidth=0.7, linestyle=":", label=name)
+    style.date_axis(ax, days)
+    style.legend_outside(ax)
     return figure
 
 

@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.plot_style import (
-    BASELINE,
-    OBSERVED,
-    SERVED,
-    label_axes,
-    legend_outside,
-    log_scale,
-    new_axes,
-    new_panes,
-)
+from batch_predictions.warehouse import plot_style as style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,14 +25,14 @@ def plot_churn_probabilities(warehouse: Warehouse, day: str) -> Figure | None:
     if not rows.num_rows:
         return None
     probabilities = rows["churn_probability"].to_numpy()
-    figure, ax = new_axes(
+    figure, ax = style.new_axes(
         f"{len(probabilities):,} active customers, {probabilities.sum():,.0f} of them expected to "
         f"churn, {day}",
         "probability of churn",
         "customers",
     )
     ax.hist(probabilities, np.linspace(0, 1, 41))
-    log_scale(ax, "y")
+    style.log_scale(ax, "y")
     return figure
 
 
@@ -58,22 +49,22 @@ def plot_retention_audience(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pylist()
     if not rows:
         return None
-    title = f"Retention audience of {day}, {len(rows):,} customers"
-    figure, [ax, age_ax] = new_panes(title, 1, 2)
+    title = f"Retention audience of {day}, {len(rows):,} customers; above bars: expected value"
+    figure, [ax, age_ax] = style.new_panes(title, 2, 1, height=5)
     bars = {row["days_inactive"] // DAYS_PER_BAR for row in rows}
     labels = {
         bar: f"{DAYS_PER_BAR * bar}-{DAYS_PER_BAR * bar + DAYS_PER_BAR - 1}" for bar in sorted(bars)
     }
     row_labels = [labels[row["days_inactive"] // DAYS_PER_BAR] for row in rows]
     _draw_stacked_bars(ax, rows, row_labels, list(labels.values()))
-    label_axes(ax, "days inactive", "customers (above: expected value)")
+    style.label_axes(ax, "days inactive", "customers")
     age_brackets = sorted(
         {row["age_bracket"] for row in rows},
         key=lambda age: (age == "unknown", age != "under 19", age),
     )
     _draw_stacked_bars(age_ax, rows, [row["age_bracket"] for row in rows], age_brackets)
-    label_axes(age_ax, "age bracket", "customers")
-    legend_outside(age_ax)
+    style.label_axes(age_ax, "age bracket", "customers")
+    style.legend_outside(age_ax)
     return figure
 
 
@@ -89,12 +80,16 @@ def plot_promotion_audience(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pydict()
     if not rows["campaign_id"]:
         return None
-    figure, ax = new_axes(f"Promotion audiences, {day}", "campaign", "customers")
+    figure, ax = style.new_axes(f"Promotion audiences, {day}", "campaign", "customers")
     names = [str(campaign) for campaign in rows["campaign_id"]]
-    ax.bar(names, rows["contacted"], color=SERVED, label="to contact")
-    ax.bar(names, rows["held_out"], bottom=rows["contacted"], color=BASELINE, label="held out")
-    ax.plot(names, rows["earlier_buyers"], "o", color=OBSERVED, label="bought its items before")
-    legend_outside(ax)
+    ax.bar(names, rows["contacted"], color=style.SERVED, label="to contact")
+    ax.bar(
+        names, rows["held_out"], bottom=rows["contacted"], color=style.BASELINE, label="held out"
+    )
+    ax.plot(
+        names, rows["earlier_buyers"], "o", color=style.OBSERVED, label="bought its items before"
+    )
+    style.legend_outside(ax)
     return figure
 
 
@@ -114,8 +109,10 @@ def _draw_stacked_bars(
         held_out = sum(row["held_out"] for row in in_bar)
         contacted = len(in_bar) - held_out
         legend = {"contacted": "to contact", "held_out": "held out"} if x == 0 else {}
-        ax.bar(label, contacted, color=SERVED, label=legend.get("contacted"))
-        ax.bar(label, held_out, bottom=contacted, color=BASELINE, label=legend.get("held_out"))
+        ax.bar(label, contacted, color=style.SERVED, label=legend.get("contacted"))
+        ax.bar(
+            label, held_out, bottom=contacted, color=style.BASELINE, label=legend.get("held_out")
+        )
         value = sum(row["expected_value"] for row in in_bar)
         ax.text(x, len(in_bar), f"{value:,.0f}", ha="center", va="bottom", fontsize=8)
     ax.margins(y=0.12)

@@ -6,18 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.plot_style import (
-    BASELINE,
-    EXPECTED,
-    OBSERVED,
-    REFERENCE,
-    SERVED,
-    date_axis,
-    label_axes,
-    legend_outside,
-    new_axes,
-    new_panes,
-)
+from batch_predictions.warehouse import plot_style as style
 from batch_predictions.warehouse.reporting import item_labels
 
 if TYPE_CHECKING:
@@ -44,13 +33,13 @@ def plot_forecasts(warehouse: Warehouse, day: str) -> Figure | None:
     if not series:
         return None
     title = f"Units a day, forecasts as of {day} with intervals of 50, 80 and 90 %"
-    figure, panes = new_panes(title, rows=2, columns=2, width=10, height=5.6)
+    figure, panes = style.new_panes(title, rows=2, columns=2, height=4.6)
     labels = item_labels([(row["title"], row["item_id"]) for row in series], width=40)
     for pane, row, label in zip(panes, series, labels, strict=False):
         _plot_series(warehouse, day, row, pane, label)
     for pane in panes[len(series) :]:
         pane.remove()
-    legend_outside(panes[min(len(series), 2) - 1])
+    style.legend_outside(panes[len(series) - 1])
     return figure
 
 
@@ -67,18 +56,24 @@ def _plot_series(
     ).to_pylist()
     history = series["units"][-HISTORY_DAYS:]
     past = [as_date(day) - dt.timedelta(days=n) for n in reversed(range(len(history)))]
-    ax.plot(past, history, color=REFERENCE, linewidth=1, label="sold")
+    ax.plot(past, history, color=style.REFERENCE, linewidth=1, label="sold")
     targets = [row["target_date"] for row in forecasts]
     for low, high, opacity in INTERVALS:
         lower, upper = [row[low] for row in forecasts], [row[high] for row in forecasts]
-        ax.fill_between(targets, lower, upper, color=SERVED, alpha=opacity, linewidth=0)
-    ax.plot(targets, [row["mean"] for row in forecasts], color=SERVED, label="forecast")
+        ax.fill_between(targets, lower, upper, color=style.SERVED, alpha=opacity, linewidth=0)
+    ax.plot(targets, [row["mean"] for row in forecasts], color=style.SERVED, label="forecast")
     observed = _observed_units(warehouse, day, series, len(forecasts))
     if observed:
-        ax.plot(targets[: len(observed)], observed, color=OBSERVED, linewidth=1, label="sold since")
+        ax.plot(
+            targets[: len(observed)],
+            observed,
+            color=style.OBSERVED,
+            linewidth=1,
+            label="sold since",
+        )
     ax.set_ylim(bottom=0)
-    date_axis(ax, [*past, *targets])
-    label_axes(ax, "", "units", f"{label} ({forecasts[0]['method']})")
+    style.date_axis(ax, [*past, *targets])
+    style.label_axes(ax, "", "units", f"{label} ({forecasts[0]['method']})")
 
 
 def _observed_units(
@@ -110,17 +105,21 @@ def plot_orders(warehouse: Warehouse, day: str) -> Figure | None:
     if not rows:
         return None
     labels = item_labels([(row["title"], row["item_id"]) for row in rows], width=22)
-    figure, ax = new_axes(f"Largest order-up-to levels as of {day}", "units", rows=labels)
+    figure, ax = style.new_axes(f"Largest order-up-to levels as of {day}", "units", rows=labels)
     expected = [row["order_up_to"] - row["safety_stock"] for row in rows]
     safety_stock = [row["safety_stock"] for row in rows]
     bars = range(len(rows))
-    ax.barh(bars, expected, color=EXPECTED, height=0.6, label="expected until the next receipt")
-    ax.barh(bars, safety_stock, left=expected, color=BASELINE, height=0.6, label="safety stock")
+    ax.barh(
+        bars, expected, color=style.EXPECTED, height=0.6, label="expected until the next receipt"
+    )
+    ax.barh(
+        bars, safety_stock, left=expected, color=style.BASELINE, height=0.6, label="safety stock"
+    )
     reorder_points = [row["reorder_point"] for row in rows]
-    ax.scatter(reorder_points, bars, color=REFERENCE, marker="|", s=80, label="reorder point")
+    ax.scatter(reorder_points, bars, color=style.REFERENCE, marker="|", s=80, label="reorder point")
     bars_with_stock = [bar for bar in bars if rows[bar]["on_hand"] is not None]
     if bars_with_stock:
         on_hand = [rows[bar]["on_hand"] for bar in bars_with_stock]
-        ax.scatter(on_hand, bars_with_stock, color=OBSERVED, s=18, label="on hand", zorder=3)
-    legend_outside(ax)
+        ax.scatter(on_hand, bars_with_stock, color=style.OBSERVED, s=18, label="on hand", zorder=3)
+    style.legend_outside(ax)
     return figure

@@ -110,7 +110,7 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     if not rows.num_rows:
         return None
     figure, ax = new_axes(
-        f"Items of each age bracket's list that are not on the list of all users, {day}",
+        f"Items of each age bracket's list that all users' list lacks, {day}",
         "age bracket",
         "items",
     )

@@ -7,17 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.plot_style import (
-    BAD,
-    BASELINE,
-    GOOD,
-    SERIES,
-    date_axis,
-    label_axes,
-    legend_outside,
-    new_axes,
-    new_panes,
-)
+from batch_predictions.warehouse import plot_style as style
 from batch_predictions.warehouse.reporting import item_labels
 
 if TYPE_CHECKING:
@@ -45,12 +35,12 @@ def plot_probabilities(warehouse: Warehouse, week: str) -> Figure | None:
 
     title = f"{len(rows):,} reviews of the week of {week}{_simulated_note(rows)}"
     rated = [row for row in rows if row["rating"] is not None]
-    figure, panes = new_panes(title, 1, 2 if rated else 1)
+    figure, panes = style.new_panes(title, 1, 2 if rated else 1)
     bins = np.linspace(0, 1, 21)
-    for name, colour in (("p_negative", BAD), ("p_positive", GOOD)):
+    for name, colour in (("p_negative", style.BAD), ("p_positive", style.GOOD)):
         values = [row[name] for row in rows]
         panes[0].hist(values, bins, histtype="step", linewidth=1.4, color=colour, label=name)
-    label_axes(panes[0], "probability", "reviews")
+    style.label_axes(panes[0], "probability", "reviews")
     panes[0].legend(fontsize=8, frameon=False, loc="upper center")
     if rated:
         _plot_reliability(panes[1], rated)
@@ -65,14 +55,14 @@ def _plot_reliability(ax: Any, rated: Sequence[dict[str, Any]]) -> None:
     observed = np.array([row["rating"] >= 4 for row in rated], dtype=float)
     tenth = np.minimum((predicted * 10).astype(int), 9)
     populated = [n for n in range(10) if (tenth == n).sum() >= MIN_REVIEWS_PER_BIN]
-    ax.plot([0, 1], [0, 1], color=BASELINE, linewidth=1)
+    ax.plot([0, 1], [0, 1], color=style.BASELINE, linewidth=1)
     ax.plot(
         [predicted[tenth == n].mean() for n in populated],
         [observed[tenth == n].mean() for n in populated],
         marker="o",
-        color=GOOD,
+        color=style.GOOD,
     )
-    label_axes(ax, "p_positive, by tenths", "share rated 4 or 5")
+    style.label_axes(ax, "p_positive, by tenths", "share rated 4 or 5")
 
 
 def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
@@ -92,10 +82,10 @@ def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
         return None
     drawn: set[dt.date] = set()
     title = f"Items with the largest change of sentiment, {week}{_simulated_note(rows)}"
-    figure, ax = new_axes(title, "week of", "net sentiment, 95 % intervals")
+    figure, ax = style.new_axes(title, "week of", "net sentiment, 95 % intervals")
     titles = {row["item_id"]: row["title"] for row in rows}
     labels = item_labels([(title, item_id) for item_id, title in titles.items()])
-    for item_id, label, colour in zip(titles, labels, SERIES, strict=False):
+    for item_id, label, colour in zip(titles, labels, style.SERIES, strict=False):
         item_rows = [row for row in rows if row["item_id"] == item_id]
         values = [row["net_sentiment"] for row in item_rows]
         weeks = [row["week"] for row in item_rows]
@@ -110,9 +100,9 @@ def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
             ax.plot(
                 [row["week"]] * 2, [row["net_lower"], row["net_upper"]], color=colour, alpha=0.4
             )
-    date_axis(ax, drawn)
+    style.date_axis(ax, drawn)
     ax.set_ylim(-1.05, 1.05)
-    legend_outside(ax)
+    style.legend_outside(ax)
     return figure
 
 
@@ -129,8 +119,8 @@ def plot_terms(warehouse: Warehouse, week: str) -> Figure | None:
     rows.sort(key=lambda row: -row["weight"])
     title = f"Terms of positive and negative reviews, {week}{_simulated_note(rows)}"
     terms, weights = [row["term"] for row in rows], [row["weight"] for row in rows]
-    figure, ax = new_axes(title, "log-odds, summed over items", rows=terms)
-    colours = [GOOD if weight > 0 else BAD for weight in weights]
+    figure, ax = style.new_axes(title, "log-odds, summed over items", rows=terms)
+    colours = [style.GOOD if weight > 0 else style.BAD for weight in weights]
     ax.barh(range(len(rows)), weights, color=colours)
     return figure
 

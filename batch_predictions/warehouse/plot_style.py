@@ -27,6 +27,12 @@ BAND = 0.18
 """Opacity of an interval around a line."""
 HEAT = "YlOrBr"
 """Colour map of amounts: its lightness falls evenly, so that it can be read without colours."""
+WIDTH = 6.8
+"""Inches of a figure, most of which are drawn: Dagster's pages scale wider pictures down."""
+CHARACTERS = 96
+"""Of a legend's line."""
+INCHES_PER_CHARACTER = 0.066
+"""Of a tick's label."""
 INCHES_PER_DATE = 0.65
 """Of an axis, so that its dates do not overlap."""
 DPI = 80
@@ -45,7 +51,7 @@ def new_axes(
     y: str = "",
     *,
     rows: Sequence[str] = (),
-    width: float = 7,
+    width: float = WIDTH,
     height: float = 3,
 ) -> tuple[Figure, Any]:
     """An empty figure in the style of all plots, drawn without a display.
@@ -54,13 +60,17 @@ def new_axes(
         title: at the left, above the axes.
         x: what the x axis is, with its unit; empty for dates.
         y: what the y axis is, with its unit.
-        rows: labels of a plot of rows, which lie at y = 0, 1, … from the top and give its height.
-        width: of the axes with their labels, in inches.
+        rows: labels of a plot of rows, which lie at y = 0, 1, … from the top and give its size.
+        width: in inches, without `rows`.
         height: in inches, without `rows`.
     """
-    figure, [ax] = _new_figure(1, 1, width, max(1.8, 0.9 + 0.24 * len(rows)) if rows else height)
+    labels = INCHES_PER_CHARACTER * max(map(len, rows), default=0)
+    if rows:
+        width, height = max(4.0, 1.1 * WIDTH - 1.3 * labels), max(1.8, 0.9 + 0.24 * len(rows))
+    figure, [ax] = _new_figure(1, 1, width, height)
     label_axes(ax, x, y)
-    ax.set_title(title, loc="left", fontsize=11)
+    left = -labels / (ax.get_position().width * width)
+    ax.set_title(title, loc="left", x=left, fontsize=10)
     if rows:
         ax.set_yticks(range(len(rows)), rows)
         ax.set_ylim(len(rows) - 0.4, -0.6)
@@ -70,7 +80,7 @@ def new_axes(
 
 
 def new_panes(
-    title: str, rows: int, columns: int, width: float = 9, height: float = 3
+    title: str, rows: int, columns: int, width: float = 6.2, height: float = 3
 ) -> tuple[Figure, list[Any]]:
     """A figure in the style of all plots with several axes under one title, row by row.
 
@@ -83,7 +93,7 @@ def new_panes(
     """
     figure, panes = _new_figure(rows, columns, width, height)
     figure.set_layout_engine("constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure, panes
 
 
@@ -165,8 +175,18 @@ def date_axis(ax: Any, dates: Iterable[dt.date]) -> None:
 
 
 def legend_outside(ax: Any) -> None:
-    """Draws the legend to the right of the axes, where it hides no data."""
-    ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    """Draws the legend below the axes, where it hides no data."""
+    _, labels = ax.get_legend_handles_labels()
+    height = ax.get_position().height * ax.figure.get_figheight()
+    below = 0.5 if ax.get_xlabel() else 0.3
+    ax.legend(
+        fontsize=8,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(0.0, -below / height),
+        borderaxespad=0,
+        ncols=max(1, min(len(labels), CHARACTERS // (max(map(len, labels)) + 9))),
+    )
 
 
 def figure_png(figure: Figure) -> bytes:

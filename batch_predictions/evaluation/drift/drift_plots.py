@@ -16,17 +16,7 @@ from batch_predictions.evaluation.drift.compute import (
 )
 from batch_predictions.evaluation.drift.histograms import MISSING
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.plot_style import (
-    BASELINE,
-    HEAT,
-    NO_DATA,
-    SERVED,
-    date_axis,
-    label_axes,
-    legend_outside,
-    new_axes,
-    new_panes,
-)
+from batch_predictions.warehouse import plot_style as style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +25,7 @@ DAYS, COLUMNS = 28, 20
 """Of the plot of drift: days up to the newest, and columns that have changed most on it."""
 LEVELS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Ends of the colours of the population stability index; the last colour is of more, too."""
-PANES = (2, 3)
+PANES = (3, 2)
 """Rows and columns of the plot of histograms, one for each column that has changed most."""
 TAIL = 0.01
 """Share of the rows at both ends of a distribution that is not drawn."""
@@ -65,9 +55,7 @@ def plot_drift(warehouse: Warehouse, day: str) -> Figure | None:
     first = min(row["date"] for row in rows)
     days = [first + dt.timedelta(days=n) for n in range((as_date(day) - first).days + 1)]
     labels = [f"{name}  {newest[name]:.2f}" for name in names]
-    figure, ax = new_axes(
-        f"Drift against the training, up to {day}", rows=labels, width=3 + 0.15 * len(days)
-    )
+    figure, ax = style.new_axes(f"Drift against the training, up to {day}", rows=labels)
     _draw_heat_map(
         figure, ax, [[values.get((name, day), math.nan) for day in days] for name in names], days
     )
@@ -81,14 +69,26 @@ def _draw_heat_map(figure: Figure, ax: Any, values: list[list[float]], days: lis
 
     ends = (date2num(days[0]) - 0.5, date2num(days[-1]) + 0.5, len(values) - 0.5, -0.5)
     norm = BoundaryNorm(LEVELS, 256, clip=True)
-    image = ax.imshow(values, HEAT, norm=norm, aspect="auto", extent=ends, interpolation="nearest")
-    ax.set_facecolor(NO_DATA)
+    image = ax.imshow(
+        values, style.HEAT, norm=norm, aspect="auto", extent=ends, interpolation="nearest"
+    )
+    ax.set_facecolor(style.NO_DATA)
     ax.grid(visible=False)
     ax.hlines([row - 0.5 for row in range(1, len(values))], *ends[:2], color="white")
-    date_axis(ax, days)
+    style.date_axis(ax, days)
     ax.set_xlim(*ends[:2])
-    bar = figure.colorbar(image, ax=ax, ticks=LEVELS[1:-1], format="%g")
-    bar.set_label("population stability index:\nover 0.1 some drift, over 0.25 much", fontsize=8)
+    inch = 1 / figure.get_figheight()
+    bar = figure.colorbar(
+        image,
+        ax=ax,
+        location="bottom",
+        fraction=0.2 * inch,
+        pad=0.35 * inch,
+        aspect=40,
+        ticks=LEVELS[1:-1],
+        format="%g",
+    )
+    bar.set_label("population stability index: over 0.1 some drift, over 0.25 much", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
 
@@ -107,14 +107,14 @@ def plot_histograms(warehouse: Warehouse, day: str) -> Figure | None:
     rows, columns = PANES
     chosen = sorted(histograms, key=lambda item: (-item[0], item[1]))[: rows * columns]
     title = f"Share of rows up to each value, on {day} and at the last training"
-    figure, panes = new_panes(title, rows, columns, width=3 * columns, height=2.6 * rows)
+    figure, panes = style.new_panes(title, rows, columns, height=2.2 * rows)
     for pane, (psi, (table, column), histogram) in zip(panes, chosen, strict=False):
-        label_axes(pane, "", "", f"{table.split('.')[1]}.{column}\nPSI {psi:.2f}")
+        style.label_axes(pane, "", "", f"{table.split('.')[1]}.{column}\nPSI {psi:.2f}")
         draw = _draw_categories if has_categories(histogram) else _draw_distributions
         draw(pane, histogram, day)
     for pane in panes[len(chosen) :]:
         pane.remove()
-    legend_outside(panes[min(len(chosen), columns) - 1])
+    style.legend_outside(panes[len(chosen) - 1])
     return figure
 
 
@@ -148,4 +148,4 @@ def _draw_categories(pane: Any, histogram: Histogram, day: str) -> None:
 
 def _samples(day: str) -> tuple[tuple[str, str, str], ...]:
     """Column, label and colour of the rows of the training and of the day."""
-    return ("reference_rows", "last training", BASELINE), ("rows", day, SERVED)
+    return ("reference_rows", "last training", style.BASELINE), ("rows", day, style.SERVED)

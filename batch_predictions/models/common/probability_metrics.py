@@ -191,9 +191,9 @@ def plot_calibration(probabilities: Doubles, outcomes: Doubles, title: str) -> F
     top = float(max(predicted.max(), (observed + half_width).max())) * 1.05
     ax.errorbar(predicted, observed, half_width, fmt="o", markersize=4, linewidth=1)
     ax.plot([0, top], [0, top], color=BASELINE, linewidth=1)
-    label_axes(ax, "predicted probability, mean of each tenth", "observed rate, 95 % intervals")
+    label_axes(ax, "predicted, mean of each tenth", "observed rate, 95 % intervals")
     share = np.arange(1, n + 1) / n
     gain_ax.plot(share, np.cumsum(outcomes[order]) / outcomes.sum())
     gain_ax.plot([0, 1], [0, 1], color=BASELINE, linewidth=1)
-    label_axes(gain_ax, "share of rows, highest probability first", "share of all positives")
+    label_axes(gain_ax, "share of rows, most probable first", "share of all positives")
     return figure

@@ -18,7 +18,7 @@ from batch_predictions.models.demand import demand_metrics
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
 from batch_predictions.models.demand.data.panel import Panel
-from batch_predictions.warehouse.plot_style import BASELINE, legend_outside, new_axes
+from batch_predictions.warehouse.plot_style import BASELINE, SERIES, legend_outside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -213,10 +213,14 @@ def plot_error_by_horizon(backtest: Backtest) -> Figure | None:
     title = f"Error by day ahead, {len(backtest.origins)} past origins"
     figure, ax = new_axes(title, "days ahead", "WAPE")
     steps = np.arange(1, backtest.horizon + 1)
-    for name, forecast in backtest.forecasts.items():
-        errors = np.where(is_known, np.abs(forecast - actual), 0.0).sum(axis=(0, 1))
-        wape = np.divide(errors, total, out=np.full(len(total), np.nan), where=total > 0)
-        ax.plot(steps, wape, linewidth=1.4, label=name)
+    errors = {
+        name: np.where(is_known, np.abs(forecast - actual), 0.0).sum(axis=(0, 1))
+        for name, forecast in backtest.forecasts.items()
+    }
+    # The best are drawn as solid lines.
+    for number, name in enumerate(sorted(errors, key=lambda name: errors[name].sum())):
+        wape = np.divide(errors[name], total, out=np.full(len(total), np.nan), where=total > 0)
+        ax.plot(steps, wape, "-" if number < len(SERIES) else "--", linewidth=1.4, label=name)
     legend_outside(ax)
     return figure
 
