@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+SERIES = (
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7"),
+    *("#56b4e9", "#d55e00", "#f0e442", "#000000"),
+)
 """Colours of Okabe and Ito, which colour-blind people tell apart, in the order of their use."""
 SERVED, OBSERVED = SERIES[0], SERIES[5]
 """What the platform predicts or serves, and what happened."""

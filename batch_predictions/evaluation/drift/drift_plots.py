@@ -54,7 +54,7 @@ def plot_drift(warehouse: Warehouse, day: str) -> Figure | None:
     names = sorted(newest, key=lambda name: (-newest[name], name))
     first = min(row["date"] for row in rows)
     days = [first + dt.timedelta(days=n) for n in range((as_date(day) - first).days + 1)]
-    labels = [f"{name}  {newest[name]:.2f}" for name in names]
+    labels = [f"{name}: {newest[name]:.2f}" for name in names]
     figure, ax = style.new_axes(f"Drift against the training, up to {day}", rows=labels)
     _draw_heat_map(
         figure, ax, [[values.get((name, day), math.nan) for day in days] for name in names], days
