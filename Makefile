@@ -11,7 +11,7 @@ comma := ,
 export BATCH_PREDICTIONS_HOME ?= $(CURDIR)/.batch_predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-lowest gpu constraints lint ui clean
+.PHONY: help setup demo docs test test-all test-lowest gpu constraints lint ui clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,10 @@ setup: $(INSTALLED)  ## virtual environment with everything installed
 
 demo: setup  ## run on a grocer's year of real shopping and look at what was made
 	$(BIN)/batch-predictions demo
+
+docs: setup  ## the site of the documentation, site/index.html; needs EXTRAS=dev,docs
+	$(BIN)/python .ci/reference.py
+	$(BIN)/zensical build --strict
 
 test: setup  ## quick tests
 	$(BIN)/python -m pytest -m 'not slow'

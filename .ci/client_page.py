@@ -1,6 +1,6 @@
-"""Prints docs/http_clients.md: calls of the HTTP service in several languages.
+"""Prints docs/reference/http_clients.md: calls of the HTTP service in several languages.
 
-    python .ci/client_page.py >docs/http_clients.md
+    python .ci/client_page.py >docs/reference/http_clients.md
 
 The calls are made of the service's OpenAPI description: its addresses, parameters and examples. A
 test compares the page with this script's output, and runs the calls.

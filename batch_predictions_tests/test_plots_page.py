@@ -1,4 +1,4 @@
-"""docs/plots.md explains every declared plot, and its pictures are small."""
+"""reference/plots.md explains every declared plot, and its pictures are small."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batch_predictions_tests.worlds.benchmark_scripts import import_benchmark
 from batch_predictions_tests.worlds.paths import ROOT
 
 DOCS = ROOT / "docs"
-TEXT = (DOCS / "plots.md").read_text(encoding="utf-8")
+TEXT = (DOCS / "reference" / "plots.md").read_text(encoding="utf-8")
 WITHOUT_PICTURE = {"clicks_over_time"}
 """The demo's shop reports no events of an application."""
 
@@ -36,6 +36,6 @@ def test_every_declared_plot_has_its_entry(plots: ModuleType) -> None:
 
 
 def test_the_pictures_are_small_and_all_are_shown() -> None:
-    pictures = {path.name: path.stat().st_size for path in (DOCS / "plots").glob("*.png")}
+    pictures = {path.name: path.stat().st_size for path in (DOCS / "images" / "plots").glob("*.png")}
     assert set(re.findall(r"\]\(plots/(\w+\.png)\)", TEXT)) == set(pictures)
     assert max(pictures.values()) <= 25_000 and sum(pictures.values()) <= 500_000

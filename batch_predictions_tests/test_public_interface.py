@@ -18,7 +18,7 @@ SNAPSHOT = ROOT / "batch_predictions_tests" / "public_interface.txt"
 NAMES: list[str] = vars(batch_predictions)["__all__"]
 TAUGHT = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "batch_predictions" / "cli" / "templates").glob("*.txt")),
 ]
 DEEPER = re.compile(
@@ -53,12 +53,13 @@ def test_names_and_signatures_are_those_that_were_published() -> None:
     described = "\n".join(describe(name) for name in sorted(NAMES)) + "\n"
     assert described == SNAPSHOT.read_text(encoding="utf-8"), (
         "the public interface has changed: if that is meant, write it down with "
-        "`python -m batch_predictions_tests.test_public_interface`, and in docs/public_interface.md"
+        "`python -m batch_predictions_tests.test_public_interface`, and in "
+        "docs/reference/public_interface.md"
     )
 
 
 def test_every_name_is_explained_and_nothing_else() -> None:
-    page = (ROOT / "docs" / "public_interface.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "public_interface.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert sorted(explained) == sorted(NAMES)

@@ -1,4 +1,4 @@
-"""docs/walkthrough.md names the functions that a row passes, in the order of a real run."""
+"""The page walkthrough.md names the functions that a row passes, in the order of a real run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from batch_predictions_tests.worlds.retail_fixtures import write_shop
 pytestmark = pytest.mark.slow
 
 PACKAGE = Path(batch_predictions.__file__).parent
-PAGE = PACKAGE.parent / "docs" / "walkthrough.md"
+PAGE = PACKAGE.parent / "docs" / "explanation" / "walkthrough.md"
 STEP = re.compile(r"^\| `([\w.]+)` \| `([\w/]+\.py)` \|", re.MULTILINE)
 DAYS = 28
 LAST = dt.date(2024, 3, 17)

@@ -1,7 +1,7 @@
-"""Draws every plot of the platform from a home: the pictures of docs/plots.md.
+"""Draws every plot of the platform from a home: the pictures of docs/reference/plots.md.
 
     batch-predictions run --from 2026-11-01 --date 2026-11-28     # four weeks of the demo
-    python benchmarks/plots.py HOME docs/plots [NAME …]
+    python benchmarks/plots.py HOME docs/images/plots [NAME …]
 
 The models of the home's newest week are trained again, without being stored, for the plots of
 their trainings. Use a copy of a home: trainings write to its cache. With names of pictures, only

@@ -1,6 +1,6 @@
 """Cost of a night by the size of a shop: a plot and a table of measured sizes, and larger ones.
 
-    python benchmarks/scale.py docs/scale.png FILE…
+    python benchmarks/scale.py docs/images/scale.png FILE…
 
 FILE is what `batch-predictions benchmark night --json` printed, one for each size, of all steps or
 some. A larger shop takes as many times as long as the largest measured one as it is larger in what

@@ -45,7 +45,7 @@ class _MovedModules(MetaPathFinder, Loader):
         if not module.__name__.startswith(f"{_PACKAGE}.automation"):
             warnings.warn(
                 f"{module.__name__} is {new} now, and goes with the next version: import what you "
-                f"need from {_PACKAGE}, see docs/public_interface.md",
+                f"need from {_PACKAGE}, see docs/reference/public_interface.md",
                 FutureWarning,
                 stacklevel=2,
             )

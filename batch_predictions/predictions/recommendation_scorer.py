@@ -27,7 +27,7 @@ from batch_predictions.predictions.recommendation_lists import RecommendationLis
 BATCH_USERS = 256
 """Users whose candidates are held at a time."""
 PROCESS_USERS = 20_000
-"""Users from which two processes are sooner ready than two threads (`docs/performance.md`)."""
+"""Users from which two processes are sooner ready than two threads (`performance.md`)."""
 
 
 class RecommendationScorer:

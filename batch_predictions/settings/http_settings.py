@@ -13,7 +13,7 @@ class HttpSettings(Section):
     """The HTTP service, `batch-predictions serve`.
 
     Its API keys come from the environment only: BATCH_PREDICTIONS_HTTP_READ_KEYS, …_WRITE_KEYS and
-    …_ADMIN_KEYS; see docs/http.md.
+    …_ADMIN_KEYS; see docs/reference/http.md.
     """
 
     max_age_hours: float | None = Field(

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         DEFAULT_HOME,
         description="Folder of the warehouse, models and releases; or s3://bucket/prefix, gs:// or "
         "az:// (extra: lakehouse), with PostgreSQL in execution.instance and serving.url. See "
-        "docs/operations.md.",
+        "docs/how_to/operations.md.",
     )
     home_cache: Path | None = Field(
         None,
@@ -96,12 +96,12 @@ class Settings(BaseSettings):
     plugins: list[str] = Field(
         [],
         description="Modules of your own package, such as [my_shop.predictions]: sources, tables, "
-        "models, predictions and commands that they declare join the platform. See docs/models.md.",
+        "models, predictions and commands that they declare join the platform. See own_models.md.",
     )
     predictions: dict[str, PredictiveQuery] = Field(
         {},
         description="Predictions of your own by name, such as {expected_spend: {predict: "
-        "sum(amount), of: purchase, for: user, days: 28}}. See docs/queries.md.",
+        "sum(amount), of: purchase, for: user, days: 28}}. See docs/tutorials/own_prediction.md.",
     )
     source: SourceSettings = SourceSettings()
     duckdb: DuckDBSettings = DuckDBSettings()

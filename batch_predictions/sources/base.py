@@ -102,7 +102,7 @@ class Source(ABC):
     An adapter is one module, in `sources/adapters/` or in a package that the setting `plugins`
     names, with a subclass that has a `kind` and implements the abstract methods. The registry finds
     it by `source.kind`. For files, subclass `FileSource` (`sources/files/file_source.py`): it needs
-    two methods, `files` and `column_sql`. docs/models.md shows such an adapter.
+    two methods, `files` and `column_sql`. docs/tutorials/own_models.md shows such an adapter.
 
     An adapter selects rows and names columns, and does not validate: the rows of all adapters are
     validated by the same rules (`sources/validation/`), and refused rows go to the quarantine.

@@ -1,4 +1,4 @@
-"""`new prediction` writes modules and a test that run as they are; docs/models.md shows them."""
+"""`new prediction` writes modules and a test that run as they are; own_models.md shows them."""
 
 from __future__ import annotations
 
@@ -78,4 +78,6 @@ def test_the_documentation_shows_the_written_modules() -> None:
     files = render_files("expected_orders", "my_shop", "count(*)")
     blocks = code_blocks()
     for path in ("my_shop/expected_orders_model.py", "my_shop/expected_orders.py"):
-        assert blocks[path] == files[path], f"docs/models.md: {path} differs from the template"
+        assert blocks[path] == files[path], (
+            f"docs/tutorials/own_models.md: {path} differs from the template"
+        )

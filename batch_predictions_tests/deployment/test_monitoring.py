@@ -184,8 +184,8 @@ def test_in_a_prometheus_every_panel_has_data_and_every_rule_is_loaded(tmp_path:
 
 
 def documented_configuration(ports: list[int]) -> dict[str, Any]:
-    """The configuration of docs/deployment.md for services without keys, read every half second."""
-    page = (DEPLOYMENT.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
+    """The configuration of deploy.md for services without keys, read every half second."""
+    page = (DEPLOYMENT.parent / "docs" / "how_to" / "deploy.md").read_text(encoding="utf-8")
     [text] = re.findall(r"```yaml\n(scrape_configs:.*?)```", page, re.DOTALL)
     configuration: dict[str, Any] = yaml.safe_load(text)
     [job] = configuration["scrape_configs"]

@@ -1,4 +1,4 @@
-"""docs/feedback.md: its settings load, its query runs, and every metric is explained."""
+"""docs/how_to/feedback.md: its settings load, its query runs, and every metric is explained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batch_predictions.tables import FEEDBACK
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT
 
-TEXT = (ROOT / "docs" / "feedback.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "how_to" / "feedback.md").read_text(encoding="utf-8")
 
 
 def test_the_settings_of_the_page_load(tmp_path: Path) -> None:

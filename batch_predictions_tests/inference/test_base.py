@@ -1,4 +1,4 @@
-"""The declaration of docs/predictions.md is valid, and its scorer fits it."""
+"""The declaration of docs/reference/declarations.md is valid, and its scorer fits it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_example_of_the_page_scores_a_day(
     one_worker: InferenceSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    page = (ROOT / "docs" / "predictions.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "declarations.md").read_text(encoding="utf-8")
     module: dict[str, Any] = {"__name__": __name__}
     exec(page.split("```python\n")[1].split("```")[0], module)
     monkeypatch.setitem(globals(), "GiftScorer", module["GiftScorer"])

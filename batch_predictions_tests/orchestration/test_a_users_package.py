@@ -1,4 +1,4 @@
-"""A user's package, as docs/models.md teaches it, from its own source to lookups by command."""
+"""A user's package, as own_models.md teaches it, from its own source to lookups by command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/your_data.md: three exports from `init` to a lookup, by the page's settings and commands."""
+"""own_data.md: three exports from `init` to a lookup, by the page's settings and commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from batch_predictions_tests.worlds.retail_fixtures import environment, run_comm
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).parents[2] / "docs" / "your_data.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "own_data.md"
 DECIDED = {"A shop's orders": {"timezone": "America/New_York"}}
 """What the reader adds to the settings that `init --check` writes."""
 

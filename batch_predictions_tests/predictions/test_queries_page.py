@@ -1,4 +1,4 @@
-"""docs/queries.md: its settings and module give the same query, its names are those of the code."""
+"""own_prediction.md: settings and module give the same query, its names are those of the code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from batch_predictions.tables import TABLES
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.plugin_packages import documented_module
 
-TEXT = (ROOT / "docs" / "queries.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "tutorials" / "own_prediction.md").read_text(encoding="utf-8")
 [SETTINGS] = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = "".join(re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL))
 KINDS = {
@@ -59,7 +59,7 @@ def test_settings_module_and_questions_are_one_query(
     load_declarations(Settings(home=tmp_path, predictions=written))
     assert {f"predictions.{name}" for name in written} | {"features.user_history"} <= {*TABLES}
     (tmp_path / "queries_of_the_page.py").write_text(
-        documented_module("queries.md"), encoding="utf-8"
+        documented_module("tutorials/own_prediction.md"), encoding="utf-8"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = Settings(home=tmp_path, plugins=["queries_of_the_page"])

@@ -1,4 +1,4 @@
-"""The kinds of bad input that docs/sources.md lists, and what happens to each."""
+"""The kinds of bad input that docs/reference/sources.md lists, and what happens to each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class BadInput:
     """A kind of bad input.
 
     Attributes:
-        kind: as docs/sources.md has it.
+        kind: as docs/reference/sources.md has it.
         outcome: what happens.
         message: part of the reason or of the error; of an empty value, its column.
         content: the file.
@@ -435,8 +435,8 @@ KINDS += FURTHER
 
 
 def documented_kinds() -> dict[str, str]:
-    """The table of docs/sources.md: kind of bad input to what happens."""
-    text = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    """The table of docs/reference/sources.md: kind of bad input to what happens."""
+    text = (ROOT / "docs" / "reference" / "sources.md").read_text(encoding="utf-8")
     section = text.split("## Kinds of bad input")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (.+?) \| (.+?) \|$", section, flags=re.MULTILINE)
     return dict(rows[2:])

@@ -1,4 +1,4 @@
-"""docs/buckets.md: its Python runs against a home in a bucket."""
+"""docs/how_to/bucket.md: its Python runs against a home in a bucket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ URL = "s3://shop-predictions/home"
 @pytest.mark.slow
 def test_other_engines_and_the_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("polars")
-    text = (ROOT / "docs" / "buckets.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how_to" / "bucket.md").read_text(encoding="utf-8")
     engines, past = re.findall(r"```python\n(.*?)```", text, re.S)
     with bucket_server() as new_home:
         home = new_home()

@@ -14,7 +14,7 @@ from batch_predictions_tests.worlds.paths import ROOT
 
 
 def documented_module(page: str) -> str:
-    """The only Python module of a page, such as `quality.md`."""
+    """The only Python module of a page, such as `how_to/add_forecaster.md`."""
     text = (ROOT / "docs" / page).read_text("utf-8")
     [module] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return str(module)

@@ -1,4 +1,4 @@
-"""The user's package that docs/models.md teaches, and a shop's exports that its adapter reads."""
+"""The user's package that own_models.md teaches, and a shop's exports that its adapter reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from batch_predictions_tests.worlds.paths import ROOT
 
-DOCS = ROOT / "docs" / "models.md"
+DOCS = ROOT / "docs" / "tutorials" / "own_models.md"
 BLOCK = re.compile(r"\*\*`([\w/]+\.py)`\*\*\n+```python\n(.*?)```", re.DOTALL)
 CUSTOMERS, SKUS = 60, 15
 

@@ -63,7 +63,7 @@ def serve(
     API keys come from the variables BATCH_PREDICTIONS_HTTP_READ_KEYS, …_WRITE_KEYS and
     …_ADMIN_KEYS, separated by commas. Without keys, the service listens on loopback only, unless
     http.allow_without_keys is set. The settings `http.*` have limits, caching and CORS;
-    docs/http.md explains all.
+    docs/reference/http.md explains all.
     """
     from batch_predictions.serving.server.server import serve as serve_http
 

@@ -2,7 +2,7 @@
 
 Work in torch, numba, numpy and LightGBM releases the GIL, and threads share one memory-mapped
 model, where every process would import the libraries and load the model again
-(`docs/performance.md`).
+(`docs/figures/performance.md`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 With times, they learn from label windows before the hold-out. Where a share of each user's items is
 hidden, they learn from half of the hold-out's users and are evaluated on the other half, each way:
 generators fitted on a share of a share have other strengths than those that are served, and what is
-learnt from these does not hold (docs/quality.md). There, the users of one hold-out are
+learnt from these does not hold (recommendations.md). There, the users of one hold-out are
 exchangeable; with times they are not, since all of them are of the same days.
 
 A sentence with figures explains which recommender serves.

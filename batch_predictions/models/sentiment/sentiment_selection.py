@@ -9,7 +9,7 @@ difference is above 0. The best that passes serves, else the baseline. What serv
 reviews.
 
 The models that are compared depend on the number of labelled texts. The setting
-`sentiment.candidates` replaces them; docs/sentiment.md has the figures behind them.
+`sentiment.candidates` replaces them; docs/figures/sentiment.md has the figures behind them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A forecaster of a user's own package: the module of docs/demand.md."""
+"""A forecaster of a user's own package: the module of docs/figures/demand.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from batch_predictions_tests.worlds.plugin_packages import documented_module, lo
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The module of the documentation, loaded."""
-    load_package(tmp_path, monkeypatch, "my_shop", {"drift": documented_module("demand.md")})
+    load_package(
+        tmp_path, monkeypatch, "my_shop", {"drift": documented_module("figures/demand.md")}
+    )
 
 
 def test_the_documented_forecaster_is_found_by_its_kind_and_keeps_its_window(

@@ -1,4 +1,4 @@
-"""A generator and a ranker feature of a user's own package: the module of docs/quality.md."""
+"""A generator and a ranker feature of a user's own package: the module of the documentation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ DAY = date(2024, 3, 31)
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The module of the documentation, loaded."""
-    load_package(tmp_path, monkeypatch, "my_shop", {"seasons": documented_module("quality.md")})
+    load_package(
+        tmp_path,
+        monkeypatch,
+        "my_shop",
+        {"seasons": documented_module("figures/recommendations.md")},
+    )
 
 
 def to_interactions(rows: list[tuple[str, str, int]]) -> Interactions:

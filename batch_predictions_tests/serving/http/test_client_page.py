@@ -1,4 +1,4 @@
-"""docs/http_clients.md: written of the description, and its calls run."""
+"""docs/reference/http_clients.md: written of the description, and its calls run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from batch_predictions_tests.worlds.http_service import (
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.serving import DAY, open_world
 
-PAGE = ROOT / "docs" / "http_clients.md"
+PAGE = ROOT / "docs" / "reference" / "http_clients.md"
 SCRIPT = ROOT / ".ci" / "client_page.py"
 KEY = "read-0123456789abcdef0"
 IDS = {"user_id": ("u1", "1"), "item_id": ("a1", "1082185"), "campaign_id": ("spring", "26")}
@@ -94,7 +94,7 @@ def test_the_page_is_as_the_script_writes_it() -> None:
         [sys.executable, str(SCRIPT)], capture_output=True, text=True, check=True
     )
     written = PAGE.read_text(encoding="utf-8")
-    assert process.stdout == written, "python .ci/client_page.py >docs/http_clients.md"
+    assert process.stdout == written, "python .ci/client_page.py >docs/reference/http_clients.md"
 
 
 def test_every_address_has_a_call_in_every_language() -> None:

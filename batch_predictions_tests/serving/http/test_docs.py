@@ -1,4 +1,4 @@
-"""docs/http.md explains every address, setting, variable, metric and kind of error; it runs."""
+"""http.md explains every address, setting, variable, metric and kind of error; it runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from batch_predictions_tests.worlds.http_service import publish_all, running_ser
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.serving import open_world
 
-TEXT = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "reference" / "http.md").read_text(encoding="utf-8")
 BLOCK = r"```{mark}\n(.*?)```"
 
 

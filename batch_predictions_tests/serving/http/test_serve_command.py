@@ -164,5 +164,13 @@ def test_an_address_of_another_machine_is_an_error(shop: ServingWorld) -> None:
 
 def test_help_teaches() -> None:
     text = " ".join(CliRunner().invoke(make_app(), ["serve", "--help"]).output.split())
-    for word in ("curl", "READ_KEYS", "--workers", "/readyz", "docs/http.md", "8080", "SIGTERM"):
+    for word in (
+        "curl",
+        "READ_KEYS",
+        "--workers",
+        "/readyz",
+        "docs/reference/http.md",
+        "8080",
+        "SIGTERM",
+    ):
         assert word in text, word

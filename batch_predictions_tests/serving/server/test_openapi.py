@@ -119,7 +119,7 @@ def test_the_description_is_json_and_names_keys_and_problems() -> None:
 
 
 MAX_ADDRESS_BYTES = 65_000
-"""Of longer addresses the server answers 400, as docs/http.md says."""
+"""Of longer addresses the server answers 400, as docs/reference/http.md says."""
 
 
 @pytest.fixture(scope="module")

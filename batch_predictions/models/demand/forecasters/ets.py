@@ -92,7 +92,7 @@ def fit_series(y: Doubles, period: int, trend: bool = True) -> tuple[Doubles, Do
     """Fits the model with the smallest AICc to a series without gaps.
 
     The initial season is that of the whole series, the initial level the mean of its first seasons,
-    and the initial trend 0; AICc counts them as parameters. `docs/demand.md` compares this with
+    and the initial trend 0; AICc counts them as parameters. `demand.md` compares this with
     estimated initial states.
 
     Returns:

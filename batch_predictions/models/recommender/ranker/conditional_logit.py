@@ -43,7 +43,7 @@ def linear_weight(users: int, new_items: bool) -> float:
     """Spread of the linear model's margins relative to the trees', by the number of training users.
 
     Few users give it up to twice the spread of the trees. Where lists may repeat items and there
-    are enough users, it adds nothing and is left out. Figures: docs/quality.md.
+    are enough users, it adds nothing and is left out. Figures: docs/figures/recommendations.md.
     """
     if not new_items and users >= USERS_FOR_TREES:
         return 0.0

@@ -1,7 +1,7 @@
 """Parameters within a budget: successive halving over the generators, then the ranker's members.
 
 What is best differs by more between data sets than between models: on sparse pairs the graph filter
-needs thirty times the weight that suits dense ratings (docs/quality.md). Settings of a generator
+needs thirty times the weight that suits dense ratings (recommendations.md). Settings of a generator
 are compared on the rows of a small sample of users, the best third on those of a larger one, and so
 on (Jamieson and Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter
 Optimization"). The declared values and those of the last training are always compared to the end,
@@ -54,7 +54,7 @@ RUNGS = (0.25, 0.5, 1.0)
 KEPT = 1 / 3
 """Share of the settings that reach the next round."""
 SECONDS, SECONDS_PER_ROW = 1.0, 25e-6
-"""Estimated time to fit and evaluate one setting on one core (docs/quality.md)."""
+"""Estimated time to fit and evaluate one setting on one core (docs/figures/recommendations.md)."""
 MIN_MINUTES, MAX_MINUTES, MINUTES_PER_MILLION_ROWS = 1.0, 15.0, 12.0
 """The default budget."""
 

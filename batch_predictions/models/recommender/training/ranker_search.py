@@ -1,7 +1,7 @@
 """Chooses the members of a ranker: LightGBM's objectives, and the weight of the linear model.
 
 LambdaRank ranks best where lists hold several items that are taken, and worst where they hold
-hardly one (docs/quality.md). The members are fitted once on two thirds of the labelled users, and
+hardly one (recommendations). The members are fitted once on two thirds of the labelled users, and
 their sums are compared on the last third.
 """
 
