@@ -31,11 +31,12 @@ def test_every_declared_plot_has_its_entry(plots: ModuleType) -> None:
     entries |= {plots.picture_of_training(*plot): f"models/{plot[0]}" for plot in plots.TRAININGS}
     assert len(entries) > 20
     for name, asset in entries.items():
-        assert name in WITHOUT_PICTURE or f"](plots/{name}.png)" in TEXT, name
+        assert name in WITHOUT_PICTURE or f"/images/plots/{name}.png)" in TEXT, name
         assert f"**{asset}**" in TEXT or f"`{name}`" in TEXT or "expected_spend" in name, asset
 
 
 def test_the_pictures_are_small_and_all_are_shown() -> None:
-    pictures = {path.name: path.stat().st_size for path in (DOCS / "images" / "plots").glob("*.png")}
-    assert set(re.findall(r"\]\(plots/(\w+\.png)\)", TEXT)) == set(pictures)
+    files = (DOCS / "images" / "plots").glob("*.png")
+    pictures = {path.name: path.stat().st_size for path in files}
+    assert set(re.findall(r"/images/plots/(\w+\.png)\)", TEXT)) == set(pictures)
     assert max(pictures.values()) <= 25_000 and sum(pictures.values()) <= 500_000
