@@ -408,7 +408,8 @@ def _signature(value: Any) -> str:
         text = str(parameter).partition(":")[0].partition("=")[0].strip()
         if default is not inspect.Parameter.empty:
             is_plain = isinstance(default, (bool, int, float, str, tuple, type(None)))
-            text += f"={default!r}" if is_plain else "=…"
+            shown = f'"{default}"' if isinstance(default, str) else repr(default)
+            text += f"={shown}" if is_plain else "=…"
         parts.append(text)
     return ", ".join(parts)
 
