@@ -14,13 +14,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from batch_predictions.tables import TABLES, user_columns
-from batch_predictions_tests.worlds.exports import (
+from batch_predictions.sources.example_exports.marketplace import (
     market_customer,
     merged_customers,
     write_marketplace_export,
     write_merges,
 )
+from batch_predictions.tables import TABLES, user_columns
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.programs import run_python
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json

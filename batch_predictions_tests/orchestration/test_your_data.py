@@ -14,13 +14,9 @@ import duckdb
 import pytest
 import yaml
 
-from batch_predictions_tests.worlds.exports import (
-    DRAFTS,
-    sku,
-    write_click_stream,
-    write_review_export,
-    write_shop_export,
-)
+from batch_predictions.sources.example_exports.click_stream import write_click_stream
+from batch_predictions.sources.example_exports.reviews import write_review_export
+from batch_predictions.sources.example_exports.shop import DRAFTS, sku, write_shop_export
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
 
 pytestmark = pytest.mark.slow
@@ -57,7 +53,7 @@ def section_of(heading: str) -> str:
     return str(text)
 
 
-def run_section(heading: str, folder: Path, write: Callable[[Path], None]) -> Export:
+def run_section(heading: str, folder: Path, write: Callable[[Path], object]) -> Export:
     """Follows a section: init, the page's settings, check-source, run, lookups."""
     write(folder / "export")
     text = section_of(heading)
@@ -94,7 +90,7 @@ def clicks(tmp_path_factory: pytest.TempPathFactory) -> Export:
     return run_section(
         "A click stream",
         tmp_path_factory.mktemp("clicks"),
-        lambda folder: write_click_stream(folder, users=200, items=80),
+        write_click_stream,
     )
 
 

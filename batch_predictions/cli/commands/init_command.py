@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,8 @@ from batch_predictions.cli.console.command import command
 from batch_predictions.core.redaction import has_secret
 from batch_predictions.settings import FILE_NAME, SettingsError, as_yaml
 
+ExampleExport = Literal["shop", "clicks", "reviews", "marketplace"]
+EXAMPLE_FOLDER = "export"
 MAX_CHECKS = 4
 """Checks of `init --check`: each may find something that the one before could not see."""
 
@@ -27,9 +29,18 @@ def init(
         bool,
         typer.Option("--check", help="Check the source, and write the settings that fit it."),
     ] = False,
+    example: Annotated[
+        ExampleExport | None,
+        typer.Option(
+            help="Write a made-up export into the folder export, and check it: orders of a shop, "
+            "clicks, reviews of apps, or orders of a marketplace."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented settings file into the working directory.
+
+    Without data at hand: `batch-predictions init --example shop`.
 
     With --check, the source is read, and the settings that `check-source` proposes for it are in
     the file; what it asks is printed. Read them before the first run.
@@ -37,6 +48,8 @@ def init(
     target = Path(FILE_NAME)
     if target.exists() and not force:
         raise SettingsError(f"{target} exists already: edit it, or replace it with --force")
+    if example:
+        path, check = _write_example(example), True
     source_settings: dict[str, object] = {"kind": source}
     if path:
         if has_secret(path):
@@ -65,6 +78,27 @@ def init(
             err=True,
         )
     typer.echo("next: batch-predictions check-source", err=True)
+
+
+def _write_example(example: ExampleExport) -> str:
+    """Writes a made-up export into a new folder of the working directory; the folder's name."""
+    from batch_predictions.sources.example_exports.click_stream import write_click_stream
+    from batch_predictions.sources.example_exports.marketplace import write_marketplace_export
+    from batch_predictions.sources.example_exports.reviews import write_review_export
+    from batch_predictions.sources.example_exports.shop import write_shop_export
+
+    folder = Path(EXAMPLE_FOLDER)
+    if folder.exists():
+        raise SettingsError(f"{folder} exists already: --example writes a new folder")
+    exports: dict[ExampleExport, Callable[[Path], object]] = {
+        "shop": write_shop_export,
+        "clicks": write_click_stream,
+        "reviews": write_review_export,
+        "marketplace": write_marketplace_export,
+    }
+    exports[example](folder)
+    typer.echo(f"wrote {len([*folder.rglob('*.*')])} files of a made-up export into {folder}/")
+    return EXAMPLE_FOLDER
 
 
 @contextmanager
