@@ -7,7 +7,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -42,10 +42,33 @@ def make_app() -> typer.Typer:
     )
 
     @app.callback()
-    def root(context: typer.Context, home: Home = None) -> None:
+    def root(
+        context: typer.Context,
+        home: Home = None,
+        show_version: Annotated[
+            bool,
+            typer.Option(
+                "--version", help="Print the version.", is_eager=True, callback=_print_version
+            ),
+        ] = False,
+    ) -> None:
         context.obj = home
 
     return app
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"batch-predictions {package_version()}")
+        raise typer.Exit
+
+
+def package_version() -> str:
+    """The version of the installed distribution; `unknown` for a package that is not installed."""
+    from importlib.metadata import packages_distributions, version
+
+    names = packages_distributions().get("batch_predictions", [])
+    return version(names[0]) if names else "unknown"
 
 
 def run_command(arguments: Sequence[str]) -> None:

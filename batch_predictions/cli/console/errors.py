@@ -82,7 +82,7 @@ def _describe(error: BaseException) -> Ending | None:
         return Ending(str(error), MACHINE)
     if names & {*EXPECTED_ERRORS, "HomeError"}:
         return Ending(_with_doctor(str(error)), FAILED)
-    for describe in (_of_database, _of_duckdb, _of_file):
+    for describe in (_of_missing_package, _of_database, _of_duckdb, _of_file):
         if ending := describe(error):
             return ending
     return None
@@ -178,6 +178,21 @@ def _of_duckdb(error: BaseException) -> Ending | None:
         return None
     reason = str(error).splitlines()[0]
     return Ending(f"{reason}: `batch-predictions doctor` finds damaged files", DAMAGED)
+
+
+def _of_missing_package(error: BaseException) -> Ending | None:
+    """A command of the platform where only batch-predictions-lookup is installed."""
+    from importlib.metadata import packages_distributions
+
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    if packages_distributions().get("batch_predictions") != ["batch-predictions-lookup"]:
+        return None
+    return Ending(
+        f"{error.name} is not installed: batch-predictions-lookup has `lookup` and `serve` alone; "
+        "install batch-predictions in an environment of its own for all commands",
+        MACHINE,
+    )
 
 
 def _of_file(error: BaseException) -> Ending | None:
