@@ -11,7 +11,7 @@ comma := ,
 export BATCH_PREDICTIONS_HOME ?= $(CURDIR)/.batch_predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test test-all test-lowest gpu constraints lint ui clean
+.PHONY: help setup demo docs test test-all test-lowest gpu constraints lint ui wheels sbom clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,13 @@ lint: setup  ## ruff and mypy
 
 ui: setup  ## Dagster on this home folder, http://127.0.0.1:3000
 	$(BIN)/batch-predictions ui
+
+wheels: setup  ## both distributions, in dist/
+	$(BIN)/python .ci/build_wheels.py dist
+
+sbom: setup  ## bill of materials of the environment, with licences, dist/batch_predictions.cdx.json
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment $(BIN)/python --of JSON -o dist/batch_predictions.cdx.json
 
 clean:  ## remove the virtual environments; the home folder stays
 	rm -rf $(VENV) $(LOWEST) *.egg-info

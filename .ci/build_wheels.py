@@ -9,6 +9,7 @@ requirements. Install one of them: both have the package `batch_predictions`.
 from __future__ import annotations
 
 import configparser
+import os
 import shutil
 import subprocess
 import sys
@@ -38,9 +39,12 @@ def build(target: Path) -> list[Path]:
 
 
 def _build_wheel(tree: Path, target: Path) -> None:
+    # The tree is no repository: it has no tag.
+    version = subprocess.check_output([sys.executable, "-m", "setuptools_scm"], cwd=ROOT, text=True)
+    env = os.environ | {"SETUPTOOLS_SCM_PRETEND_VERSION": version.strip()}
     shutil.rmtree(tree / "build", ignore_errors=True)
     words = ["pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(target), str(tree)]
-    subprocess.run([sys.executable, "-m", *words], check=True)  # noqa: S603 - words of this file
+    subprocess.run([sys.executable, "-m", *words], check=True, env=env)  # noqa: S603 - words of this file
 
 
 def _restrict_requirements(path: Path) -> None:
