@@ -46,6 +46,12 @@ def backtest(
             help="Run the oldest week again with the rows of later weeks there: it must be equal."
         ),
     ] = True,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Weeks to train at once. [default: half the cores, 4 GiB of memory each]", min=1
+        ),
+    ] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -62,7 +68,7 @@ def backtest(
     """
     settings = load_settings(home, context)
     require_source(settings)
-    answer = _backtest(settings, weeks, tuple(only or ()), against, leak_check)
+    answer = _backtest(settings, weeks, tuple(only or ()), against, leak_check, workers)
     typer.echo(json.dumps(answer, default=str)) if as_json else _print(answer)
     if answer["leaks"]:
         raise typer.Exit(1)
@@ -71,7 +77,12 @@ def backtest(
 
 
 def _backtest(
-    settings: Settings, weeks: int, only: tuple[str, ...], against: Path | None, leak_check: bool
+    settings: Settings,
+    weeks: int,
+    only: tuple[str, ...],
+    against: Path | None,
+    leak_check: bool,
+    workers: int | None,
 ) -> dict[str, Any]:
     """Runs and evaluates the weeks of one's own settings and of others, and writes the tables."""
     from batch_predictions.core.home import BACKTESTS
@@ -82,13 +93,14 @@ def _backtest(
         write_backtest,
     )
     from batch_predictions.operations.backtest.past_weeks import OWN, PastWeeks, sundays
+    from batch_predictions.operations.backtest.trainings_ahead import default_workers
     from batch_predictions.operations.backtest.week_evaluation import run_and_evaluate
     from batch_predictions.planning.declarations import load_declarations
     from batch_predictions.warehouse import Warehouse
 
     if against is not None and against.stem == OWN:
         raise SettingsError(f"{against}: give the file another name than {OWN}")
-    ends = sundays(settings, weeks)
+    ends, workers = sundays(settings, weeks), workers or default_workers()
     rows: list[dict[str, Any]] = []
     decisions: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
@@ -102,9 +114,9 @@ def _backtest(
         sides += [PastWeeks(settings, against.stem, against, only)] if against else []
         for side in sides:
             side.prepare()
-        progress(_cost(sides, ends))
+        progress(_cost(sides, ends, workers))
         for side in sides:
-            metrics, decided, failed = run_and_evaluate(side, ends, progress)
+            metrics, decided, failed = run_and_evaluate(side, ends, progress, workers)
             rows += metrics
             decisions += decided
             failures += failed
@@ -124,15 +136,18 @@ def _backtest(
     return answer
 
 
-def _cost(sides: Sequence[PastWeeks], ends: Sequence[dt.date]) -> str:
+def _cost(sides: Sequence[PastWeeks], ends: Sequence[dt.date], workers: int) -> str:
     """How many weeks are to be run, and how long that takes by what the home's runs took."""
     from batch_predictions.operations.backtest.past_weeks import expected_seconds
     from batch_predictions.warehouse import Warehouse
 
-    todo = sum(side.is_due(end) for side in sides for end in ends)
-    seconds = expected_seconds(Warehouse.of(sides[0].settings))
-    cost = f", about {max(1, round(todo * seconds / 60))} minutes" if seconds and todo else ""
-    return f"{todo} of {len(sides) * len(ends)} weeks are to be run{cost}"
+    due = [sum(side.is_due(end) for end in ends) for side in sides]
+    trainings, rest = expected_seconds(Warehouse.of(sides[0].settings))
+    # The first week of each side is trained alone.
+    trained = sum(min(n, 1) + max(n - 1, 0) / workers for n in due)
+    seconds = sum(due) * rest + trained * trainings
+    cost = f", about {max(1, round(seconds / 60))} minutes" if seconds else ""
+    return f"{sum(due)} of {len(sides) * len(ends)} weeks are to be run{cost}"
 
 
 def _print(answer: dict[str, Any]) -> None:

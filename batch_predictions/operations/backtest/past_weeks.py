@@ -11,11 +11,9 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,10 @@ from batch_predictions.operations.backtest.backtest_settings import (
     read_settings_file,
     settings_text,
 )
+from batch_predictions.operations.backtest.home_run import Progress, run_home
 from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.planning.unchanged import digest_of_program
 from batch_predictions.settings import FILE_NAME, Settings, SettingsError
-from batch_predictions.settings.environment import PREFIX
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.sources.shrinkage import newest_ingested_day
 from batch_predictions.tables import EVENT_TABLES, TABLES, Table, week_of
@@ -39,15 +37,6 @@ from batch_predictions.warehouse import Warehouse
 OWN = "own"
 """Name of the home's own settings."""
 RECORD = "backtest.json"
-_SHARED_VARIABLES = ("SINKS", "SERVING__", "EXECUTION__INSTANCE", "ALERT_URLS", "REPORT__", "HOME")
-"""Beginnings of the variables, after BATCH_PREDICTIONS_, that a run must not have."""
-_INCOMPLETE = 6
-"""Exit code of a run of which a table or a model failed."""
-Progress = Callable[[str], None]
-
-
-class BacktestError(RuntimeError):
-    """A week could not be run; the message has the cause."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +72,8 @@ class PastWeeks:
         program = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
         if self._record().get("program") == program:
             return
-        shutil.rmtree(self.home, ignore_errors=True)
+        for folder in (self.home, *self.workers()):
+            shutil.rmtree(folder, ignore_errors=True)
         state = self.settings.home / "state.yaml"
         if not state.exists():
             raise SettingsError(
@@ -112,8 +102,7 @@ class PastWeeks:
         Raises:
             BacktestError: the run failed; the message is its last line.
         """
-        self._copy_erasures(self.home)
-        failed = _run(self.home, sunday, self.only, progress)
+        failed = self.run(sunday, progress)
         with self.as_run() as (_, warehouse):
             week = {
                 "failed": failed,
@@ -126,6 +115,32 @@ class PastWeeks:
         record["weeks"][str(sunday)] = week
         record.pop("leak_check", None)
         self._write_record(record)
+
+    def run(self, sunday: dt.date, progress: Progress) -> dict[str, str]:
+        """Trains and predicts as of the end of a Sunday; returns failures by table or model.
+
+        Raises:
+            BacktestError: the run failed; the message is its last line.
+        """
+        erasures = self.settings.home / ERASURES
+        if erasures.exists():
+            # Its source may have users still who were erased.
+            shutil.copy2(erasures, self.home)
+        return run_home(self.home, sunday, self.only, progress)
+
+    @property
+    def worker_prefix(self) -> str:
+        """Beginning of the names of the homes in which weeks are trained ahead."""
+        return f"{self.name}-trainings-"
+
+    def workers(self) -> list[Path]:
+        """The homes in which weeks were trained ahead."""
+        return sorted(self.home.parent.glob(f"{self.worker_prefix}*"))
+
+    def trained_models(self) -> list[str]:
+        """The models of the newest week that was run."""
+        weeks = self._record()["weeks"]
+        return [row["model"] for row in weeks[max(weeks)]["decisions"]] if weeks else []
 
     @contextmanager
     def as_run(self) -> Iterator[tuple[Settings, Warehouse]]:
@@ -155,22 +170,9 @@ class PastWeeks:
         record = self._record()
         if (check := record.get("leak_check")) and check["week"] == str(sunday):
             return list(check["tables"])
-        again = PastWeeks(self.settings, f"{self.name}-with-later-rows", self.file, self.only)
-        shutil.rmtree(again.home, ignore_errors=True)
-        again.home.mkdir(parents=True)
-        for name in ("state.yaml", FILE_NAME):
-            shutil.copy2(self.home / name, again.home)
-        # Partitions are replaced, and never written in place: links to them stay as they are.
-        copies: dict[str, Callable[[str, str], object]] = {
-            "additions": shutil.copy2,
-            "ingests": shutil.copy2,
-            "warehouse/raw": os.link,
-        }
-        for name, copy in copies.items():
-            if (self.home / name).is_dir():
-                shutil.copytree(self.home / name, again.home / name, copy_function=copy)
-        self._copy_erasures(again.home)
-        _run(again.home, sunday, self.only, progress)
+        again = replace(self, name=f"{self.name}-with-later-rows")
+        self.copy_rows(again)
+        again.run(sunday, progress)
         before = record["weeks"][str(sunday)]["predictions"]
         with again.as_run() as (_, warehouse):
             after = digests(warehouse, sunday)
@@ -179,11 +181,21 @@ class PastWeeks:
         self._write_record({**record, "leak_check": {"week": str(sunday), "tables": tables}})
         return tables
 
-    def _copy_erasures(self, home: Path) -> None:
-        """Lets a home leave out the users who were erased, as its source may have them still."""
-        erasures = self.settings.home / ERASURES
-        if erasures.exists():
-            shutil.copy2(erasures, home)
+    def copy_rows(self, to: PastWeeks) -> None:
+        """Makes a home anew with the settings and the raw rows of this one."""
+        shutil.rmtree(to.home, ignore_errors=True)
+        to.home.mkdir(parents=True)
+        for name in ("state.yaml", FILE_NAME):
+            shutil.copy2(self.home / name, to.home)
+        # Partitions are replaced, and never written in place: links to them stay as they are.
+        copies: dict[str, Callable[[str, str], object]] = {
+            "additions": shutil.copy2,
+            "ingests": shutil.copy2,
+            "warehouse/raw": os.link,
+        }
+        for name, copy in copies.items():
+            if (self.home / name).is_dir():
+                shutil.copytree(self.home / name, to.home / name, copy_function=copy)
 
     def _rows_through(self, sunday: dt.date) -> str:
         """A hash of the rows that the home has read of the days up to a Sunday."""
@@ -230,15 +242,17 @@ def sundays(settings: Settings, weeks: int) -> list[dt.date]:
     return known
 
 
-def expected_seconds(warehouse: Warehouse) -> float:
-    """Seconds that a week takes, by the newest run of every asset in evaluation.costs."""
-    seconds = warehouse.value(
-        """select sum(seconds) from (
+def expected_seconds(warehouse: Warehouse) -> tuple[float, float]:
+    """Seconds of a week's trainings and of the rest, by the newest runs in evaluation.costs."""
+    [row] = warehouse.query(
+        """select coalesce(sum(seconds) filter (asset like 'models.%'), 0)::DOUBLE as trainings,
+            coalesce(sum(seconds) filter (asset not like 'models.%'), 0)::DOUBLE as rest
+        from (
             select asset, arg_max(seconds, date) as seconds from evaluation.costs
             where asset not like 'raw.%' group by asset
         )"""
-    )
-    return float(seconds or 0.0)
+    ).to_pylist()
+    return row["trainings"], row["rest"]
 
 
 def digests(warehouse: Warehouse, sunday: dt.date) -> dict[str, str]:
@@ -261,38 +275,6 @@ def digests(warehouse: Warehouse, sunday: dt.date) -> dict[str, str]:
 def partition_as_of(table: Table, sunday: dt.date) -> str:
     """The partition of a table as of a Sunday: the day, or the Monday of its week."""
     return str(week_of(sunday) if table.partition == "week" else sunday)
-
-
-def _run(home: Path, sunday: dt.date, only: Sequence[str], progress: Progress) -> dict[str, str]:
-    """Runs a day of a home in a process of its own; returns failures by table or model."""
-    outside = tuple(f"{PREFIX}{name}" for name in _SHARED_VARIABLES)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(outside)
-    }
-    words = ["run", "--home", str(home), "--date", str(sunday), "--json"]
-    words += [word for name in only for word in ("--only", name)]
-    newest = ""
-    with (
-        (home / "run.json").open("w+", encoding="utf-8") as answer,
-        (home / "run.log").open("a", encoding="utf-8") as log,
-        subprocess.Popen(  # noqa: S603 - this interpreter, with dates and names
-            [sys.executable, "-P", "-m", "batch_predictions.cli", *words],
-            env=environment,
-            stdout=answer,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process,
-    ):
-        assert process.stderr is not None
-        for line in process.stderr:
-            log.write(line)
-            newest = line.strip() or newest
-            progress(f"{home.name}, {sunday}: {newest}")
-    if process.returncode not in (0, _INCOMPLETE):
-        raise BacktestError(f"{sunday}: {newest} (log: {home / 'run.log'})")
-    summary = json.loads((home / "run.json").read_text(encoding="utf-8"))
-    failed: dict[str, str] = summary.get("failed", {})
-    return failed
 
 
 def _hold_out(warehouse: Warehouse, sunday: dt.date) -> list[dict[str, Any]]:

@@ -11,11 +11,9 @@ from typing import Any
 
 from batch_predictions.evaluation.assets import compute_metrics
 from batch_predictions.evaluation.realized_metric import RealizedMetric
-from batch_predictions.operations.backtest.past_weeks import (
-    PastWeeks,
-    Progress,
-    partition_as_of,
-)
+from batch_predictions.operations.backtest.home_run import Progress
+from batch_predictions.operations.backtest.past_weeks import PastWeeks, partition_as_of
+from batch_predictions.operations.backtest.trainings_ahead import adopt_trainings, train_ahead
 from batch_predictions.planning.declarations import queries_of
 from batch_predictions.settings import Settings
 from batch_predictions.sources.shrinkage import newest_ingested_day
@@ -32,7 +30,7 @@ _AVERAGED_MODELS = {"replenishment"}
 
 
 def run_and_evaluate(
-    weeks: PastWeeks, ends: Sequence[dt.date], progress: Progress
+    weeks: PastWeeks, ends: Sequence[dt.date], progress: Progress, workers: int = 1
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Runs the weeks that have not been run, and evaluates all of them.
 
@@ -40,6 +38,7 @@ def run_and_evaluate(
         weeks: of one's own settings, or of others.
         ends: Sundays, oldest first.
         progress: receives lines.
+        workers: weeks that are trained at once.
 
     Returns:
         Rows of evaluation.backtests and of evaluation.backtest_decisions, and what failed: week,
@@ -53,11 +52,15 @@ def run_and_evaluate(
     rows: list[dict[str, Any]] = []
     decisions: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
+    due = [end for end in ends if weeks.is_due(end)]
     for place, end in enumerate(ends):
         title = f"{weeks.name}, week {place + 1} of {len(ends)}"
-        if weeks.is_due(end):
+        if end in due:
             progress(f"{title}, {end}: running")
+            adopt_trainings(weeks, end)
             weeks.run_week(end, progress)
+        if due[:1] == [end]:
+            train_ahead(weeks, due[1:], workers, progress)
         week = weeks.week(end)
         assert week is not None
         progress(f"{title}, {end}: evaluating")
@@ -67,6 +70,8 @@ def run_and_evaluate(
         after = evaluate_week(weeks, end, through)
         rows += [{**names, "period": AFTER, **row} for row in after]
         decisions += [{**names, **row} for row in week["decisions"]]
+    for home in weeks.workers():
+        shutil.rmtree(home)
     return rows, decisions, failures
 
 
