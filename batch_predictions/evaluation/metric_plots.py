@@ -68,6 +68,17 @@ METRIC_PLOTS = (
         },
     ),
     MetricPlot(
+        "sentiment_over_time",
+        "Sentiment of the week's reviews against their ratings",
+        "sentiment",
+        {
+            "macro_f1": "macro-F1",
+            "accuracy": "accuracy",
+            "macro_f1:simulated": "macro-F1, simulated",
+            "accuracy:simulated": "accuracy, simulated",
+        },
+    ),
+    MetricPlot(
         "orders_over_time",
         "Orders against units sold until the next",
         "replenishment",

@@ -14,6 +14,7 @@ from statistics import NormalDist
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from batch_predictions.core.arrays import Doubles
 
@@ -85,6 +86,19 @@ def bootstrap_interval(values: Doubles, seed: int) -> Interval:
         size = min(step, SAMPLES - start)
         means[start : start + size] = values[random.integers(0, n, size=(size, n))].mean(axis=1)
     return percentile_interval(float(values.mean()), means, n)
+
+
+def clustered_interval(values: Doubles, clusters: npt.NDArray[np.int64], seed: int) -> Interval:
+    """Mean of values, with the percentile interval over resampled clusters of them.
+
+    Args:
+        values: at least one, (n,).
+        clusters: cluster of each value, 0 to clusters - 1, (n,).
+        seed: of the bootstrap samples.
+    """
+    sums, sizes = np.bincount(clusters, values), np.bincount(clusters)
+    samples = [counts @ sums / (counts @ sizes) for counts in resample_counts(len(sizes), seed)]
+    return percentile_interval(float(values.mean()), np.concatenate(samples), len(values))
 
 
 def paired_difference(a: Doubles, b: Doubles, seed: int) -> Interval:

@@ -107,7 +107,8 @@ def evaluate_week(weeks: PastWeeks, sunday: dt.date, through: dt.date) -> list[d
 def longest_window(settings: Settings) -> int:
     """Days after a prediction until the last metric of it is known."""
     queries = (query.starts_in + query.days for query in queries_of(settings))
-    return max(settings.churn.horizon_days, settings.demand.horizon, *queries, 1)
+    # Reviews are compared after a week.
+    return max(settings.churn.horizon_days, settings.demand.horizon, *queries, 7)
 
 
 def _link(weeks: PastWeeks, sunday: dt.date, folder: Path) -> None:
