@@ -43,7 +43,7 @@ def _hit_rates(blocked: Collection[str]) -> list[float]:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop that does not recommend the item of a third of its users."""
-    settings = "recommendations: {blocked_items: [i0]}"
+    settings = "recommendations: {exclude_seen: false, blocked_items: [i0]}"
     return Shop(
         tmp_path_factory.mktemp("planted"), "recommendations", events=EVENTS, settings=settings
     )
