@@ -77,7 +77,7 @@ def _ray_executor(settings: Settings) -> dg.ExecutorDefinition:
 def inherited_env(settings: Settings) -> dict[str, str]:
     """Environment variables with which a process on another node reads the same settings.
 
-    Those with a password are not among them: Ray's nodes must have them; see operations.md.
+    Those with a password are not among them: Ray's nodes must have them; see docs/how_to/ray.md.
     """
     variables = shareable_variables()
     # Each node has a folder of its own for its copies.

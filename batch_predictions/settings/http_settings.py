@@ -56,18 +56,20 @@ class HttpSettings(Section):
         0.0,
         ge=0,
         description="Requests that a key, or an address without a key, may send per second and "
-        "worker; a batch counts as one per 100 users; 0: any number.",
+        "worker, up to a second's worth at once; a batch counts as one per 100 users or events; "
+        "0: any number.",
     )
     max_body_kb: int = Field(1024, ge=1, description="Largest body of a request, KiB.")
     cors_origins: list[str] = Field(
         [],
         description="Origins whose pages may call the service from a browser, such as "
-        "[https://shop.example]; [*]: all. Empty: none.",
+        "[https://shop.example]; [*]: all. A key that a page sends is known to everybody who opens "
+        "it. Empty: none.",
     )
     trusted_proxies: list[str] = Field(
         [],
-        description="Addresses of reverse proxies whose X-Forwarded-For is believed, such as "
-        "[10.0.0.5]. Empty: none.",
+        description="Addresses of reverse proxies whose X-Forwarded-For names the client for "
+        "limits by address, such as [10.0.0.5]. Empty: none.",
     )
     explorer: bool = Field(
         True,

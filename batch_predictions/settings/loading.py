@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         DEFAULT_HOME,
         description="Folder of the warehouse, models and releases; or s3://bucket/prefix, gs:// or "
         "az:// (extra: lakehouse), with PostgreSQL in execution.instance and serving.url. See "
-        "docs/how_to/operations.md.",
+        "docs/how_to/bucket.md.",
     )
     home_cache: Path | None = Field(
         None,

@@ -13,7 +13,7 @@ class AlertsSettings(Section):
     """When a home needs attention: `batch-predictions status` and `watch`.
 
     Addresses that alerts go to come from the variable BATCH_PREDICTIONS_ALERT_URLS only; see
-    docs/how_to/operations.md.
+    docs/how_to/status_and_alerts.md.
     """
 
     max_age_days: int = Field(

@@ -30,7 +30,7 @@ KINDS = {
 }
 HOME = "s3://shop-predictions/home"
 SECRETS = {"batch-predictions", "batch-predictions-serve"}
-"""Those that docs/how_to/deploy.md makes, besides dagster-postgresql."""
+"""Those that docs/how_to/deploy_kubernetes.md makes, besides dagster-postgresql."""
 
 
 def read_manifests(name: str) -> dict[str, dict[str, Any]]:

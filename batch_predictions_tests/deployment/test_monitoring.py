@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 import subprocess
+import textwrap
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -184,10 +185,10 @@ def test_in_a_prometheus_every_panel_has_data_and_every_rule_is_loaded(tmp_path:
 
 
 def documented_configuration(ports: list[int]) -> dict[str, Any]:
-    """The configuration of deploy.md for services without keys, read every half second."""
-    page = (DEPLOYMENT.parent / "docs" / "how_to" / "deploy.md").read_text(encoding="utf-8")
-    [text] = re.findall(r"```yaml\n(scrape_configs:.*?)```", page, re.DOTALL)
-    configuration: dict[str, Any] = yaml.safe_load(text)
+    """The configuration of monitor.md for services without keys, read every half second."""
+    page = (DEPLOYMENT.parent / "docs" / "how_to" / "monitor.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"```yaml\n( *scrape_configs:.*?)```", page, re.DOTALL)
+    configuration: dict[str, Any] = yaml.safe_load(textwrap.dedent(text))
     [job] = configuration["scrape_configs"]
     del job["authorization"]
     job["static_configs"] = [{"targets": [f"127.0.0.1:{port}" for port in ports]}]

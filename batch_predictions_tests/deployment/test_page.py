@@ -1,10 +1,11 @@
-"""docs/how_to/deploy.md: its commands, files, units and variables exist."""
+"""The pages about deployment: their commands, files, units and variables exist."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,18 @@ import yaml
 from batch_predictions_tests.worlds.deployment import DEPLOYMENT, assert_commands_exist, read_yaml
 from batch_predictions_tests.worlds.paths import ROOT
 
-TEXT = (ROOT / "docs" / "how_to" / "deploy.md").read_text(encoding="utf-8")
+PAGES = [
+    "tutorials/server",
+    *(f"how_to/deploy_{kind}" for kind in ("server", "containers", "kubernetes")),
+    *(f"how_to/{name}" for name in ("postgres", "upgrade", "monitor")),
+]
+TEXT = "\n".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
 
 
 def blocks(mark: str) -> list[str]:
-    """The code blocks of a kind."""
-    return re.findall(rf"^```{mark}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    """The code blocks of a kind, those of steps unindented."""
+    found = re.findall(rf"^( *)```{mark}\n(.*?)^\1```", TEXT, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(text) for _, text in found]
 
 
 def shell_lines() -> list[str]:
@@ -71,7 +78,7 @@ def test_the_secrets_of_kubernetes_are_those_of_the_manifests() -> None:
 
 
 def test_the_settings_of_prometheus_name_the_job_of_the_rules() -> None:
-    [block] = blocks("yaml")
+    [block] = [text for text in blocks("yaml") if "scrape_configs" in text]
     [job] = yaml.safe_load(block)["scrape_configs"]
     rules = (DEPLOYMENT / "prometheus" / "rules.yaml").read_text(encoding="utf-8")
     assert f'job="{job["job_name"]}"' in rules

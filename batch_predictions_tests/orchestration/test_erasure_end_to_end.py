@@ -34,7 +34,7 @@ SIGNED_UP = f"{USER}-app"
 """A user whom the source does not know, but the application."""
 IDS = {"u01": USER}
 EXCEPTIONS = ("backups/",)
-"""What may have the id afterwards: docs/how_to/operations.md#erasure."""
+"""What may have the id afterwards: docs/how_to/erase_users.md."""
 
 
 def write_source(folder: Path) -> None:

@@ -287,7 +287,7 @@ def test_the_views_have_the_rows_of_the_current_release(world: ServingWorld) -> 
 
 def test_the_queries_of_the_page_find_lists(world: ServingWorld) -> None:
     world.release()
-    page = (ROOT / "docs" / "how_to" / "operations.md").read_text()
+    page = (ROOT / "docs" / "how_to" / "releases_and_rollback.md").read_text()
     [code] = [text for text in re.findall(r"```sql\n(.*?)```", page, re.S) if "current_" in text]
     personal, fallback = code.strip().rstrip(";").split(";")
     with world.store.read() as db:

@@ -364,7 +364,7 @@ def test_the_page_reads_the_tables_of_the_release(
     monkeypatch.setitem(TABLES, OFFERS.qualified, OFFERS)
     world = DeltaWorld(tmp_path / "home", str(tmp_path / "lake"))
     world.release()
-    page = (ROOT / "docs" / "how_to" / "operations.md").read_text()
+    page = (ROOT / "docs" / "how_to" / "sinks.md").read_text()
     [code] = [
         text for text in re.findall(r"```python\n(.*?)```", page, re.S) if "deltalake" in text
     ]
