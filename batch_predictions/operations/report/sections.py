@@ -41,6 +41,7 @@ _WITHOUT_SECTION = {"aspects", "lead_time_demand", "review_sentiments"}
 _MODELS = {
     "recommendations": "recommender",
     "demand_forecasts": "demand",
+    "item_sentiments": "sentiment",
     "replenishment_orders": "replenishment",
 }
 """Model of the realized metrics of a table."""
