@@ -132,7 +132,7 @@ class ReadStore:
         """Runs a query in the current release, for thousands of queries a second.
 
         In SQLite, statements run on the driver's connection: SQLAlchemy's takes longer than a query
-        (http.md, Performance). Their rows have the database's types: no dates, no JSON.
+        (docs/figures/performance.md). Their rows have the database's types: no dates, no JSON.
         """
         if self.is_file:
             # Whatever is unusual is left to `read`, which reports it.
