@@ -91,6 +91,6 @@ class SentimentSettings(Section):
     options: dict[str, float] = Field(
         default_factory=dict,
         description="Parameters of the models, such as {epochs: 12, size: 100, nets: 3}; "
-        "docs/figures/sentiment.md lists them.",
+        "docs/explanation/sentiment.md lists them.",
     )
     seed: int = Field(7, description="Seed of the random numbers of training.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ import duckdb
 import pytest
 import yaml
 
-from batch_predictions.sources.example_exports.click_stream import write_click_stream
-from batch_predictions.sources.example_exports.reviews import write_review_export
-from batch_predictions.sources.example_exports.shop import DRAFTS, sku, write_shop_export
+from batch_predictions.sources.example_exports.shop import DRAFTS, sku
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
 
 pytestmark = pytest.mark.slow
@@ -53,9 +50,8 @@ def section_of(heading: str) -> str:
     return str(text)
 
 
-def run_section(heading: str, folder: Path, write: Callable[[Path], object]) -> Export:
+def run_section(heading: str, folder: Path) -> Export:
     """Follows a section: init, the page's settings, check-source, run, lookups."""
-    write(folder / "export")
     text = section_of(heading)
     [block] = re.findall(r"```yaml\n(.*?)```", text, re.S)
     commands = [
@@ -82,21 +78,17 @@ def run_section(heading: str, folder: Path, write: Callable[[Path], object]) -> 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return run_section("A shop's orders", tmp_path_factory.mktemp("shop"), write_shop_export)
+    return run_section("A shop's orders", tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(scope="module")
 def clicks(tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return run_section(
-        "A click stream",
-        tmp_path_factory.mktemp("clicks"),
-        write_click_stream,
-    )
+    return run_section("A click stream", tmp_path_factory.mktemp("clicks"))
 
 
 @pytest.fixture(scope="module")
 def apps(tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return run_section("An app's reviews", tmp_path_factory.mktemp("apps"), write_review_export)
+    return run_section("An app's reviews", tmp_path_factory.mktemp("apps"))
 
 
 def squeezed(settings: Any) -> Any:

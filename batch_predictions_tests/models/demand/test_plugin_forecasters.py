@@ -1,4 +1,4 @@
-"""A forecaster of a user's own package: the module of docs/figures/demand.md."""
+"""A forecaster of a user's own package: the module of docs/how_to/add_forecaster.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batch_predictions_tests.worlds.plugin_packages import documented_module, lo
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The module of the documentation, loaded."""
     load_package(
-        tmp_path, monkeypatch, "my_shop", {"drift": documented_module("figures/demand.md")}
+        tmp_path, monkeypatch, "my_shop", {"drift": documented_module("how_to/add_forecaster.md")}
     )
 
 

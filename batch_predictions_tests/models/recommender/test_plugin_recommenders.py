@@ -30,7 +30,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tmp_path,
         monkeypatch,
         "my_shop",
-        {"seasons": documented_module("figures/recommendations.md")},
+        {"seasons": documented_module("how_to/add_generator.md")},
     )
 
 

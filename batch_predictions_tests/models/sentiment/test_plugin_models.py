@@ -57,7 +57,10 @@ lexicon = SentimentModelSpec("lexicon", LexiconModel, "linear", LexiconParameter
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a package with a lexicon model and with the net of the documentation."""
-    modules = {"lexicon": LEXICON_MODULE, "mean_net": documented_module("figures/sentiment.md")}
+    modules = {
+        "lexicon": LEXICON_MODULE,
+        "mean_net": documented_module("how_to/add_sentiment_model.md"),
+    }
     return load_package(tmp_path, monkeypatch, "sentiment_plugin", modules).name
 
 
