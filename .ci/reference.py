@@ -393,7 +393,8 @@ def python_page() -> str:
     for name in sorted(vars(batch_predictions)["__all__"]):
         value = getattr(batch_predictions, name)
         lines += [f"## {name}", ""]
-        if callable(value) and not isinstance(value, type(Any)):
+        is_settings = isinstance(value, type) and issubclass(value, BaseModel)
+        if callable(value) and not is_settings:
             with suppress(TypeError, ValueError):
                 lines += ["```python", f"{name}({_signature(value)})", "```", ""]
         lines += ["```text", inspect.getdoc(value) or "", "```", ""]

@@ -30,7 +30,9 @@ def test_generated_pages_are_those_of_the_code() -> None:
     assert not old, f"`python .ci/reference.py` writes {old}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
 def test_links_of_a_page_lead_to_a_heading(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
         if "://" in target or target.startswith("mailto:"):
