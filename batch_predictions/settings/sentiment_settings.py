@@ -15,11 +15,12 @@ class SentimentSettings(Section):
     candidates: list[str] = Field(
         default_factory=list,
         description="Models that are compared each week by macro-F1; the baseline tfidf_lr always "
-        "is. Empty: by size: average_char_lr (and average_encoder where `encoder` is set) with "
-        "fewer texts than `small_reviews`, else nb_lr, cnn, lstm and average_cnn. Available: "
-        "tfidf_lr, nb_lr, char_lr, cnn, lstm, gru, encoder, average_char_lr, average_cnn, "
-        "average_lstm, average_gru, average_encoder, and models of plugins. An average sums the "
-        "logits of a model, of nb_lr and, where the classes are imbalanced, of tfidf_lr.",
+        "is. Empty: by size: average_char_lr (of English texts average_lexicon_lr; and "
+        "average_encoder where `encoder` is set) with fewer texts than `small_reviews`, else "
+        "nb_lr, cnn, lstm and average_cnn. Available: tfidf_lr, nb_lr, char_lr, lexicon_lr, cnn, "
+        "lstm, gru, encoder, average_char_lr, average_lexicon_lr, average_cnn, average_lstm, "
+        "average_gru, average_encoder, and models of plugins. An average sums the logits of a "
+        "model, of nb_lr and, where the classes are imbalanced, of tfidf_lr.",
     )
     default: str = Field(
         "",
