@@ -43,6 +43,12 @@ def test_links_of_a_page_lead_to_a_heading(page: Path) -> None:
         assert not anchor or anchor in _anchors(file), target
 
 
+@pytest.mark.parametrize("page", sorted((DOCS / "how_to").glob("*.md")), ids=lambda page: page.stem)
+def test_a_task_has_at_most_600_words_beside_code_and_tables(page: Path) -> None:
+    lines = [line for line in _prose(page).splitlines() if not line.startswith(("|", "#"))]
+    assert len(" ".join(lines).split()) <= 600
+
+
 def test_every_page_is_in_the_navigation_and_old_addresses_lead_on() -> None:
     text = (ROOT / "mkdocs.yml").read_text("utf-8").replace("!!python/name:", "")
     config = yaml.safe_load(text)
