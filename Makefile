@@ -11,7 +11,7 @@ comma := ,
 export BATCH_PREDICTIONS_HOME ?= $(CURDIR)/.batch_predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test test-all test-lowest gpu constraints lint ui wheels sbom clean
+.PHONY: help setup demo docs test test-all test-lowest coverage gpu constraints lint ui wheels sbom clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ test: setup  ## quick tests
 
 test-all: setup  ## all tests
 	$(BIN)/python -m pytest
+
+coverage: setup  ## share of the lines that quick tests run in their own process
+	$(BIN)/python -m pytest -m 'not slow' --cov=batch_predictions --cov-report=term:skip-covered
 
 gpu: setup  ## tests and figures of what a GPU computes, beside the CPU
 	$(BIN)/python benchmarks/gpu.py --json gpu.json
