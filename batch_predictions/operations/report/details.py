@@ -21,6 +21,8 @@ HIT_RATE_DAYS = 28
 """Days up to the report's over which hit rates are averaged."""
 MIN_REVIEWS = 3
 """Reviews that an item has, in the week and before, to be told as one whose reviews changed."""
+QUOTE_CHARACTERS = 140
+"""Characters of a review that are quoted."""
 MAX_BASKET_ITEMS = 12
 """Items of a basket that are shown."""
 
@@ -231,18 +233,23 @@ def _sentiment_changes(home: ReportHome) -> list[TableBlock]:
             from predictions.aspects where week = (select max(week) from newest) group by item_id
         )
         select coalesce(nullif(items.title, ''), newest.item_id) as item, newest.reviews,
-            net_sentiment as "net sentiment", change, change_p as p, terms
+            net_sentiment as "net sentiment", change, change_p as p, terms,
+            left(quoted.text, $quote) || if(length(quoted.text) > $quote, '…', '') as "a review"
         from newest left join raw.items as items on items.item_id = newest.item_id
         left join terms on terms.item_id = newest.item_id
+        left join raw.reviews as quoted on quoted.review_id = example_review_ids[
+                case when change < 0 then 1 else len(example_review_ids) end]
+            and quoted.date between newest.week and newest.week + 6
         where change is not null and least(newest.reviews, newest.reviews_before) >= $reviews
         order by changed desc, abs(change) desc, newest.item_id limit 10""",
         reviews=MIN_REVIEWS,
+        quote=QUOTE_CHARACTERS,
     )
     caption = (
         f"The ten items whose reviews changed most, of those with {MIN_REVIEWS} reviews in the "
         "week and before. p is corrected for the number of items; from .05 on, chance explains it."
     )
-    source = "predictions.item_sentiments, predictions.aspects"
+    source = "predictions.item_sentiments, predictions.aspects, raw.reviews"
     return [TableBlock(caption, rows, source)]
 
 
