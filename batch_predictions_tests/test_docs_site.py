@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.programs import run_python
 
@@ -47,6 +48,14 @@ def test_links_of_a_page_lead_to_a_heading(page: Path) -> None:
 def test_a_task_has_at_most_600_words_beside_code_and_tables(page: Path) -> None:
     lines = [line for line in _prose(page).splitlines() if not line.startswith(("|", "#"))]
     assert len(" ".join(lines).split()) <= 600
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_settings_of_a_page_are_valid(page: Path) -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        values = yaml.safe_load(block)
+        if {*values} <= {*Settings.model_fields}:
+            Settings.model_validate(values)
 
 
 def test_every_page_is_in_the_navigation_and_old_addresses_lead_on() -> None:
