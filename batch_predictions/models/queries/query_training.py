@@ -74,7 +74,8 @@ def train_query(
         return untrained(
             query,
             f"no model was trained: there are no events {query.of!r}"
-            f"{f' where {query.where}' if query.where else ''}; types of events: {types}",
+            f"{f' where {query.where}' if query.where else ''}; types of events: {types} "
+            "(rows of a source without types are of the type interaction)",
         )
     limit = max_entities(warehouse, query, through)
     return select_query_model(
