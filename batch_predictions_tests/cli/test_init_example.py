@@ -8,6 +8,8 @@ import pytest
 
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "shop": "orders_export_1.csv",
     "clicks": "events/dt=2026-01-05/part-0.parquet",
