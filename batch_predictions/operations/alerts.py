@@ -2,7 +2,7 @@
 
 Every change is a line of `<home>/alerts.log`. Where BATCH_PREDICTIONS_ALERT_URLS has addresses, it
 is sent there too, by apprise: mail, chat, pagers. What could not be sent is sent with the next
-change or the next look. Nothing here runs in Dagster, so that a daemon that died is told too.
+change or the next look. Nothing here runs in Dagster, so that it reports a daemon that died.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def update_alerts(
             # Before it is sent: a process that dies here sends it again, and loses nothing.
             _write_state(home, now, unsent)
         except OSError as full:
-            # A full disk is told too, with every look as long as nothing can be kept of it.
+            # A full disk is reported on every check until the state can be saved.
             error = full
         if unsent:
             text = "\n".join([*unsent, "", _served(status)])

@@ -35,7 +35,7 @@ from batch_predictions.warehouse.partition_profiles import read_profile
 from batch_predictions.warehouse.usual_days import compare_day
 
 GAP_DAYS = 8
-"""Newest days of raw tables among which a day without rows is told."""
+"""Newest days of raw tables among which a day without rows is reported."""
 
 
 @dataclass(frozen=True)

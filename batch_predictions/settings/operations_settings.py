@@ -25,7 +25,7 @@ class AlertsSettings(Section):
         None,
         gt=0,
         description="Population stability index above which drift of a column of predictions, "
-        "against the newest training, is a problem; .25 is usual. Empty: drift is not told.",
+        "against the newest training, is a problem; .25 is usual. Empty: drift is not reported.",
     )
     min_free_gb: float = Field(
         1.0, ge=0, description="Free space, GiB, that the home's disk should have."
@@ -44,7 +44,7 @@ class ChecksSettings(Section):
         1.8,
         gt=1,
         description="Factor below and above the median number of rows that is usual; below 2, so "
-        "that a day with half of its rows is told.",
+        "that a day with half of its rows is reported.",
     )
     range_factor: float = Field(
         10.0,

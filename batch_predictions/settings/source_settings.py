@@ -196,7 +196,7 @@ class SourceSettings(Section):
     reconcile_days: int = Field(
         7,
         ge=0,
-        description="sql: every so many days a run compares all days with the database, so that "
+        description="sql: every this many days a run compares all days with the database, so that "
         "older rows that were deleted or added are noticed. 0: never.",
     )
     statement_timeout_seconds: int = Field(

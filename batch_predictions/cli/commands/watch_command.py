@@ -28,7 +28,7 @@ def watch(
 ) -> None:
     """Look at the status again and again, and send an alert when a problem begins or has ended.
 
-    Runs outside of Dagster, so that a daemon that died is told too. Every change is a line of
+    Runs outside of Dagster, so that it reports a daemon that died. Every change is a line of
     `<home>/alerts.log`. Addresses to send it to come from the variable
     BATCH_PREDICTIONS_ALERT_URLS, separated by blanks, as apprise writes them: `mailto://…`,
     `slack://…`, `msteams://…`, `pagerduty://…`, `json://host/path` and a hundred others.
