@@ -402,7 +402,7 @@ def python_page() -> str:
 
 
 def _signature(value: Any) -> str:
-    """Parameters by name, in parentheses; … for a default that is made when it is needed."""
+    """Parameters by name with plain defaults; … for a default that is made when it is needed."""
     parts = []
     for parameter in inspect.signature(value).parameters.values():
         default = parameter.default

@@ -33,7 +33,7 @@ class CardSection:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is known of the version of a model that serves on a day.
+    """The card of the version of a model that serves on a day.
 
     Attributes:
         name: of the model.
@@ -78,7 +78,7 @@ def model_card(
     models, warehouse, name = ModelStore.of(settings), Warehouse.of(settings), training.name
     day = day or dt.date.max
     version = models.version_of(name, day)
-    decisions = [d for d in models.decisions(name) if d.effective_from <= day]
+    decisions = models.decisions_by(name, day)
     if version is None or not decisions:
         raise ModelError(f"no version of {name} serves yet: `batch-predictions run` trains it")
     manifest, newest = models.manifest(name, version), decisions[-1]
@@ -93,8 +93,12 @@ def model_card(
         _data(training, settings, manifest),
         CardSection("Gains of candidates over the best baseline", "", gains, hold_out),
         CardSection("Candidates on the hold-out", "", metrics, hold_out),
-        CardSection("Realized metrics", "", _realized(warehouse, name, day), realized),
-        CardSection("Realized metrics by part", "", _realized(warehouse, name, day, ":"), realized),
+        CardSection(
+            "Realized metrics", "", _realized(warehouse, name, day, is_part=False), realized
+        ),
+        CardSection(
+            "Realized metrics by part", "", _realized(warehouse, name, day, is_part=True), realized
+        ),
         CardSection("Backtest", "", _backtest(warehouse, name), "evaluation.backtests"),
         CardSection("Earlier decisions", "", decided, "evaluation.promotions_log"),
     ]
@@ -138,13 +142,13 @@ def _candidates(warehouse: Warehouse, manifest: ModelManifest) -> tuple[list[Row
     return [_with_interval(row) for row in gains], metrics
 
 
-def _realized(warehouse: Warehouse, name: str, day: dt.date, part: str = "") -> list[Row]:
+def _realized(warehouse: Warehouse, name: str, day: dt.date, *, is_part: bool) -> list[Row]:
     """The newest realized metrics, of everybody or by part: those have a colon in their names."""
     rows = warehouse.query(
         """select date, metric, value, lower, upper, n from evaluation.realized_metrics
         where model = $model and date <= $day::DATE and contains(metric, ':') = $is_part
         qualify row_number() over (partition by metric order by date desc) = 1 order by metric""",
-        {"model": name, "day": day, "is_part": bool(part)},
+        {"model": name, "day": day, "is_part": is_part},
     ).to_pylist()
     return [_with_interval(row) for row in rows]
 

@@ -216,7 +216,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
 
     def version_of(self, model: str, day: dt.date) -> str | None:
         """The version of the newest decision by a day; None if there is none."""
-        decisions = self._decisions_by(model, day)
+        decisions = self.decisions_by(model, day)
         return decisions[-1].version if decisions else None
 
     def versions(self, model: str) -> list[str]:
@@ -299,7 +299,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         Raises:
             ModelError: there is no decision by that day, or the newest training is too old.
         """
-        decisions = self._decisions_by(model, day)
+        decisions = self.decisions_by(model, day)
         if not decisions:
             raise ModelError(
                 f"there is no training of {model} for {day}: materialize models/{model} for the "
@@ -329,7 +329,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
             ModelError: there is no such version, or no earlier one.
         """
         if to is None:
-            versions = [decision.version for decision in self._decisions_by(model, day)]
+            versions = [decision.version for decision in self.decisions_by(model, day)]
             earlier = [version for version in versions if version != versions[-1]]
             if not earlier:
                 current = versions[-1] if versions else None
@@ -341,7 +341,8 @@ class ModelStore(dg.ConfigurableResource[Any]):
         self.decide(decision)
         return decision
 
-    def _decisions_by(self, model: str, day: dt.date) -> list[Decision]:
+    def decisions_by(self, model: str, day: dt.date) -> list[Decision]:
+        """Reads the decisions about a model that are effective by a day, oldest first."""
         return [d for d in self.decisions(model) if d.effective_from <= day]
 
     def model_folder(self, model: str) -> Path:

@@ -18,9 +18,7 @@ def refused_models(models: ModelStore, day: dt.date) -> dict[str, str]:
     """
     messages = {}
     for name in models.models():
-        decisions = [
-            decision for decision in models.decisions(name) if decision.effective_from <= day
-        ]
+        decisions = models.decisions_by(name, day)
         if decisions and decisions[-1].decision == "kept":
             newest = decisions[-1]
             messages[name] = (

@@ -80,7 +80,7 @@ class CostsSettings(Section):
 
 
 class ReportSettings(Section):
-    """What `batch-predictions report` assumes, and whether it is sent."""
+    """Assumptions of `batch-predictions report`, and whether it is sent."""
 
     send: Literal["never", "weekly", "daily"] = Field(
         "never",

@@ -17,14 +17,14 @@ SERIES = (
 )
 """Colours of Okabe and Ito, which colour-blind people tell apart, in the order of their use."""
 SERVED, OBSERVED = SERIES[0], SERIES[5]
-"""What the platform predicts or serves, and what happened."""
+"""Colours of what the platform predicts or serves, and of what happened."""
 EXPECTED = SERIES[4]
-"""A bar of what is predicted under marks."""
+"""Colour of bars of predictions on which marks are drawn."""
 GOOD, BAD = SERIES[0], SERIES[5]
 BASELINE = "#b0b0b0"
-"""What something is compared with, and the smaller part of a bar."""
+"""Colour of baselines, and of the smaller part of a bar."""
 REFERENCE = "#444444"
-"""Lines and marks that are no series: thresholds, diagonals, intervals over bars."""
+"""Colour of thresholds, diagonals and intervals over bars, which are no series."""
 GRID, NO_DATA = "#e6e6e6", "#f2f2f2"
 BAND = 0.18
 """Opacity of an interval around a line."""
@@ -33,15 +33,15 @@ HEAT = "YlOrBr"
 WIDTH = 6.8
 """Inches of a figure, most of which are drawn: Dagster's pages scale wider pictures down."""
 CHARACTERS = 96
-"""Of a legend's line."""
+"""Longest line of a legend, in characters."""
 INCHES_PER_CHARACTER = 0.066
-"""Of a tick's label."""
+"""Width of a character of a tick's label, in inches."""
 INCHES_PER_DATE = 0.65
-"""Of an axis, so that its dates do not overlap."""
+"""Inches of an axis for each date, so that dates do not overlap."""
 DPI = 80
 WHITE = 0xFFFFFFFF
 COLOURS = 64
-"""Of a plot's PNG, which is a third as large as one with all colours."""
+"""Colours of a PNG, which is then a third as large as one with all colours."""
 MARGIN = 3.0
 """Inches around a figure in which labels and legends may be drawn."""
 PADDING = 6

@@ -75,20 +75,15 @@ def models_card(
     home: Home = None,
 ) -> None:
     """The card of a model, Markdown: data, decision, candidates, realized metrics, drift."""
-    from batch_predictions.inference.base import BatchPrediction
-    from batch_predictions.models.model_card import model_card
     from batch_predictions.models.training import trainings
+    from batch_predictions.operations.report.quality_sections import card_of_model
     from batch_predictions.planning.declarations import load_declarations
-    from batch_predictions.tables.discovery import instances
 
     settings = load_settings(home, context)
     load_declarations(settings)
     if model not in trainings():
         raise SettingsError(f"there is no model {model!r}: choose {', '.join(trainings())}")
-    made = instances(BatchPrediction, "predictions/*.py")
-    tables = [prediction.table.qualified for prediction in made if prediction.model == model]
-    card = model_card(settings, trainings()[model], day_of(date), tables)
-    typer.echo(card.as_markdown(), nl=False)
+    typer.echo(card_of_model(settings, model, day_of(date)).as_markdown(), nl=False)
 
 
 @command("models train", order=25)

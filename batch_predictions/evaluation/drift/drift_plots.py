@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DAYS, COLUMNS = 28, 20
-"""Of the plot of drift: days up to the newest, and columns that have changed most on it."""
+"""Days and columns of the plot of drift: the newest days, and what has changed most on the last."""
 LEVELS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Ends of the colours of the population stability index; the last colour is of more, too."""
 PANES = (3, 2)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TOO_FEW = "There are too few rows yet."
+"""Why a figure is not drawn, where nothing more is known."""
 MAX_NOWRAP_CHARACTERS = 12
 """Characters of a text that is never broken, such as a date."""
 
@@ -72,7 +74,7 @@ class FigureBlock:
     caption: str
     image: str | None
     source: str
-    missing: str = "There are too few rows yet."
+    missing: str = TOO_FEW
     rows: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
@@ -82,7 +84,7 @@ class FigureBlock:
         figure: Figure | None,
         source: str,
         rows: Sequence[Mapping[str, Any]] = (),
-        missing: str = "There are too few rows yet.",
+        missing: str = TOO_FEW,
     ) -> FigureBlock:
         """Builds the block of a figure of matplotlib."""
         image = None if figure is None else image_of(figure)

@@ -13,7 +13,7 @@ from batch_predictions.operations.report.report_home import ReportHome
 from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.sources.validation.left_out_rows import general_reason_sql
-from batch_predictions.tables import TABLES, Table
+from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import as_date
 from batch_predictions.warehouse.partition_profiles import read_profile
 from batch_predictions.warehouse.plot_style import OBSERVED, date_axis, label_axes, new_panes
@@ -131,7 +131,7 @@ def _unusual(home: ReportHome) -> ReportSection:
     rows = []
     for table in TABLES.values():
         if table.is_periodic and table.schema in ("raw", "predictions"):
-            for key in _partitions(home, table)[-COMPARED:]:
+            for key in home.partitions(table)[-COMPARED:]:
                 comparison = compare_day(home.warehouse, table, as_date(key), home.settings.checks)
                 if comparison is not None and not comparison.is_usual:
                     rows.append({"table": table.qualified, "of": key, "what": str(comparison)})
@@ -148,7 +148,7 @@ def _unusual(home: ReportHome) -> ReportSection:
 def _tables(home: ReportHome) -> ReportSection:
     rows: list[dict[str, Any]] = []
     for table in TABLES.values():
-        keys = _partitions(home, table)
+        keys = home.partitions(table)
         if table.is_periodic and keys:
             profile = read_profile(home.warehouse.path(table, keys[-1]), table)
             rows.append(
@@ -162,7 +162,3 @@ def _tables(home: ReportHome) -> ReportSection:
             )
     block = TableBlock(f"Partitions up to {home.day}.", rows, "the warehouse")
     return ReportSection("Tables", "Every day or week of a table is one partition.", [block])
-
-
-def _partitions(home: ReportHome, table: Table) -> list[str]:
-    return [key for key in home.warehouse.partitions(table) if key <= str(home.day)]

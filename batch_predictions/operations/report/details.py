@@ -20,7 +20,7 @@ N_LISTS, LIST_LENGTH = 5, 10
 HIT_RATE_DAYS = 28
 """Days up to the report's over which hit rates are averaged."""
 MIN_REVIEWS = 3
-"""Reviews that an item has, in the week and before, to be told as one whose reviews changed."""
+"""Reviews in the week, and before it, of items that are listed as changed."""
 QUOTE_CHARACTERS = 140
 """Characters of a review that are quoted."""
 MAX_BASKET_ITEMS = 12
@@ -65,7 +65,7 @@ def _lists_and_baskets(home: ReportHome) -> list[TableBlock]:
     caption = f"Lists of the day before beside the baskets of {home.day}: best and worst."
     before = str(home.day - dt.timedelta(days=1))
     missing = f"There is no list of {before}."
-    if before in home.warehouse.partitions(RECOMMENDATIONS):
+    if before in home.partitions(RECOMMENDATIONS):
         missing = f"Nobody with a list of {before} bought something on {home.day}."
     source = "predictions.recommendations, raw.interactions"
     return [_hit_rates(home), TableBlock(caption, rows, source, missing)]
@@ -80,9 +80,11 @@ def _hit_rates(home: ReportHome) -> TableBlock:
             where model = 'recommender' and split_part(metric, ':', 1) = 'next_day_hit_rate@10'
                 and date <= $day::DATE and date > $day::DATE - $days::INTEGER
         )
-        select case when part = '' then 'all' else replace(replace(replace(part, 'known=',
-                'first seen before '), 'age=', 'age '), 'personal', 'with a list of their own')
-                end as customers,
+        select case when part = '' then 'all'
+                when starts_with(part, 'known=') then 'first seen ' || part[7:] || ' ago'
+                when starts_with(part, 'age=') then 'age ' || part[5:]
+                when part = 'personal' then 'with a list of their own'
+                else 'with the list of their segment' end as customers,
             fsum(value * n) / sum(n) as "hit rate of ten", sum(n)::BIGINT as "customers and days",
             max_by(value, date) as "of the newest day", max_by(lower, date) as lower,
             max_by(upper, date) as upper, max_by(n, date) as n
@@ -105,8 +107,7 @@ def _first(texts: list[str]) -> list[str]:
 
 def _forecasts(home: ReportHome) -> list[TableBlock]:
     """Items with the largest forecast of units, beside what was sold in as many days before."""
-    days = [key for key in home.warehouse.partitions(DEMAND_FORECASTS) if key <= str(home.day)]
-    made = as_date(max(days))
+    made = as_date(home.partitions(DEMAND_FORECASTS)[-1])
     before = made - dt.timedelta(days=home.settings.demand.horizon)
     sold = sold_units(home.warehouse, home.settings, before, made)
     no_units = "select null::VARCHAR as item_id, null::VARCHAR as location, null::DOUBLE as units"
@@ -153,14 +154,16 @@ def _stock(home: ReportHome, made: dt.date) -> TableBlock:
     cost_share = 1 - settings.audiences.margin
     rows = home.rows(
         """with cycle as (
-            select fsum(demand.mean) as units, fsum(demand.mean * state.price) as price
+            select fsum(demand.mean) as units, fsum(demand.mean * state.price) as price,
+                count(*) as items, count(state.price) as priced
             from predictions.lead_time_demand as demand
             left join features.item_state as state using (date, item_id)
             where date = $made::DATE and location = 'all'
                 and not starts_with(item_id, 'category:') and days = $days
         )
         select candidate as method, value as "stock per unit sold", lower, upper,
-            value * cycle.units as "units in stock",
+            cycle.items as items, value * cycle.units as "units in stock",
+            cycle.priced as "items with a price",
             value * cycle.price * $cost_share as "their cost",
             value * cycle.price * $cost_share * $stock_cost as "cost of holding them a year"
         from evaluation.model_metrics, cycle
@@ -181,7 +184,8 @@ def _stock(home: ReportHome, made: dt.date) -> TableBlock:
     caption = (
         f"Stock that covers {settings.demand.service_level:.0%} of all units for "
         f"{settings.demand.lead_time_days + settings.demand.review_days} days, in proportion to "
-        "the forecasts of each method at past origins; and for the coming days. Assumed: goods "
+        "the forecasts of each method at past origins; and for the coming days, of items with "
+        "these terms of orders. Items without a price cost nothing here. Assumed: goods "
         f"cost {cost_share:.0%} of their price (audiences.margin), stock "
         f"{settings.report.stock_cost:.0%} of its cost a year (report.stock_cost)."
     )
@@ -211,7 +215,7 @@ def _audience(home: ReportHome) -> list[TableBlock]:
             f"{home.settings.audiences.margin:.0%} of the spend is assumed (audiences.margin).",
             rows,
             "predictions.retention_audience",
-            "Nobody is on it: it needs churn scores.",
+            "Nobody is on it: predictions.exclusions has the reasons.",
         ),
         TableBlock(
             "What contacting brought, against those who were held out.",

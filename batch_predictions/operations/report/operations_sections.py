@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from batch_predictions.evaluation.drift.drift_plots import plot_drift
 from batch_predictions.operations.costs.cost_report import draw_costs, sum_costs
-from batch_predictions.operations.records import DEAD, RunState
+from batch_predictions.operations.records import DEAD, MAX_RUNS, RunState
 from batch_predictions.operations.report.blocks import FigureBlock, ReportSection, TableBlock
 from batch_predictions.operations.report.report_home import ReportHome
 from batch_predictions.operations.status import Status, read_status
@@ -45,7 +45,7 @@ def _first_night(status: Status) -> dt.datetime:
 
 
 def current_state(status: Status) -> ReportSection:
-    """What applications see, and what needs attention."""
+    """The section about the release that applications see, and about problems."""
     lead = "Applications see no predictions yet."
     if status.release_id:
         rows = sum(status.rows.values())
@@ -72,7 +72,8 @@ def _runs(runs: Sequence[RunState]) -> ReportSection:
         for run in sorted(runs, key=lambda run: run.started_at or "", reverse=True)
     ]
     failed = sum(run.status in ("FAILURE", DEAD) for run in runs)
-    lead = f"{len(runs)} runs in {NIGHTS} days, {failed} of them failed."
+    number = f"The newest {MAX_RUNS}" if len(runs) == MAX_RUNS else f"{len(runs)}"
+    lead = f"{number} runs in {NIGHTS} days, {failed} of them failed."
     figure = FigureBlock.of("Runs by day and hour, UTC.", plot_runs(runs), _RECORDS, rows)
     return ReportSection("Nights", lead, [figure])
 

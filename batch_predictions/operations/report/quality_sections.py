@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from batch_predictions.evaluation.metric_plots import METRIC_PLOTS, plot_metrics
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.models.model_card import model_card
+from batch_predictions.models.model_card import ModelCard, model_card
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training import trainings
 from batch_predictions.models.training_assets import plot_metric
@@ -18,6 +19,7 @@ from batch_predictions.operations.report.blocks import (
     TableBlock,
 )
 from batch_predictions.operations.report.report_home import ReportHome
+from batch_predictions.settings import Settings
 from batch_predictions.tables.discovery import instances
 
 _BACKTEST_METRICS = (
@@ -45,16 +47,29 @@ def quality_sections(home: ReportHome) -> Iterator[ReportSection]:
     yield backtest_section(home)
 
 
+def card_of_model(settings: Settings, name: str, day: dt.date | None = None) -> ModelCard:
+    """The card of a model, with the drift of the tables that it makes.
+
+    Args:
+        settings: of the home, whose declarations are loaded.
+        name: of the model.
+        day: as of the end of which it serves; None: the newest version.
+
+    Raises:
+        ModelError: no version of the model serves on that day.
+    """
+    predictions = instances(BatchPrediction, "predictions/*.py")
+    tables = [p.table.qualified for p in predictions if p.model == name]
+    return model_card(settings, trainings()[name], day, tables)
+
+
 def card_sections(home: ReportHome, name: str) -> Iterator[ReportSection]:
     """The sections of the card of a model.
 
     Raises:
         ModelError: no version of the model serves as of the report's day.
     """
-    tables = [
-        p.table.qualified for p in instances(BatchPrediction, "predictions/*.py") if p.model == name
-    ]
-    card = model_card(home.settings, trainings()[name], home.day, tables)
+    card = card_of_model(home.settings, name, home.day)
     lead = f"{card.description} {card.serves}"
     yield ReportSection("What it predicts", lead, [candidates_block(home, name)])
     for section in card.sections:
@@ -73,7 +88,7 @@ def _serving_models(home: ReportHome) -> ReportSection:
     models, rows = ModelStore.of(home.settings), []
     for name in models.models():
         version = models.version_of(name, home.day)
-        decisions = [d for d in models.decisions(name) if d.effective_from <= home.day]
+        decisions = models.decisions_by(name, home.day)
         if version and decisions:
             manifest = models.manifest(name, version)
             rows.append(
@@ -190,12 +205,12 @@ def candidates_block(home: ReportHome, model: str) -> FigureBlock:
         order by candidate""",
         model=model,
     )
-    models = ModelStore.of(home.settings)
-    serving = models.version_of(model, home.day)
-    candidate = models.manifest(model, serving).candidate if serving else None
     if not rows:
         caption = "Candidates and baselines on the hold-out."
         return FigureBlock(caption, None, "", "No training has compared any yet.")
+    models = ModelStore.of(home.settings)
+    serving = models.version_of(model, home.day)
+    candidate = models.manifest(model, serving).candidate if serving else None
     gates = (row["metric"] for row in rows if row["metric"].endswith("_gain"))
     metric = _METRICS.get(model) or min(gates, default="").removesuffix("_gain")
     is_lower = _is_lower_better(rows, metric)

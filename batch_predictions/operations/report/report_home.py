@@ -10,6 +10,7 @@ from batch_predictions.core.home import read_state
 from batch_predictions.operations.records import RunRecords
 from batch_predictions.settings import Settings
 from batch_predictions.sources.shrinkage import newest_ingested_day
+from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
 
@@ -31,7 +32,7 @@ class ReportHome:
 
     @property
     def is_newest(self) -> bool:
-        """Whether the day is the newest with rows."""
+        """Returns whether no later day has rows."""
         return self.day == newest_ingested_day(self.settings.home)
 
     @property
@@ -44,6 +45,10 @@ class ReportHome:
     def warehouse(self) -> Warehouse:
         """The warehouse of the home."""
         return Warehouse.of(self.settings)
+
+    def partitions(self, table: Table) -> list[str]:
+        """Keys of the partitions of a table up to the day, oldest first."""
+        return [key for key in self.warehouse.partitions(table) if key <= str(self.day)]
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query, in which `$day` may be bound."""

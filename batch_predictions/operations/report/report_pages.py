@@ -12,7 +12,7 @@ from batch_predictions.operations.report.operations_sections import operations_s
 from batch_predictions.operations.report.quality_sections import card_sections, quality_sections
 from batch_predictions.operations.report.report_home import ReportHome
 from batch_predictions.operations.report.sections import report_sections
-from batch_predictions.serving.explorer.rendering import render, stylesheet
+from batch_predictions.serving.explorer.rendering import CARDS, render, stylesheet
 
 REPORT_PAGE = "report"
 PAGES: dict[str, Callable[[ReportHome], Iterable[ReportSection]]] = {
@@ -22,8 +22,6 @@ PAGES: dict[str, Callable[[ReportHome], Iterable[ReportSection]]] = {
     "data": data_sections,
 }
 """Sections of each page by its name."""
-CARDS = "models/"
-"""Begins the names of pages that are a model's card."""
 LEAD = (
     "What the platform predicts for the coming days, how well its predictions did, and whom they "
     "leave out. Every table and figure names the tables of the warehouse that it is of."
@@ -36,7 +34,7 @@ def page_names() -> list[str]:
 
 
 def render_page(home: ReportHome, page: str = REPORT_PAGE) -> str:
-    """A page as a file of HTML that loads nothing: equal rows give an equal report.
+    """A page as a file of HTML that loads nothing; without `records`, equal rows give equal pages.
 
     Args:
         home: what is reported on, and the last day.

@@ -49,7 +49,7 @@ _MODELS = {
 
 def report_sections(home: ReportHome) -> Iterator[ReportSection]:
     """The sections of a report in their order; what the home does not predict has none."""
-    made = [p for p in instances(BatchPrediction, "predictions/*.py") if _newest(home, p.table)]
+    made = [p for p in instances(BatchPrediction, "predictions/*.py") if home.partitions(p.table)]
     if home.records is not None and home.is_newest:
         yield current_state(read_status(home.settings, home.records))
     yield _coverage(home, made)
@@ -69,15 +69,9 @@ def report_sections(home: ReportHome) -> Iterator[ReportSection]:
     )
 
 
-def _newest(home: ReportHome, table: Table) -> str | None:
-    keys = [key for key in home.warehouse.partitions(table) if key <= str(home.day)]
-    return max(keys, default=None)
-
-
 def _as_of(home: ReportHome, table: Table) -> str:
     """The newest partition of a table; a day before the report's is marked."""
-    newest = _newest(home, table)
-    assert newest is not None
+    newest = home.partitions(table)[-1]
     if table.partition == "week":
         return f"week of {newest}"
     late = (home.day - as_date(newest)).days
@@ -88,7 +82,7 @@ def _coverage(home: ReportHome, made: list[BatchPrediction]) -> ReportSection:
     rows = []
     for prediction in made:
         table, key = prediction.table, prediction.key[0]
-        of_table = {"name": table.name, "partition": _newest(home, table)}
+        of_table = {"name": table.name, "partition": home.partitions(table)[-1]}
         [counts] = home.rows(
             f"select count(*) as n, count(distinct {key}) as keys from {table.qualified} "
             f"where {table.partition} = $partition::DATE",
@@ -129,10 +123,8 @@ def _prediction(home: ReportHome, prediction: BatchPrediction, title: str) -> Re
     blocks: list[FigureBlock | TableBlock] = []
     if prediction.model:
         blocks.append(candidates_block(home, prediction.model))
-    newest = _newest(home, table)
-    assert newest is not None
     if prediction.plot is not None:
-        figure = prediction.plot(home.warehouse, newest)
+        figure = prediction.plot(home.warehouse, home.partitions(table)[-1])
         caption = f"{title}, {_as_of(home, table)}."
         missing = "Its rows are all alike, or too few."
         blocks.append(FigureBlock.of(caption, figure, table.qualified, missing=missing))
@@ -144,8 +136,7 @@ def _prediction(home: ReportHome, prediction: BatchPrediction, title: str) -> Re
 
 def _decision(home: ReportHome, model: str | None) -> str:
     """Why the model serves, in the words of the training."""
-    decisions = ModelStore.of(home.settings).decisions(model) if model else []
-    known = [d for d in decisions if d.effective_from <= home.day]
-    if not known:
+    decisions = ModelStore.of(home.settings).decisions_by(model, home.day) if model else []
+    if not decisions:
         return ""
-    return f"Decision of {known[-1].effective_from}: {known[-1].why.rstrip('.')}."
+    return f"Decision of {decisions[-1].effective_from}: {decisions[-1].why.rstrip('.')}."

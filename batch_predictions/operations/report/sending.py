@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.home import read_state
+from batch_predictions.core.home_bucket import refresh
 from batch_predictions.core.redaction import REPORT_URLS, redact
 from batch_predictions.operations.records import RunRecords
 from batch_predictions.operations.report.report_home import ReportHome
@@ -47,6 +49,7 @@ def send_due_report(
         return None
     sent = settings.home / SENT_NAME
     with file_lock(settings.home / f".{SENT_NAME}.lock"):
+        refresh(sent)
         day = _due_day(settings)
         if day is None or (sent.exists() and sent.read_text(encoding="utf-8") >= str(day)):
             return None
@@ -69,12 +72,14 @@ def send_report_after_run(settings: Settings, records: RunRecords) -> None:
 
 
 def _due_day(settings: Settings) -> dt.date | None:
-    """The day of the release that is served, or the last Sunday up to it."""
+    """The day of the release that is served, or the last Sunday up to it that has data."""
     with ReadStore(store_url(settings)) as store:
         release = store.current_release()
     if release is None or settings.report.send == "daily":
         return release.as_of if release else None
-    return week_of(release.as_of + dt.timedelta(days=1)) - dt.timedelta(days=1)
+    sunday = week_of(release.as_of + dt.timedelta(days=1)) - dt.timedelta(days=1)
+    state = read_state(settings.home)
+    return None if state and sunday < state.first_day else sunday
 
 
 def _send_by_apprise(urls: Sequence[str], title: str, file: Path) -> bool:

@@ -17,11 +17,15 @@ import orjson
 from fastapi import APIRouter, Response
 
 from batch_predictions.core.redaction import redact
-from batch_predictions.serving.explorer.rendering import HOME_PAGES, has_home_pages, home_page
+from batch_predictions.serving.explorer.rendering import (
+    CARDS,
+    HOME_PAGES,
+    has_home_pages,
+    home_page,
+)
 from batch_predictions.serving.http.problems import NOT_FOUND, PAGE_FAILED, ProblemError
 from batch_predictions.serving.http.service import PredictionService
 
-CARDS = "models/"
 MAX_AGE_SECONDS = 300.0
 """Age at which a page is made anew."""
 TIMEOUT_SECONDS = 120.0
@@ -66,10 +70,14 @@ class HomePages:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 answer, errors = await process.communicate()
         except TimeoutError:
-            process.kill()
             raise ProblemError(
                 PAGE_FAILED, f"The page took more than {TIMEOUT_SECONDS:.0f} seconds."
             ) from None
+        finally:
+            # Also when the browser has gone meanwhile.
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         if process.returncode:
             lines = errors.decode(errors="replace").strip().splitlines()
             reason = redact(lines[-1]) if lines else "it gave no reason"
@@ -79,7 +87,7 @@ class HomePages:
 
 
 def add_home_pages(router: APIRouter, service: PredictionService) -> None:
-    """Adds the routes of the pages; none where release files alone are served."""
+    """Adds the routes of the pages; where release files alone are served, they are not found."""
     pages = HomePages(service.settings.home)
 
     async def respond(name: str, heading: str, lead: str) -> Response:

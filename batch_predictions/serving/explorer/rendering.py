@@ -113,6 +113,8 @@ HOME_PAGES = {
     "data": "Rows by day and table, refused rows, and unusual days.",
 }
 """Names of the pages about the home itself, each with what it shows."""
+CARDS = "models/"
+"""Beginning of the names of pages that are a model's card."""
 WARN_AGE_HOURS = 36.0
 """A release of which the day ended longer ago is called old, where http.max_age_hours is empty."""
 _POLICY = "content-security-policy"
@@ -187,7 +189,7 @@ def home_page(
 
 
 def has_home_pages(service: PredictionService) -> bool:
-    """Whether the home is at hand: not where release files alone are served."""
+    """Returns whether the service has a home: where release files alone are served, it has none."""
     return service.settings.http.release_dir is None
 
 

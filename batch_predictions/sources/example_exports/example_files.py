@@ -1,4 +1,4 @@
-"""What the example exports have in common: their days, prices, and how files are written."""
+"""Days, prices and CSV files, which all example exports share."""
 
 from __future__ import annotations
 

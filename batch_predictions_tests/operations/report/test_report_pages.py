@@ -23,6 +23,7 @@ from batch_predictions.tables import (
     INTERACTIONS,
     PROMOTIONS_LOG,
     REALIZED_METRICS,
+    RECOMMENDATIONS,
     Table,
 )
 from batch_predictions.warehouse import Warehouse
@@ -78,10 +79,11 @@ def home(tmp_path: Path) -> ReportHome:
     return ReportHome(world.settings, DAY, records=Records())
 
 
-def rows_of(home: ReportHome, page: str, title: str) -> list[list[str]]:
-    """The cells of the first block of a section that has rows."""
+def rows_of(home: ReportHome, page: str, title: str, caption: str = "") -> list[list[str]]:
+    """The cells of the first block of a section that has rows, and a caption that begins so."""
     [section] = [section for section in page_sections(home, page) if section["title"] == title]
-    rows = next(block["rows"] for block in section["blocks"] if block["rows"])
+    blocks = [block for block in section["blocks"] if block["caption"].startswith(caption)]
+    rows = next(block["rows"] for block in blocks if block["rows"])
     return [[cell["text"] for cell in row] for row in rows]
 
 
@@ -174,3 +176,20 @@ def test_quality_has_decisions_experiments_and_the_backtest(home: ReportHome) ->
 def test_a_page_is_a_file_of_its_own_too(home: ReportHome) -> None:
     page = render_page(home, "data")
     assert "<h1>Data" in page and "<script" not in page
+
+
+def test_hit_rates_are_averaged_by_group_of_customers(home: ReportHome) -> None:
+    warehouse = Warehouse.of(home.settings)
+    listed = {"user_id": "u", "rank": 1, "item_id": "i", "score": 1.0, "reason": "popular"}
+    write_rows(warehouse, RECOMMENDATIONS, [{"date": DAY, "model_version": "v", **listed}], DAY)
+    groups = ("", ":known=0 to 27 days", ":age=25-34", ":personal", ":fallback")
+    for day, value, n in ((DAY - dt.timedelta(days=1), 0.0, 10), (DAY, 0.5, 30)):
+        metric = {"date": day, "model": "recommender", "value": value, "n": n}
+        rows = [{**metric, "metric": f"next_day_hit_rate@10{group}"} for group in groups]
+        write_rows(warehouse, REALIZED_METRICS, rows, day)
+    rates = rows_of(home, "report", "Recommendations", "Buyers of a day")
+    assert [row[0] for row in rates] == [
+        *("all", "age 25-34", "with the list of their segment"),
+        *("first seen 0 to 27 days ago", "with a list of their own"),
+    ]
+    assert {tuple(row[1:4]) for row in rates} == {("0.375", "40", "0.5")}

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from batch_predictions.core import redaction
+from batch_predictions.core.home import State, write_state
 from batch_predictions.operations.report import sending
 from batch_predictions.operations.report.sending import send_due_report
 from batch_predictions.orchestration.dagster_records import DagsterRecords
@@ -60,15 +61,22 @@ def test_a_report_is_sent_once_and_again_if_it_was_refused(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("as_of", "sunday"), [("2024-03-03", "2024-03-03"), ("2024-03-09", "2024-03-03")]
+    ("as_of", "first_day", "sunday"),
+    [
+        ("2024-03-03", "2024-02-01", "2024-03-03"),
+        ("2024-03-09", "2024-02-01", "2024-03-03"),
+        ("2024-03-09", "2024-03-04", "None"),
+    ],
 )
-def test_a_weekly_report_is_of_the_last_sunday(
-    home: Path, monkeypatch: pytest.MonkeyPatch, as_of: str, sunday: str
+def test_a_weekly_report_is_of_the_last_sunday_that_has_data(
+    home: Path, monkeypatch: pytest.MonkeyPatch, as_of: str, first_day: str, sunday: str
 ) -> None:
     class Release:
         def __init__(self) -> None:
             self.as_of = dt.date.fromisoformat(as_of)
 
+    first = dt.date.fromisoformat(first_day)
+    write_state(home, State(source_kind="files", timezone="UTC", first_day=first, default_date=DAY))
     monkeypatch.setattr(ReadStore, "current_release", lambda store: Release())
     assert str(send(home, Outbox(), "weekly")) == sunday
 
