@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 TOO_FEW = "There are too few rows yet."
 """Why a figure is not drawn, where nothing more is known."""
-MAX_NOWRAP_CHARACTERS = 12
-"""Characters of a text that is never broken, such as a date."""
+MAX_NOWRAP_CHARACTERS, MIN_WIDE_CHARACTERS = 28, 60
+"""Longest text that is never broken, such as a name; shortest one that gets a wide column."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,10 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _style(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "right"
-    return "nowrap" if len(str(value)) <= MAX_NOWRAP_CHARACTERS else ""
+    length = len(as_text(value))
+    if length <= MAX_NOWRAP_CHARACTERS:
+        return "nowrap"
+    return "wide" if length >= MIN_WIDE_CHARACTERS else ""
 
 
 def as_text(value: Any) -> str:
