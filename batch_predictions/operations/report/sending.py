@@ -17,7 +17,6 @@ from batch_predictions.core.home_bucket import refresh
 from batch_predictions.core.redaction import REPORT_URLS, redact
 from batch_predictions.operations.records import RunRecords
 from batch_predictions.operations.report.report_home import ReportHome
-from batch_predictions.operations.report.report_pages import render_page
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
@@ -53,6 +52,9 @@ def send_due_report(
         day = _due_day(settings)
         if day is None or (sent.exists() and sent.read_text(encoding="utf-8") >= str(day)):
             return None
+        # Where nothing is sent, a run does not load plots and templates.
+        from batch_predictions.operations.report.report_pages import render_page
+
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / f"predictions_{day}.html"
             file.write_text(render_page(ReportHome(settings, day, False, records)), "utf-8")
