@@ -59,6 +59,7 @@ def answer(
     *,
     is_fixed: bool = True,
     etag: bytes | None = None,
+    now: float | None = None,
 ) -> Response:
     """Makes a JSON answer with the keys that all answers have, or 304 if the client has it.
 
@@ -70,6 +71,7 @@ def answer(
         rows: whose first names the model's version; none: the release does.
         is_fixed: whether it stays the same as long as the release does.
         etag: its entity tag; None: that of its text without its age.
+        now: when it is made, in seconds since 1970; None: now.
     """
     version = rows[0].get("model_version") if rows else None
     head = {
@@ -84,7 +86,7 @@ def answer(
     }
     head_text = to_json(head)[:-1] + b',"age_seconds":'
     tail_text = b"," + to_json(tail)[1:]
-    now = time.time()
+    now = time.time() if now is None else now
     body = b"%b%d%b" % (head_text, release.age_seconds(now, source), tail_text)
     etag = etag or etag_of(head_text + tail_text)
     return conditional_response(request, release, body, etag, now, is_fixed=is_fixed)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from batch_predictions.serving.http import answers
 from batch_predictions.serving.http.recommendation_answers import release_id_of
+from batch_predictions.serving.http.routes import user_routes
 from batch_predictions.tables import RETENTION_AUDIENCE, TABLES, Table
 from batch_predictions.tables.base import columns, declare
 from batch_predictions_tests.worlds.http_service import (
@@ -89,7 +94,6 @@ def test_a_user_has_everything_that_is_predicted_of_them(client: Client) -> None
     content = answer(client, "/v1/users/u1")
     assert content["user_id"] == "u1"
     assert content["recommendations"]["source"] == "personal"
-    assert content["recommendations"]["age_seconds"] == content["age_seconds"]
     assert set(content["predictions"]) == {
         *(table.name for table in AUDIENCE_TABLES),
         "gifts_of_a_plugin",
@@ -134,6 +138,16 @@ def test_a_user_has_everything_that_is_predicted_of_them(client: Client) -> None
     nobody = answer(client, "/v1/users/nobody")
     assert nobody["attributes"] is None and nobody["predictions"] == {}
     assert nobody["recommendations"]["source"] == "popular"
+
+
+def test_one_answer_has_one_age(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count(ticks_before := int(time.time()))
+    clock = SimpleNamespace(time=lambda: next(ticks))
+    for module in (answers, user_routes):
+        monkeypatch.setattr(module, "time", clock)
+    content = answer(client, "/v1/users/u1")
+    assert next(ticks) > ticks_before, "the answer has asked the clock"
+    assert content["recommendations"]["age_seconds"] == content["age_seconds"]
 
 
 def walk(client: Client, path: str, **parameters: Any) -> list[dict[str, Any]]:

@@ -85,7 +85,8 @@ def make_router(service: PredictionService) -> APIRouter:
 
         (ready, attributes, predictions, history), release = await service.look_up(read)
         service.metrics.count_list(ready.source)
-        listed = orjson.loads(ready.body(release, time.time()))
+        now = time.time()
+        listed = orjson.loads(ready.body(release, now))
         content = {
             "user_id": list_request.user_id,
             "attributes": attributes,
@@ -95,7 +96,9 @@ def make_router(service: PredictionService) -> APIRouter:
         }
         ageless = {**content, "recommendations": ready.etag.decode()}
         etag = etag_of(release.served.release_id.encode() + to_json(ageless))
-        return answer(request, release, RECOMMENDATIONS.name, content, is_fixed=False, etag=etag)
+        return answer(
+            request, release, RECOMMENDATIONS.name, content, is_fixed=False, etag=etag, now=now
+        )
 
     _add_sign_up(router, service)
     _add_erasure(router, service)
