@@ -145,7 +145,7 @@ def read_status(
     for name, message in refused_models(models, today).items():
         status.add_problem(f"refused_model:{name}", message)
     for name, message in read_failures(settings).items():
-        status.add_problem(f"failed:{name}", f"the last run did not make {name} of {message}")
+        status.add_problem(f"failed:{name}", f"the last run failed to make {name} of {message}")
     _add_runs(status, records)
     return status
 
@@ -209,7 +209,7 @@ def _add_source(
     if silent_days > max_age_days:
         status.add_problem(
             "source_age",
-            f"the source's newest day is {newest}, {silent_days} days ago: nothing arrives from it",
+            f"the source's newest day is {newest}, {silent_days} days ago: check what fills it",
         )
     kept = read_kept_rows(settings.home)
     for name, message in kept.lost.items():

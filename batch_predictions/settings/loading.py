@@ -195,7 +195,7 @@ class Settings(BaseSettings):
         except ValueError as error:
             # A file that is no mapping, or a variable with a list or mapping that is not JSON.
             raise SettingsError(
-                f"{FILE_NAME} or a variable cannot be read: {redact(str(error))} "
+                f"{FILE_NAME} or an environment variable cannot be read: {redact(str(error))} "
                 f"({redact(str(error.__cause__))})"
             ) from None
         settings.home = settings.home.absolute()
@@ -259,7 +259,7 @@ def prepare_home(settings: Settings) -> None:
     """
     if settings.home_cache and CACHE_VARIABLE not in os.environ:
         raise SettingsError(
-            f"setting home_cache is of the environment alone: set {CACHE_VARIABLE} there"
+            f"setting home_cache is read from the environment only: set {CACHE_VARIABLE}"
         )
     bucket = bucket_of(settings.home)
     if bucket is None:
@@ -271,8 +271,9 @@ def prepare_home(settings: Settings) -> None:
         and set(storage) == {"postgres"}
     ):
         raise SettingsError(
-            f"home {bucket.url} needs PostgreSQL for what a bucket cannot be: set serving.url to "
-            "it, and execution.instance to {storage: {postgres: {postgres_url: {env: NAME}}}}"
+            f"home {bucket.url} is in a bucket and needs PostgreSQL for its databases: set "
+            "serving.url to it, and execution.instance to "
+            "{storage: {postgres: {postgres_url: {env: NAME}}}}"
         )
     bucket.database_url = settings.serving.url
     bucket.cache_bytes = int(settings.home_cache_gb * 1e9)
@@ -318,8 +319,9 @@ def _refuse_rare_trainings(settings: Settings) -> None:
     oldest = 7 * weeks - 1
     if oldest > limit:
         raise SettingsError(
-            f"setting training.every_weeks = {weeks} lets models grow {oldest} days old, and "
-            f"predictions fail beyond recommender.max_age_days = {limit}: raise it as well"
+            f"with training.every_weeks = {weeks}, models would be {oldest} days old before the "
+            f"next training, more than recommender.max_age_days = {limit}: raise it, or train "
+            "more often"
         )
 
 

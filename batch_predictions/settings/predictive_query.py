@@ -204,9 +204,9 @@ class PredictiveQuery(Section):
         match = _QUESTION.fullmatch(" ".join(text.split()).rstrip("?."))
         if match is None:
             raise SettingsError(
-                f"{text!r} is no question: write for instance 'sum(amount) of purchase where "
-                "category = ''TEA'' for user in 28 days'. Its parts are TARGET of EVENT "
-                "[where CONDITION] for ENTITY in N days [from M] [among CONDITION]"
+                f"{text!r} is not a predictive query: write for instance 'sum(amount) of "
+                "purchase where category = ''TEA'' for user in 28 days'. Its parts are "
+                "TARGET of EVENT [where CONDITION] for ENTITY in N days [from M] [among CONDITION]"
             )
         parts = {key: value for key, value in match.groupdict().items() if value is not None}
         try:

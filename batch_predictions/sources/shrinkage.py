@@ -87,7 +87,9 @@ def find_losses(
             )
     shrunken = {key: kept for key, kept in losses.items() if kept.reason == "lost"}
     if shrunken and source.settings.shrinkage == "stop":
-        raise SourceError(f"{describe_kept(table, shrunken)}; source.shrinkage is stop")
+        raise SourceError(
+            f"{describe_kept(table, shrunken)}; the setting source.shrinkage stops the run"
+        )
     return losses
 
 

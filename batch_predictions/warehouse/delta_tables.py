@@ -76,7 +76,7 @@ def local_file(path: Path) -> Path:
     home = next((parent for parent in path.parents if (parent / MARKER).exists()), None)
     tables = tables_of(home) if home else None
     if tables is None:
-        raise WarehouseError(f"{path} is a pointer, but of no home in a bucket")
+        raise WarehouseError(f"{path} is a pointer to an object, but no home in a bucket has it")
     return tables.cache.file(path, pointer)
 
 
@@ -247,7 +247,9 @@ class DeltaTables:
             HomeError: the bucket cannot be read or written.
         """
         if self.is_pinned:
-            raise WarehouseError(f"{table.qualified}: this warehouse is of the past, to be read")
+            raise WarehouseError(
+                f"{table.qualified}: an earlier version of the warehouse can only be read"
+            )
         folder = self._folder(table)
         names = {path: path.relative_to(folder).as_posix() for path in drafts}
         before = self._snapshot(table).files

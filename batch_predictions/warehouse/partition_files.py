@@ -54,7 +54,7 @@ def path_of(
     unpartitioned = partition is not None and not table.partition
     if unpartitioned or set(values) != set(table.folders) or None in values.values():
         raise WarehouseError(
-            f"{table.qualified} is divided by {table.folders or 'nothing'}, "
+            f"{table.qualified} is partitioned by {table.folders or 'nothing'}, "
             f"not by {tuple(values) or partition}"
         )
     if partition is not None and not _is_day(partition):

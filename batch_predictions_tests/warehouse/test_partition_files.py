@@ -78,7 +78,7 @@ def test_a_partition_needs_exactly_the_folders_of_its_table(warehouse: Warehouse
         (QUARANTINE, DAY, {"tables": "users"}),
         (USERS, DAY, None),
     ):
-        with pytest.raises(WarehouseError, match=f"{table.qualified} is divided by"):
+        with pytest.raises(WarehouseError, match=f"{table.qualified} is partitioned by"):
             warehouse.path(table, day, part)
 
 

@@ -83,7 +83,7 @@ def read_labelled_file(path: Path, settings: SentimentSettings, group: str | Non
     reviews = build_reviews(texts, labels, groups)
     present = np.unique(reviews.labels)
     if len(present) < 2:
-        raise SettingsError(f"{path} has labelled texts of fewer than two classes")
+        raise SettingsError(f"{path} has labels of fewer than two classes: add texts of another")
     renumbered = Reviews(
         reviews.documents,
         np.searchsorted(present, reviews.labels),

@@ -40,7 +40,7 @@ def ask(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """How well a prediction of your own would work, on your past days; nothing is written.
+    """Show how well a prediction of your own would work, on your past days. Nothing is written.
 
     For instance: batch-predictions ask "sum(amount) of purchase for user in 28 days".
 

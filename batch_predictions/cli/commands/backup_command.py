@@ -41,7 +41,9 @@ def backup(
 
     settings = load_settings(home, context)
     if read_state(settings.home) is None:
-        raise SettingsError(f"{settings.home} is no home of a run: choose another --home")
+        raise SettingsError(
+            f"{settings.home} is not a home of `batch-predictions run`: choose another --home"
+        )
     if bucket_of(settings.home) is not None:
         raise SettingsError(
             f"{location_of(settings.home)} is in a bucket, which `batch-predictions move-home` "
@@ -78,7 +80,7 @@ def restore(
     show: Annotated[bool, typer.Option("--list", help="List the backups, restore none.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a home of a backup, verify every file, and look the release up.
+    """Restore a backup into a new home, verify every file, and look up its release.
 
     The home must not exist, or be empty. With `--list`, `--json` prints the backups as JSON.
     """

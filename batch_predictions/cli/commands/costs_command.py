@@ -44,11 +44,11 @@ def costs(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Seconds, CPU seconds, peak memory, bytes and money of every table and model.
+    """Show seconds, CPU seconds, peak memory, bytes and money of every table and model.
 
-    Of `evaluation.costs`, which every run writes. Prices are the settings `costs.core_hour`,
-    `costs.gpu_hour` and `costs.gib_month`; of requests to the bucket of a home, and of what is
-    downloaded from it, `costs.million_writes`, `costs.million_reads` and `costs.gib_received`.
+    They are read from `evaluation.costs`, which every run writes. Prices are settings:
+    `costs.core_hour`, `costs.gpu_hour` and `costs.gib_month`; `costs.million_writes`,
+    `costs.million_reads` and `costs.gib_received` for requests to the bucket of a home.
     """
     from batch_predictions.operations.costs.collect import collect_costs
     from batch_predictions.operations.costs.cost_report import (

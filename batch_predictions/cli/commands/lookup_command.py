@@ -15,9 +15,12 @@ from batch_predictions.cli.console.printing import print_table
 @command("lookup recommendations", order=10)
 def lookup_recommendations(
     context: typer.Context,
-    user_id: Annotated[str, typer.Argument(help="The user, who need not be known.")],
+    user_id: Annotated[
+        str, typer.Argument(help="The user; one who is not known yet gets the list of a segment.")
+    ],
     age_bracket: Annotated[
-        str | None, typer.Option(help="Such as 35-44, or an age; of a user who is not known yet.")
+        str | None,
+        typer.Option(help="Age bracket such as 35-44, or an age, of a user who is not known yet."),
     ] = None,
     gender: Annotated[str | None, typer.Option(help="As the source writes it.")] = None,
     location: Annotated[str | None, typer.Option(help="As the source writes it.")] = None,

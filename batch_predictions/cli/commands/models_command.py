@@ -132,7 +132,7 @@ def models_rollback(
     to: Annotated[str | None, typer.Option(help="Version. [default: the one before]")] = None,
     home: Home = None,
 ) -> None:
-    """Let an older version serve from a day on, until the next training decides."""
+    """Serve an older version of a model from a day on, until the next training decides."""
     from batch_predictions.models.model_store import ModelStore
     from batch_predictions.models.training import log_decision
     from batch_predictions.warehouse import Warehouse

@@ -33,7 +33,7 @@ EndStuckRuns: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--end-stuck-runs",
-        help="Mark unfinished runs of the UI that no process is known of as failed first.",
+        help="First mark unfinished runs of the UI without a known process as failed.",
     ),
 ]
 
@@ -72,11 +72,11 @@ def run(
     end_stuck_runs: EndStuckRuns = False,
     as_json: Json = False,
 ) -> None:
-    """Ingest what is missing, train what is due, predict, release. For cron, and to begin.
+    """Ingest what is missing, train what is due, predict and release: for cron and for a first try.
 
     Running it again does only what is new or has changed: in the source, in the settings or in the
-    code. Where nothing has, it says so and ends. Where a model or a table fails, what served before
-    goes on serving, the rest is made and released, and the exit code is 6. Where the source has
+    code. Where a model or a table fails, its previous version goes on serving, the rest is made and
+    released, and the exit code is 6. Where the source has
     lost rows of a day, those of before are kept, and the exit code is 1 until you --accept-loss.
     """
     settings, days = load_settings(home, context), (day_of(first), day_of(date))
@@ -102,7 +102,7 @@ def demo(
     days: Annotated[int, typer.Option(help="Days to predict, up to yesterday.", min=1)] = 7,
     as_json: Json = False,
 ) -> None:
-    """Run on the default source, a grocer's year of real purchases, and show the results."""
+    """Run on a grocer's year of real purchases, the default source, and show the results."""
     _run(load_settings(home, context), None, None, as_json, demo_days=days)
 
 

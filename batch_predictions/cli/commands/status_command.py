@@ -33,7 +33,7 @@ def status(
     max_age: MaxAge = None,
     as_json: Json = False,
 ) -> None:
-    """What is served and how old it is, last runs, failed checks, source, models, disk.
+    """Show what is served and how old it is, last runs, failed checks, source, models and disk.
 
     For monitors: exit code 1 if something needs attention, with a line for each problem. Changes
     nothing, and may run beside a run.

@@ -26,9 +26,9 @@ def undo_ingest(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Put raw rows of days back to what they were before the newest ingest replaced them.
+    """Restore the raw rows of days that the newest ingest replaced.
 
-    They stay so until the source changes again. The files of before are kept for 14 days.
+    They stay until the source changes again. Replaced files are kept for 14 days.
     """
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.sources.base import RAW_TABLES

@@ -99,7 +99,9 @@ class BatchUser(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: Id = Field(description="The user, who need not be known.")
+    user_id: Id = Field(
+        description="The user; one who is not known yet gets the list of a segment."
+    )
     age_bracket: Text | None = Field(None, description="Such as 35-44, or an age.")
     gender: Text | None = Field(None, description="As the source writes it.")
     location: Text | None = Field(None, description="As the source writes it.")

@@ -33,7 +33,12 @@ Text = Annotated[
 """A text that every store can be asked for."""
 Id = Annotated[Text, Field(min_length=1)]
 
-UserId = Annotated[Id, Path(description="The user, who need not be known.", examples=["1"])]
+UserId = Annotated[
+    Id,
+    Path(
+        description="The user; one who is not known yet gets the list of a segment.", examples=["1"]
+    ),
+]
 ItemId = Annotated[
     Id,
     Path(

@@ -156,7 +156,10 @@ def _start_release(
             release = find_release(all_releases(db), contents.release_id)
             assert release is not None
         elif release.content_hash != contents.content_hash:
-            raise ReleaseError(f"release {release.release_id} is stored with another content hash")
+            raise ReleaseError(
+                f"release {release.release_id} is in the store with other rows (content hash): "
+                "publish again with `batch-predictions run --force`"
+            )
         elif release.status != "ready":
             raise ReleaseError(
                 f"release {release.release_id} is {release.status} by {release.builder} "

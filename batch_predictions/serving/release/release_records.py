@@ -42,7 +42,7 @@ def read_release(store: Store, release_id: str, note: str, moved: bool) -> Relea
     """
     release = find_release(releases(store), release_id)
     if release is None:
-        raise ReleaseError(f"release {release_id} was removed meanwhile")
+        raise ReleaseError(f"release {release_id} was removed meanwhile: choose another")
     return dataclasses.replace(release, note=note, moved=moved)
 
 

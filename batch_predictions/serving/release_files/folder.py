@@ -219,7 +219,8 @@ def state_of(manifest_path: Path) -> tuple[object, ...]:
 def describe_refusal(manifest_path: Path, error: Exception) -> str:
     """Says why a release file is refused, without the folder's path."""
     if isinstance(error, FileNotFoundError):
-        return f"{manifest_path.with_suffix(FILE_SUFFIX).name} is missing beside its manifest"
+        name = manifest_path.with_suffix(FILE_SUFFIX).name
+        return f"{name} is missing beside its manifest: export again"
     if isinstance(error, OSError):
         return f"{manifest_path.name} cannot be read: {error.strerror}"
     return str(error).splitlines()[0]

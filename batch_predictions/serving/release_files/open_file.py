@@ -50,7 +50,9 @@ class OpenReleaseFile:
             name: table.rows for name, table in manifest.tables.items()
         }:
             self.store.close()
-            raise ReleaseFileError(f"{path.name} is not the release that its manifest names")
+            raise ReleaseFileError(
+                f"{path.name} is not the release that its manifest names: export again"
+            )
 
     def lease(self) -> bool:
         """Keeps the file open until `release`; False: it has been retired."""

@@ -212,7 +212,9 @@ class ReleaseFiles:
         for file in files:
             if file.manifest.release_id == release_id:
                 return file
-        raise ReleaseRemovedError(f"release {release_id} is not in an open file (any more)")
+        raise ReleaseRemovedError(
+            f"release {release_id} is in none of the folder's files (any more)"
+        )
 
     def _follow(self, poll_seconds: float) -> None:
         while not self._stop.wait(poll_seconds):

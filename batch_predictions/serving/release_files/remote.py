@@ -197,7 +197,7 @@ class RemoteFolder:
             RemoteFolderError: the store cannot be reached.
         """
         if not self._objects.download(name, path):
-            raise ReleaseFileError(f"{name} is missing beside its manifest")
+            raise ReleaseFileError(f"{name} is missing beside its manifest: export again")
 
 
 def _is_manifest(name: str) -> bool:

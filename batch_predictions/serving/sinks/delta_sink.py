@@ -194,7 +194,9 @@ class DeltaSink:
             return None
         table = DeltaTable(self._uri(name), storage_options=self._options())
         if table.metadata().description != MARK:
-            raise SinkError(f"the table {self.location}/{name} is not of a sink: set another URL")
+            raise SinkError(
+                f"the table {self.location}/{name} was not written by a sink: set another URL"
+            )
         return table
 
     def _uri(self, name: str) -> str:

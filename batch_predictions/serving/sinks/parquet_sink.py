@@ -135,7 +135,7 @@ class ParquetSink:
                 return current
         except (ValueError, TypeError, KeyError):
             pass
-        raise SinkError(f"{self.location}/{CURRENT} is not of a sink: set another URL")
+        raise SinkError(f"{self.location}/{CURRENT} was not written by a sink: set another URL")
 
     def _put(self, served: ServedRelease | None, files: dict[str, list[str]]) -> None:
         current = {

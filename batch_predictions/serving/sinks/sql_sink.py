@@ -267,8 +267,8 @@ class _SchemaWriter:
                 self._execute(create, f"comment on table {target} is {mark}")
         elif stored_name(table.name) not in self._marked:
             raise SinkError(
-                f"the table {self._sink.database_schema}.{table.name} is not of a sink: set "
-                "another database_schema"
+                f"the table {self._sink.database_schema}.{table.name} was not written by a sink: "
+                "set another database_schema"
             )
         missing = [name for name in columns if stored_name(name) not in stored]
         for name in missing if stored else ():

@@ -62,7 +62,7 @@ class FeedbackSource(Source):
     @property
     def _posted(self) -> PostedRows:
         if self.posted is None:
-            raise SourceError("events are read with the settings of a home")
+            raise SourceError("posted events can be read only with the settings of a home")
         return self.posted
 
     def tables(self) -> tuple[Table, ...]:

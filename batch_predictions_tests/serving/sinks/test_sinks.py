@@ -352,7 +352,7 @@ def test_a_delta_table_of_others_is_left_alone(tmp_path: Path) -> None:
     world = DeltaWorld(tmp_path / "home", str(tmp_path / "lake"))
     world.shop.release()
     [result] = sync_sinks(world.settings)
-    assert "lake/users is not of a sink" in str(result.error)
+    assert "lake/users was not written by a sink" in str(result.error)
     assert world.read("users").to_pylist() == others.to_pylist()
     world.shop.store.close()
 
@@ -386,7 +386,7 @@ def test_a_table_that_is_not_of_a_sink_is_left_alone(tmp_path: Path) -> None:
     world.use(database_schema="public")
     world.shop.release()
     [result] = sync_sinks(world.settings)
-    assert "public.users is not of a sink" in str(result.error)
+    assert "public.users was not written by a sink" in str(result.error)
     for sink in open_sinks(world.settings):
         assert sink.erase(lambda user: user == "someone") == 0
     assert world.query("select user_id from public.users") == [("someone",)]
@@ -406,7 +406,7 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     assert "lake/users has files that no sink has written" in str(result.error)
     (lake / "current.json").write_text("{}")
     [result] = sync_sinks(world.settings)
-    assert "lake/current.json is not of a sink" in str(result.error)
+    assert "lake/current.json was not written by a sink" in str(result.error)
     assert [path.name for path in lake.rglob("*.*")] == ["current.json", "mine.parquet"]
     (lake / "current.json").unlink()
     (lake / "users" / "mine.parquet").rename(lake / "mine.parquet")
