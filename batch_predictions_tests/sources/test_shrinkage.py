@@ -137,7 +137,9 @@ def test_few_rows_and_other_settings_are_no_loss(tmp_path: Path) -> None:
 def test_settings_decide(tmp_path: Path) -> None:
     shop = make(tmp_path, shrinkage="stop")
     write(shop, {**dict.fromkeys(DAYS, 40), DAYS[1]: 5})
-    with pytest.raises(SourceError, match=r"5 instead of 40 rows .* source\.shrinkage stops the run"):
+    with pytest.raises(
+        SourceError, match=r"5 instead of 40 rows .* source\.shrinkage stops the run"
+    ):
         ingest_due(shop)
     assert counts(shop) == [40] * 6
     shop.settings.source.shrinkage = "replace"
