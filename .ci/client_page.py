@@ -25,13 +25,12 @@ BASE = "http://127.0.0.1:8080"
 HEADER = """\
 # Calls of the HTTP service
 
-Written by `python .ci/client_page.py` from the service's OpenAPI description: change that, not this
-page. [http.md](http.md) explains the answers.
+Written by `python .ci/client_page.py` from the OpenAPI description: change that, not this page.
+[http.md](http.md) explains the answers.
 
-Each call stands alone: copy it, and replace the address and the ids. A service with API keys needs
-one in the variable `API_KEY`; one without keys ignores it. The calls use what comes with the
-language: curl, JavaScript (Node 18 or newer; in a browser, set `http.cors_origins`, and send no key
-that reads more than the page may show), PHP with its curl extension, Java 11 or newer, Python 3.
+Replace the address and the ids, and set `API_KEY` if the service has keys. The calls need curl,
+Node 18 or newer, PHP with curl, Java 11 or newer, or Python 3. In a browser, set
+`http.cors_origins`, and send no key that reads more than the page may show.
 """
 
 
