@@ -36,8 +36,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path
         root / "source",
         BATCH_PREDICTIONS_RECOMMENDER__TWO_STAGE="false",
         BATCH_PREDICTIONS_CHURN__HORIZON_DAYS="7",
-        BATCH_PREDICTIONS_CHURN__STEP_DAYS="3",
-        BATCH_PREDICTIONS_CHURN__MIN_CHURNED="3",
         BATCH_PREDICTIONS_AUDIENCES__MIN_INACTIVE_DAYS="5",
         BATCH_PREDICTIONS_AUDIENCES__BUDGET="10",
     )

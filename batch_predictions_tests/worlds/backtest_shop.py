@@ -100,7 +100,7 @@ class Shop:
         process = run_command(*self.words(*words), env=self.env, cwd=self.folder, check=check)
         return process.stdout
 
-    def backtest(self, *words: str, weeks: int = 2, check: bool = True) -> dict[str, Any]:
+    def backtest(self, *words: str, weeks: int = 3, check: bool = True) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(
             self.command("backtest", "--weeks", str(weeks), "--json", *words, check=check)
         )

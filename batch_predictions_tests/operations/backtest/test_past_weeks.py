@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,42 +17,70 @@ import pytest
 
 from batch_predictions.core.home_lock import home_lock
 from batch_predictions.settings import Settings
+from batch_predictions.tables import BACKTEST_DECISIONS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.backtest_shop import EVENTS, Shop
 from batch_predictions_tests.worlds.retail_fixtures import run_command
 
 pytestmark = pytest.mark.slow
 
-SUNDAYS = [dt.date(2024, 6, 16), dt.date(2024, 6, 23)]
+SUNDAYS = [dt.date(2024, 6, 9) + dt.timedelta(weeks=week) for week in range(3)]
+SIDE_BY_SIDE = ("--no-leak-check", "--workers", "2")  # The first week is run before.
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop whose backtest was killed in its second week, and went on."""
+    """A shop whose weeks are trained side by side, and whose backtest was killed twice."""
     shop = Shop(tmp_path_factory.mktemp("backtest"), "spend")
-    before = shop.files()
+    before, backtests = shop.files(), shop.home / "backtests"
+    decisions = "own-trainings-2-*/models/*/decisions/*.json"
+    _run_until(shop, lambda: any(backtests.glob(decisions)))
+    assert len([*backtests.glob("own/models/spend/versions/*")]) == 1
+    record = backtests / "own" / "backtest.json"
+    _run_until(shop, lambda: str(SUNDAYS[0]) in _text(record))
+    assert [*json.loads(_text(record))["weeks"]] == [str(SUNDAYS[0])]
+    answer = shop.backtest(*SIDE_BY_SIDE)
+    assert answer["weeks"] == [str(sunday) for sunday in SUNDAYS]
+    assert [path.name for path in backtests.iterdir() if path.is_dir()] == ["own"]
+    assert shop.files() == before
+    return shop
+
+
+def _run_until(shop: Shop, is_time: Callable[[], bool]) -> None:
+    """Runs a backtest and kills it, with its children, at a moment of its work."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "batch_predictions.cli", *shop.words("backtest", "--weeks", "2")],
+        [
+            sys.executable,
+            *("-m", "batch_predictions.cli"),
+            *shop.words("backtest", "--weeks", str(len(SUNDAYS)), *SIDE_BY_SIDE),
+        ],
         env=shop.env,
         cwd=shop.folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    record = shop.home / "backtests" / "own" / "backtest.json"
-    while process.poll() is None and str(SUNDAYS[0]) not in _text(record):
+    while process.poll() is None and not is_time():
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert [*json.loads(_text(record))["weeks"]] == [str(SUNDAYS[0])]
-    answer = shop.backtest("--no-leak-check")
-    assert answer["weeks"] == [str(sunday) for sunday in SUNDAYS]
-    assert shop.files() == before
-    return shop
 
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _training_of_each_week(shop: Shop) -> list[object]:
+    """Versions, decisions and predicted rows of `spend` in the home of past weeks."""
+    home = shop.home / "backtests" / "own"
+    warehouse = Warehouse.of(Settings(home=home))
+    versions = sorted(path.name for path in home.glob("models/spend/versions/*"))
+    decisions = Warehouse.of(Settings(home=shop.home)).query(
+        f"from {BACKTEST_DECISIONS.qualified} "
+        "where model = 'spend' and settings = 'own' order by all"
+    )
+    predicted = warehouse.query("from predictions.spend order by all")
+    return [versions, decisions.to_pylist(), predicted.to_pylist()]
 
 
 def test_weeks_are_compared_with_what_came_after_them(shop: Shop) -> None:
@@ -97,18 +126,20 @@ def test_other_settings_are_compared_week_by_week(shop: Shop, tmp_path: Path) ->
     rows = shop.rows()
     assert [row for row in rows if row["settings"] == "own"] == before
     [difference] = [row for row in answer["differences"] if row["metric"] == "mae"]
-    # Of two weeks one has been over for 14 days.
-    assert difference["weeks"] == 1
-    assert difference["difference"] == difference["against"] - difference["own"]
+    # Of three weeks two have been over for 14 days.
+    assert difference["weeks"] == 2
+    by_hand = difference["against"] - difference["own"]
+    assert difference["difference"] == pytest.approx(by_hand)
 
 
 def test_a_prediction_that_reads_later_rows_is_named(shop: Shop, tmp_path: Path) -> None:
     leaky = Shop(tmp_path, "buys_tomorrow", "spend")
-    answer = leaky.backtest(check=False)
+    answer = leaky.backtest("--workers", "1", check=False)
     assert answer["leaks"] == ["predictions.buys_tomorrow (own)"]
-    # This backtest was never stopped: its rows are those of the one that was.
+    # This backtest ran one week after another, and was never killed.
     own = [row for row in shop.rows() if row["settings"] == "own"]
     assert [row for row in leaky.rows() if row["model"] == "spend"] == own
+    assert _training_of_each_week(leaky) == _training_of_each_week(shop)
 
 
 def test_a_file_that_a_variable_hides_is_refused(shop: Shop, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def _singular_vectors(graph: csr_matrix, params: GraphFilterParams) -> np.ndarra
     """Right singular vectors of the graph, (items, factors), double precision.
 
     Randomised (Halko et al. 2011): on sparse pairs several times as fast as Lanczos iterations, and
-    as good for recommendations (docs/figures/recommendations.md).
+    as good for recommendations.
     """
     from sklearn.utils.extmath import randomized_svd
     from threadpoolctl import threadpool_limits

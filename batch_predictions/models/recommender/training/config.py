@@ -108,7 +108,7 @@ class TwoStageConfig:
         """Users that the ranker learns from, by how their items are hidden.
 
         Where a share of each user's items is hidden, few of them are among the candidates, and more
-        users take no more windows (docs/figures/recommendations.md).
+        users take no more windows.
         """
         if self.max_labelled_users is not None:
             return self.max_labelled_users
