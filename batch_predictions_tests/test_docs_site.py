@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -74,6 +75,20 @@ def test_the_site_is_built_strictly(tmp_path: Path) -> None:
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     run_python("-m", "zensical", "build", "--strict", cwd=tmp_path)
     assert (tmp_path / "site" / "index.html").exists()
+
+
+def test_versions_of_the_site_lie_side_by_side(tmp_path: Path) -> None:
+    publish = runpy.run_path(str(ROOT / ".ci" / "publish_site.py"))["publish"]
+    (site := tmp_path / "site").mkdir()
+    pages = tmp_path / "pages"
+    for version in ("0.9.0", "0.10.0", "0.2.0"):
+        (site / "index.html").write_text(version, "utf-8")
+        publish(site, pages, version)
+    entries = json.loads((pages / "versions.json").read_text("utf-8"))
+    assert [entry["version"] for entry in entries] == ["0.10.0", "0.9.0", "0.2.0"]
+    assert [entry["aliases"] for entry in entries] == [["latest"], [], []]
+    assert "0.10.0/index.html" in (pages / "index.html").read_text("utf-8")
+    assert (pages / "0.9.0" / "index.html").read_text("utf-8") == "0.9.0"
 
 
 def _prose(page: Path) -> str:
