@@ -70,9 +70,10 @@ ui: setup  ## Dagster on this home folder, http://127.0.0.1:3000
 wheels: setup  ## both distributions, in dist/
 	$(BIN)/python .ci/build_wheels.py dist
 
-sbom: setup  ## bill of materials of the environment, with licences, dist/batch_predictions.cdx.json
+sbom: setup  ## bill of materials of the environment, dist/batch_predictions.cdx.json, and licences, dist/licences.md
 	mkdir -p dist
 	$(BIN)/cyclonedx-py environment $(BIN)/python --of JSON -o dist/batch_predictions.cdx.json
+	$(BIN)/python .ci/licences.py dist/batch_predictions.cdx.json > dist/licences.md
 
 clean:  ## remove the virtual environments; the home folder stays
 	rm -rf $(VENV) $(LOWEST) *.egg-info
