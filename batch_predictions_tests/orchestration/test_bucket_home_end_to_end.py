@@ -120,7 +120,10 @@ def test_a_home_without_postgresql_is_refused_in_a_line(shop: Shop) -> None:
     refused = run_command("status", env=env, cwd=shop.folder, check=False)
     assert refused.returncode == 2
     [line] = refused.stderr.strip().splitlines()
-    assert f"home {shop.url} needs PostgreSQL" in line and "execution.instance" in line
+    assert (
+        f"home {shop.url} is in a bucket and needs PostgreSQL" in line
+        and "execution.instance" in line
+    )
 
 
 def test_a_run_says_which_machine_holds_the_home(shop: Shop) -> None:
