@@ -13,7 +13,7 @@ from batch_predictions_tests.worlds.backtest_shop import Shop
 
 pytestmark = pytest.mark.slow
 
-FIRST, DAYS, USERS, ITEMS, WEEKS = dt.date(2024, 4, 1), 57, 60, 3, 4
+FIRST, DAYS, USERS, ITEMS, WEEKS = dt.date(2024, 4, 1), 57, 300, 3, 3
 SUNDAYS = [FIRST + dt.timedelta(days=6 + 7 * week) for week in range(8)][-WEEKS:]
 METRIC = "next_day_hit_rate@10"
 
@@ -22,7 +22,7 @@ def _events() -> list[tuple[dt.date, str, str, float]]:
     """On every day a third of the users buys: user `n` the item `n % 3`."""
     random = np.random.default_rng(5)
     return [
-        (FIRST + dt.timedelta(days=day), f"u{user:02}", f"i{user % ITEMS}", 2.0)
+        (FIRST + dt.timedelta(days=day), f"u{user:03}", f"i{user % ITEMS}", 2.0)
         for day in range(DAYS)
         for user in np.flatnonzero(random.random(USERS) < 1 / 3).tolist()
     ]
