@@ -25,8 +25,12 @@ class RecommenderSettings(Section):
         "sequence_ease, sequence, recent, own_history, segment_taste, promoted, predicted_rating, "
         "rating_lift, liked_ease, and those of plugins. Empty: all that apply to the source.",
     )
-    candidates_each: int = Field(
-        60, ge=10, description="Candidates that each generator proposes for a user."
+    candidates_each: int | None = Field(
+        None,
+        ge=10,
+        description="Candidates that each generator proposes for a user. Empty: 60; 30 from "
+        "200,000 rows on, unless promotion audiences or rules read further down the lists; "
+        "recommendations.k at least.",
     )
     holdout_days: int = Field(
         7, ge=1, description="Newest days, on which recommenders are evaluated."

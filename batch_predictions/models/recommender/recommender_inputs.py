@@ -14,10 +14,14 @@ from batch_predictions.features.sql.queries import RAW_INTERACTIONS, sql, user_i
 from batch_predictions.features.sql.queries import parameters as feature_parameters
 from batch_predictions.settings import Settings
 from batch_predictions.sources import source_registry
+from batch_predictions.tables import PROMOTIONS
 from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from batch_predictions.models.recommender.training.config import TwoStageConfig
+
+CANDIDATES, FEW_CANDIDATES, MIN_ROWS_FOR_FEW_CANDIDATES = 60, 30, 200_000
+"""Candidates that each generator proposes; see `candidates_of_each`."""
 
 
 def training_days(settings: Settings) -> int:
@@ -159,6 +163,30 @@ SEQUENCE_MINUTES_PER_MILLION = 24.0
 """Minutes of each fit of `sequence` for a million rows, where the settings name none."""
 
 
+def candidates_of_each(settings: Settings, rows: int) -> int:
+    """Candidates that each generator proposes for a user, unless the settings say how many.
+
+    Lists of many rows are as good with fewer (docs/figures/recommendations.md), and cost a fifth
+    less; promotion audiences and rules need candidates further down.
+
+    Args:
+        settings: of the home.
+        rows: interactions that the training reads.
+    """
+    lists = settings.recommendations
+    if settings.recommender.candidates_each is not None:
+        return settings.recommender.candidates_each
+    reads_far = (
+        rows < MIN_ROWS_FOR_FEW_CANDIDATES
+        or lists.rules
+        or lists.per_category
+        or lists.new_share
+        or lists.kept_scores
+        or source_registry.has_table(settings, PROMOTIONS)
+    )
+    return max(CANDIDATES if reads_far else FEW_CANDIDATES, lists.k)
+
+
 def two_stage_config(settings: Settings, rows: int = 0) -> TwoStageConfig:
     """Builds the configuration of the recommender's training from the settings.
 
@@ -201,7 +229,7 @@ def two_stage_config(settings: Settings, rows: int = 0) -> TwoStageConfig:
         must_gain=tuple(
             name for name in names if not recommender.generators and declared[name].must_gain
         ),
-        candidates_per_generator=recommender.candidates_each,
+        candidates_per_generator=candidates_of_each(settings, rows),
         max_items=recommender.max_items or (50_000 if exclude_seen else 12_000),
         max_labelled_users=recommender.lesson_users,
         ranker_seeds=recommender.seeds,

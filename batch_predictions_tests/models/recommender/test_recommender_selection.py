@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.models.recommender.base import Recommender
@@ -22,7 +23,10 @@ from batch_predictions.models.recommender.ranker.two_stage import (
     TwoStageRecommender,
     load_recommender,
 )
-from batch_predictions.models.recommender.recommender_inputs import two_stage_config
+from batch_predictions.models.recommender.recommender_inputs import (
+    candidates_of_each,
+    two_stage_config,
+)
 from batch_predictions.models.recommender.recommender_selection import (
     COMBINED_CANDIDATES,
     FALLBACK,
@@ -305,6 +309,38 @@ def test_the_network_is_used_from_many_rows_on(tmp_path: Path) -> None:
     config = two_stage_config(settings.model_copy(update={"recommender": never}), 250_000)
     assert config.generators is not None and "sequence" not in config.generators
     assert "sequence" not in config.generator_params
+
+
+@pytest.mark.parametrize(
+    ("lists", "recommender", "expected"),
+    [
+        ({}, {}, 30),
+        ({"k": 50}, {}, 50),
+        ({"per_category": 2}, {}, 60),
+        ({"new_share": 0.5}, {}, 60),
+        ({"rules": [{"exclude": "price < 5"}]}, {}, 60),
+        ({"kept_scores": 100}, {}, 60),
+        ({"per_category": 2}, {"candidates_each": 40}, 40),
+    ],
+)
+def test_candidates_are_more_where_somebody_reads_far_down(
+    tmp_path: Path, lists: dict[str, object], recommender: dict[str, object], expected: int
+) -> None:
+    day = pa.array([date(2024, 1, 1)])
+    rows = pa.table({"user_id": ["u"], "item_id": ["i"], "date": day})
+    pq.write_table(rows, tmp_path / "interactions.parquet")
+    settings = Settings(
+        home=tmp_path / "home",
+        source=SourceSettings(kind="files", path=tmp_path, timezone="UTC"),
+        recommendations=RecommendationsSettings.model_validate(lists),
+        recommender=RecommenderSettings.model_validate(recommender),
+    )
+    many = 200_000
+    assert candidates_of_each(settings, many) == expected
+    assert candidates_of_each(settings, many - 1) == max(expected, 40 if recommender else 60)
+    campaign = pa.table({"campaign_id": ["c"], "item_id": ["i"], "starts_on": day, "ends_on": day})
+    pq.write_table(campaign, tmp_path / "promotions.parquet")
+    assert candidates_of_each(settings, many) == max(expected, 40 if recommender else 60)
 
 
 def test_the_network_reads_no_rows_after_the_day() -> None:
