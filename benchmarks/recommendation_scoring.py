@@ -1,6 +1,7 @@
 """Users a second of the recommendations' scorer, with the model that serves a home.
 
     python benchmarks/recommendation_scoring.py HOME [--date YYYY-MM-DD] [--users 1024]
+        [--candidates 60 30]
 
 Scores users of one staged day in this process, on one thread. Beside it, what one would run
 instead: LightGBM's own `predict` of the ranker over the same candidates' features, and `recommend`
@@ -16,6 +17,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,9 @@ def main() -> None:
     parser.add_argument("--date", help="day to score; else: the newest that has predictions")
     parser.add_argument("--users", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--candidates", type=int, nargs="*", default=[], help="of each generator, timed as well"
+    )
     args = parser.parse_args()
     os.environ["BATCH_PREDICTIONS_HOME"] = str(args.home.resolve())
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,6 +48,8 @@ def main() -> None:
     scorer, rows, manifest_path = open_scorer(args.date, args.users)
     log(f"{rows.num_rows:,} users")
     functions = {"scorer": partial(scorer.score, rows)} | alternatives(scorer, rows)
+    for number in args.candidates:
+        functions[f"scorer, {number} candidates"] = partial(score_with, scorer, rows, number)
     times = time_interleaved(functions, args.repeats)
     result |= {
         "users": rows.num_rows,
@@ -53,6 +60,16 @@ def main() -> None:
     }
     result["instances"] = time_instances(manifest_path, args.repeats)
     print_json(result)
+
+
+def score_with(scorer: Any, rows: pa.RecordBatch, candidates: int) -> None:
+    """Scores with another number of candidates than the model was trained with."""
+    params = scorer.model.params
+    scorer.model.params = replace(params, candidates_per_generator=candidates)
+    try:
+        scorer.score(rows)
+    finally:
+        scorer.model.params = params
 
 
 def alternatives(scorer: Any, rows: pa.RecordBatch) -> dict[str, Callable[[], Any]]:
@@ -102,7 +119,7 @@ def _implicit_recommend(als: Any, histories: Any, k: int) -> Callable[[], Any]:
         num_threads=1,
     )
     model.item_factors = np.array(als.model.targets())
-    matrix = als.subset.reindex_histories(histories).matrix(als.model.history_half_life_days)
+    matrix = als.subset.reindex_histories(histories).matrix(params.history_half_life_days)
     matrix.data = 1.0 + params.alpha * np.log1p(matrix.data)
     users = np.arange(matrix.shape[0])
     return lambda: model.recommend(

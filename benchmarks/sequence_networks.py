@@ -3,9 +3,10 @@
     python benchmarks/sequence_networks.py ../shared/data/sequences/video/interactions.parquet
 
 A gated recurrent unit, a causal transformer (two blocks of SASRec, Kang and McAuley 2018) and two
-blocks of linear recurrent units (Orvieto et al. 2023; LRURec, Yue et al. 2024) are trained alike:
-vectors of items, loss, batches, schedule, early stopping, and the seconds of each. Each user's last
-item is hidden and ranked among all items that the user has not taken. Prints JSON.
+blocks of linear recurrent units (Orvieto et al. 2023; LRURec, Yue et al. 2024) are trained alike
+but for dropout: vectors of items, loss, batches, schedule, early stopping, and the seconds of each.
+Each user's last item is hidden and ranked among all items that the user has not taken. Prints a
+line of JSON for each.
 """
 
 from __future__ import annotations

@@ -10,11 +10,12 @@ from batch_predictions.features.sql.queries import sql, user_item_history
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS_SQL
+from batch_predictions.models.recommender.recommender_inputs import kept_scores
 from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
 from batch_predictions.settings import Settings
 from batch_predictions.sources import source_registry
 from batch_predictions.sources.recommendation_rules import ItemRules
-from batch_predictions.tables import ITEM_SCORES, PROMOTIONS, RECOMMENDATIONS
+from batch_predictions.tables import ITEM_SCORES, RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.plot_style import log_scale, new_axes
 
@@ -22,18 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-AUDIENCE_DEPTH = 200
-"""Candidates of a user that are kept for promotion audiences."""
-
-
 def parameters(settings: Settings) -> Mapping[str, object]:
     """Returns k, the rules, and how far back a history goes."""
     config = settings.recommendations
-    kept_scores = config.kept_scores
-    if kept_scores is None:
-        kept_scores = (
-            AUDIENCE_DEPTH if source_registry.has_table(settings, PROMOTIONS) else config.k
-        )
     event_types = source_registry.event_types(settings)
     return {
         **event_types.parameters(),
@@ -41,7 +33,7 @@ def parameters(settings: Settings) -> Mapping[str, object]:
         "exclude_seen": bool(event_types.seen),
         "limits": [limit for _, limit in ItemRules.of(settings).limits],
         "new_share": config.new_share,
-        "kept_scores": kept_scores,
+        "kept_scores": kept_scores(settings),
         "history_days": settings.recommender.history_days,
         "planned_weeks": settings.recommender.planned_weeks,
     }

@@ -47,8 +47,8 @@ def costs(
     """Show seconds, CPU seconds, peak memory, bytes and money of every table and model.
 
     They are read from `evaluation.costs`, which every run writes. Prices are settings:
-    `costs.core_hour`, `costs.gpu_hour` and `costs.gib_month`; `costs.million_writes`,
-    `costs.million_reads` and `costs.gib_received` for requests to the bucket of a home.
+    `costs.core_hour`, `costs.gpu_hour` and `costs.gib_month`; for the bucket of a
+    home `costs.million_writes`, `costs.million_reads` and, for downloads, `costs.gib_received`.
     """
     from batch_predictions.operations.costs.collect import collect_costs
     from batch_predictions.operations.costs.cost_report import (

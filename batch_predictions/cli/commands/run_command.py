@@ -76,8 +76,8 @@ def run(
 
     Running it again does only what is new or has changed: in the source, in the settings or in the
     code. Where a model or a table fails, its previous version goes on serving, the rest is made and
-    released, and the exit code is 6. Where the source has
-    lost rows of a day, those of before are kept, and the exit code is 1 until you --accept-loss.
+    released, and the exit code is 6. Where the source has lost rows of a day, the previous rows are
+    kept, and the exit code is 1 until you --accept-loss.
     """
     settings, days = load_settings(home, context), (day_of(first), day_of(date))
     require_source(settings)

@@ -20,9 +20,6 @@ from batch_predictions.warehouse import Warehouse
 if TYPE_CHECKING:
     from batch_predictions.models.recommender.training.config import TwoStageConfig
 
-CANDIDATES, FEW_CANDIDATES, MIN_ROWS_FOR_FEW_CANDIDATES = 60, 30, 200_000
-"""Candidates that each generator proposes; see `candidates_of_each`."""
-
 
 def training_days(settings: Settings) -> int:
     """Days of interactions that a training reads.
@@ -161,6 +158,20 @@ class WarehouseSideInformation:
 
 SEQUENCE_MINUTES_PER_MILLION = 24.0
 """Minutes of each fit of `sequence` for a million rows, where the settings name none."""
+CANDIDATES, FEW_CANDIDATES = 60, 30
+"""Candidates that each generator proposes, and fewer where that is enough."""
+MIN_ROWS_FOR_FEW_CANDIDATES = 200_000
+"""Interactions from which fewer candidates are enough."""
+AUDIENCE_DEPTH = 200
+"""Candidates of a user that are kept for promotion audiences."""
+
+
+def kept_scores(settings: Settings) -> int:
+    """Candidates of a user that are kept with their scores, many where audiences read them."""
+    lists = settings.recommendations
+    if lists.kept_scores is not None:
+        return lists.kept_scores
+    return AUDIENCE_DEPTH if source_registry.has_table(settings, PROMOTIONS) else lists.k
 
 
 def candidates_of_each(settings: Settings, rows: int) -> int:
@@ -181,8 +192,7 @@ def candidates_of_each(settings: Settings, rows: int) -> int:
         or lists.rules
         or lists.per_category
         or lists.new_share
-        or lists.kept_scores
-        or source_registry.has_table(settings, PROMOTIONS)
+        or kept_scores(settings) > lists.k
     )
     return max(CANDIDATES if reads_far else FEW_CANDIDATES, lists.k)
 

@@ -35,9 +35,7 @@ Id = Annotated[Text, Field(min_length=1)]
 
 UserId = Annotated[
     Id,
-    Path(
-        description="The user; one who is not known yet gets the list of a segment.", examples=["1"]
-    ),
+    Path(description="The user, also one who is not known yet.", examples=["1"]),
 ]
 ItemId = Annotated[
     Id,

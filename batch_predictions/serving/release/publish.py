@@ -157,8 +157,8 @@ def _start_release(
             assert release is not None
         elif release.content_hash != contents.content_hash:
             raise ReleaseError(
-                f"release {release.release_id} is in the store with other rows (content hash): "
-                "publish again with `batch-predictions run --force`"
+                f"release {release.release_id} is in the store with another content hash: two sets "
+                "of rows have one id; the next day's release has another"
             )
         elif release.status != "ready":
             raise ReleaseError(
