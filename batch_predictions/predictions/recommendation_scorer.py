@@ -16,7 +16,7 @@ from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.data.staged_histories import IdLookup, read_histories
 from batch_predictions.models.recommender.explanations import explain_lists
-from batch_predictions.models.recommender.generators.base import is_linear
+from batch_predictions.models.recommender.generators.base import gains_by_gpu
 from batch_predictions.models.recommender.ranker.two_stage import (
     TwoStageRecommender,
     is_two_stage,
@@ -38,7 +38,7 @@ class RecommendationScorer:
     best candidates are kept with their scores.
     """
 
-    version: ClassVar[str] = "16"
+    version: ClassVar[str] = "17"
     dictionary_columns: ClassVar[tuple[str, ...]] = ("item_ids.list.element",)
 
     def __init__(self, model: Recommender, context: ScorerContext) -> None:
@@ -79,7 +79,7 @@ class RecommendationScorer:
     def uses_gpu(cls, model: Path | None) -> bool:
         """Returns whether the search runs on a GPU: for a linear model that serves alone."""
         assert model is not None
-        return is_linear(model)
+        return gains_by_gpu(model)
 
     @classmethod
     def process_rows(cls, model: Path | None) -> int | None:

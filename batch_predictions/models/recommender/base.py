@@ -303,6 +303,8 @@ class LinearRecommender(TrainableRecommender):
         block_mb: memory of a block of products on a GPU, MiB.
     """
 
+    gains_by_gpu: ClassVar[bool] = True
+    """False where most of the work is not a product, so that more CPU workers are faster."""
     device = "cpu"
     block_mb = 256
     _index: tuple[npt.NDArray[np.bool_] | None, Index] | None = None
@@ -362,16 +364,13 @@ class LinearRecommender(TrainableRecommender):
             return super().propose(
                 histories, item_features, k, exclude_seen=exclude_seen, blocked=blocked
             )
-        from batch_predictions.models.recommender.kernels.candidate_kernels import products_of_items
-
         queries = np.ascontiguousarray(self.queries(histories), dtype=np.float32)
         positions = np.empty((histories.users, 0), dtype=np.int64)
         if k:
             positions = self._search(queries, histories, k, exclude_seen, blocked).positions
 
         def scores_of(items: Positions) -> Floats:
-            values = np.empty(items.shape, dtype=np.float32)
-            products_of_items(queries, np.asarray(self.targets()), items, values)
+            values = self._scores_of(queries, histories, items)
             values[histories.is_masked(items, exclude_seen, blocked)] = np.nan
             return values
 
@@ -381,6 +380,14 @@ class LinearRecommender(TrainableRecommender):
     def dense_scores(self) -> int:
         """Number of scores of a user that `propose` holds: none where it searches."""
         return 0 if self._is_searched else super().dense_scores
+
+    def _scores_of(self, queries: Floats, histories: Histories, items: Positions) -> Floats:
+        """Scores of given items, any value where there is no item, (n, k)."""
+        from batch_predictions.models.recommender.kernels.candidate_kernels import products_of_items
+
+        values = np.zeros(items.shape, dtype=np.float32)
+        products_of_items(queries, np.asarray(self.targets()), items, values)
+        return values
 
     @property
     def _is_searched(self) -> bool:

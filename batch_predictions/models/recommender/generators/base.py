@@ -110,7 +110,8 @@ def load_generator(folder: Path) -> TrainableRecommender:
     return class_of_kind(recommender_classes(), kind, folder, "recommender").load(folder)
 
 
-def is_linear(folder: Path) -> bool:
-    """Returns whether the recommender in a folder is a linear one, without reading its arrays."""
+def gains_by_gpu(folder: Path) -> bool:
+    """Returns whether a GPU makes the recommender in a folder faster; its arrays are not read."""
     kind = read_manifest(folder)["kind"]
-    return issubclass(recommender_classes().get(kind, TrainableRecommender), LinearRecommender)
+    recommender_class = recommender_classes().get(kind, TrainableRecommender)
+    return issubclass(recommender_class, LinearRecommender) and recommender_class.gains_by_gpu

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.core.arrays import Floats, Positions
-from batch_predictions.models.recommender.base import Proposals, TrainableRecommender
-from batch_predictions.models.recommender.data.dense_scores import TargetBlocks, inner_products
-from batch_predictions.models.recommender.data.histories import Histories, spans
+from batch_predictions.models.recommender.base import LinearRecommender, Ranking
+from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.base import Generator
@@ -35,8 +33,6 @@ from batch_predictions.models.recommender.generators.neighbour_tables import (
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-USERS_AT_A_TIME = 64
-"""Users whose scores of all items are held: they stay in the processor's last cache."""
 OVERSAMPLES, POWER_ITERATIONS = 20, 4
 """Of the randomised SVD."""
 
@@ -60,10 +56,11 @@ class GraphFilterParams:
     seed: int = 0
 
 
-class GraphFilter(TrainableRecommender):
+class GraphFilter(LinearRecommender):
     """Neighbours by normalised co-occurrence, and singular vectors scaled by item degrees."""
 
     kind = "graph_filter"
+    gains_by_gpu = False
     Params = GraphFilterParams
 
     @classmethod
@@ -96,58 +93,62 @@ class GraphFilter(TrainableRecommender):
         }
         return cls(interactions.item_ids, params, arrays)
 
+    def queries(self, histories: Histories) -> Floats:
+        """Histories in the space of the ideal filter's vectors, (n, factors)."""
+        return np.asarray(self.user_profile(histories) @ self.arrays["left"])
+
+    def targets(self) -> Floats:
+        """The items' vectors of the ideal filter, (m, factors)."""
+        return self.arrays["right"]
+
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
         """Applies both filters to the histories, over the root of the number of items, (n, m)."""
-        profile = self.user_profile(histories)
-        scores = inner_products(profile @ self.arrays["left"], self._right_blocks)
         tables = self.arrays["neighbour_ids"], self.arrays["similarity"]
-        return score_neighbours(profile, *tables, scores)
+        return score_neighbours(
+            self.user_profile(histories), *tables, super().scores(histories, item_features)
+        )
 
-    def propose(
+    def _search(
         self,
+        queries: Floats,
         histories: Histories,
-        item_features: ItemFeatures,
         k: int,
-        *,
         exclude_seen: bool,
-        blocked: npt.NDArray[np.bool_] | None = None,
-    ) -> Proposals:
-        """Ranks all items of a few users at a time: no others' scores are held."""
-        positions = np.empty((histories.users, k), dtype=np.int64)
-        rules: Any = {"exclude_seen": exclude_seen, "blocked": blocked}
-        for start, stop in spans(histories.users if k else 0, USERS_AT_A_TIME):
-            part = histories.slice_users(start, stop)
-            positions[start:stop] = super().propose(part, item_features, k, **rules).positions
-        profile, right = self.user_profile(histories), self.arrays["right"]
-        queries = profile @ self.arrays["left"]
+        blocked: npt.NDArray[np.bool_] | None,
+    ) -> Ranking:
+        """Searches for the best by the ideal filter, then for those that the linear one raises."""
+        from batch_predictions.models.recommender.kernels.neighbours import (
+            rank_products_and_neighbours,
+        )
+
+        ranking = super()._search(queries, histories, k, exclude_seen, blocked)
+        profile = self.user_profile(histories)
+        masked = histories.seen_matrix() if exclude_seen else profile[:, :0]
+        rank_products_and_neighbours(
+            profile.indptr,
+            profile.indices,
+            profile.data,
+            self.arrays["neighbour_ids"],
+            self.arrays["similarity"],
+            masked.indptr,
+            masked.indices,
+            np.flatnonzero(blocked) if blocked is not None else np.empty(0, dtype=np.int64),
+            queries,
+            np.asarray(self.targets()),
+            ranking.positions,
+            ranking.scores,
+        )
+        return ranking
+
+    def _scores_of(self, queries: Floats, histories: Histories, items: Positions) -> Floats:
         tables = self.arrays["neighbour_ids"], self.arrays["similarity"]
-
-        def scores_of(items: Positions) -> Floats:
-            from batch_predictions.models.recommender.kernels.candidate_kernels import (
-                products_of_items,
-            )
-
-            values = np.zeros(items.shape, dtype=np.float32)
-            products_of_items(queries, right, items, values)
-            values += neighbour_scores_of(profile, *tables, items)
-            values[histories.is_masked(items, exclude_seen, blocked)] = np.nan
-            return values
-
-        return Proposals(positions, scores_of)
-
-    @property
-    def dense_scores(self) -> int:
-        """Number of scores of a user that `propose` holds: none beyond a few users' at a time."""
-        return 0
+        values = super()._scores_of(queries, histories, items)
+        return values + neighbour_scores_of(self.user_profile(histories), *tables, items)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Finds the history item with the largest part of each pick's linear filter, (n, k)."""
         tables = self.arrays["neighbour_ids"], self.arrays["similarity"]
         return top_neighbour_contributors(self.user_profile(histories), picks, *tables)
-
-    @cached_property
-    def _right_blocks(self) -> TargetBlocks:
-        return TargetBlocks.of(self.arrays["right"])
 
     def user_profile(self, histories: Histories) -> csr_matrix:
         """Logarithms of decayed events over the root of the number of items, (n, m)."""

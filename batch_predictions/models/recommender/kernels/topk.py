@@ -98,7 +98,7 @@ def _lower_bound(scores: Floats, k: int, maxima: Floats) -> float:
 
 
 @njit_cached
-def _collect_above(scores: Floats, bound: float, k: int, keys: npt.NDArray[np.uint64]) -> int:
+def collect_above(scores: Floats, bound: float, k: int, keys: npt.NDArray[np.uint64]) -> int:
     """Writes the keys of the scores above a bound, and of the first k that are equal to it.
 
     Args:
@@ -156,7 +156,7 @@ def topk_rows(scores: Floats, k: int, positions: Int64s, values: Floats) -> None
         bound = np.float32(-np.inf)
         if width >= MIN_SCORES_PER_LANE * lanes:
             bound = np.float32(_lower_bound(row_scores, k, maxima))
-        found = _collect_above(row_scores, bound, k, keys)
+        found = collect_above(row_scores, bound, k, keys)
         keys[:found].sort()
         best = min(found, k)
         for rank in range(best):
