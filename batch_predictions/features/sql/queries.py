@@ -132,22 +132,6 @@ PURCHASES = f"(select * from raw.interactions where {is_purchase('purchase_types
 """SQL of the interactions that are purchases; returns are left out."""
 
 
-def interactions_of_some(users: str, limit: str) -> str:
-    """A relation with the rows of raw.interactions of some users.
-
-    Args:
-        users: SQL of rows with a user_id, from which users are chosen.
-        limit: name of the parameter with their number; a hash of their ids selects the same ones
-            whenever they are among the rows.
-    """
-    return f"""(
-        select * from {RAW_INTERACTIONS} where user_id in (
-            select user_id from ({users}) group by user_id
-            order by md5(user_id), user_id limit ${limit}::BIGINT
-        )
-    )"""
-
-
 def user_item_days(item_state: str, interactions: str = RAW_INTERACTIONS) -> str:
     """The query of users' days with items, over a relation of item states.
 

@@ -41,7 +41,7 @@ def nearest_neighbours(
     Returns:
         Item positions (m, neighbours), -1 at the end, and their similarity.
     """
-    from batch_predictions.models.recommender.kernels.neighbours import topk_neighbours
+    from batch_predictions.models.recommender.kernels.cooccurrence import topk_neighbours
 
     items = left.shape[1]
     neighbours = min(neighbours, items)
@@ -133,7 +133,7 @@ def top_neighbour_contributors(
         neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
         similarity: of the neighbours, (m, neighbours).
     """
-    from batch_predictions.models.recommender.kernels.neighbours import top_contributor
+    from batch_predictions.models.recommender.kernels.contributors import top_contributor
 
     contributors = np.empty(picks.shape, dtype=np.int64)
     top_contributor(
@@ -196,7 +196,7 @@ def top_contributors(histories: csr_matrix, weights: Floats, picks: Positions) -
     Returns:
         Item positions, -1 where no contribution is positive.
     """
-    from batch_predictions.models.recommender.kernels.neighbours import top_weight
+    from batch_predictions.models.recommender.kernels.contributors import top_weight
 
     contributors = np.empty(picks.shape, dtype=np.int64)
     top_weight(

@@ -114,7 +114,7 @@ class SequenceEASE(TrainableRecommender):
 
         Exact: the score is a sum over the profile's items.
         """
-        from batch_predictions.models.recommender.kernels.neighbours import top_sum_of_weights
+        from batch_predictions.models.recommender.kernels.contributors import top_sum_of_weights
 
         profile = self._user_profile(histories)
         contributors = np.empty(picks.shape, dtype=np.int64)

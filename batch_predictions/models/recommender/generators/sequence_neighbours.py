@@ -73,7 +73,7 @@ class SequenceNeighbours(NeighbourRecommender):
         similarity = np.zeros(neighbour_ids.shape, dtype=np.float32)
 
         def compute_block(start: int) -> None:
-            from batch_predictions.models.recommender.kernels.neighbours import cooccurrence
+            from batch_predictions.models.recommender.kernels.cooccurrence import cooccurrence
 
             cooccurrence(
                 sequence,

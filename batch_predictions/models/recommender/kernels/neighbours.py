@@ -1,4 +1,7 @@
-"""Item-to-item neighbours: how they are computed, summed over histories, and explained."""
+"""Similarities of item-to-item neighbours, summed over histories and ranked.
+
+Imports numba, so this module is imported only inside functions.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from batch_predictions.core.arrays import Doubles, Floats, Int32s, Int64s
+from batch_predictions.core.arrays import Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.common.heaps import heap_push, heap_sort
 from batch_predictions.models.common.vector_ir import (
@@ -56,7 +59,7 @@ def _prefetch(typing: Typing, values: Type, index: Type) -> Intrinsic:
 
 
 @njit_cached
-def _prefetch_neighbours(
+def prefetch_neighbours(
     flat_ids: Int32s, flat_similarity: Floats, item: int, neighbours: int
 ) -> None:
     """Has an item's neighbours loaded while those of the item before are read.
@@ -72,111 +75,6 @@ def _prefetch_neighbours(
     for place in range(first, first + neighbours, LINE):
         _prefetch(flat_ids, place)
         _prefetch(flat_similarity, place)
-
-
-@njit_cached
-def topk_neighbours(
-    item_indptr: Int32s,
-    item_users: Int32s,
-    left: Floats,
-    user_indptr: Int32s,
-    user_items: Int32s,
-    right: Floats,
-    include_self: bool,
-    start: int,
-    stop: int,
-    neighbour_ids: Int32s,
-    similarity: Floats,
-) -> None:
-    """Finds the items j of the largest sum over users u of left_ui right_uj > 0 for items i.
-
-    i goes from `start` to `stop` - 1.
-
-    `item_indptr`, `item_users`, `left` are items x users (CSR), `user_indptr`, `user_items`,
-    `right` users x items. Sums are in double precision, in the order of the users.
-    """
-    width, keep = neighbour_ids.shape
-    sums = np.zeros(width)
-    last_item = np.full(width, -1, dtype=np.int64)
-    touched = np.empty(width, dtype=np.int64)
-    for item in range(start, stop):
-        n = 0
-        for entry in range(item_indptr[item], item_indptr[item + 1]):
-            user, weight = item_users[entry], left[entry]
-            for user_entry in range(user_indptr[user], user_indptr[user + 1]):
-                neighbour = user_items[user_entry]
-                if last_item[neighbour] != item:
-                    last_item[neighbour] = item
-                    sums[neighbour] = 0.0
-                    touched[n] = neighbour
-                    n += 1
-                sums[neighbour] += weight * right[user_entry]
-        # Sliced here, since slices are slow in the inner loop.
-        item_similarity, item_neighbours = similarity[item], neighbour_ids[item]
-        size = 0
-        for index in range(n):
-            neighbour = touched[index]
-            score = np.float32(sums[neighbour])
-            if neighbour == item and not include_self:
-                continue
-            size = heap_push(item_similarity, item_neighbours, size, keep, score, neighbour)
-        heap_sort(item_similarity, item_neighbours, size)
-
-
-@njit_cached
-def cooccurrence(
-    sequence: Int32s,
-    first: Int64s,
-    last: Int64s,
-    place_indptr: Int64s,
-    places: Int64s,
-    weights: Doubles,
-    backward: float,
-    start: int,
-    stop: int,
-    neighbour_ids: Int32s,
-    similarity: Floats,
-) -> None:
-    """Finds the items j that most often occur near each item i in sequences, `start` <= i < `stop`.
-
-    `sequence` holds the items of all users, one user after the other, in the order of time;
-    `first` and `last` (len(sequence),) bound the user of each place; `place_indptr`, `places` are
-    the places of each item (CSR). The similarity is the sum of weights[distance], times `backward`
-    where j precedes i, over the root of the product of both items' numbers of places.
-    """
-    width, keep = neighbour_ids.shape
-    reach = len(weights) - 1
-    sums = np.zeros(width)
-    last_item = np.full(width, -1, dtype=np.int64)
-    touched = np.empty(width, dtype=np.int64)
-    for item in range(start, stop):
-        n = 0
-        for entry in range(place_indptr[item], place_indptr[item + 1]):
-            place = places[entry]
-            low, high = max(first[place], place - reach), min(last[place], place + reach + 1)
-            for near in range(low, high):
-                neighbour = sequence[near]
-                if neighbour == item:
-                    continue
-                if last_item[neighbour] != item:
-                    last_item[neighbour] = item
-                    sums[neighbour] = 0.0
-                    touched[n] = neighbour
-                    n += 1
-                if near > place:
-                    sums[neighbour] += weights[near - place]
-                else:
-                    sums[neighbour] += backward * weights[place - near]
-        count = place_indptr[item + 1] - place_indptr[item]
-        # Sliced here, since slices are slow in the inner loop.
-        item_similarity, item_neighbours = similarity[item], neighbour_ids[item]
-        size = 0
-        for index in range(n):
-            neighbour = touched[index]
-            product = count * (place_indptr[neighbour + 1] - place_indptr[neighbour])
-            score = np.float32(sums[neighbour] / np.sqrt(float(product)))
-            size = heap_push(item_similarity, item_neighbours, size, keep, score, neighbour)
-        heap_sort(item_similarity, item_neighbours, size)
 
 
 @njit_cached
@@ -202,7 +100,7 @@ def add_neighbours(
         for entry in range(indptr[user], indptr[user + 1]):
             item, weight = columns[entry], weights[entry]
             if entry + 1 < indptr[user + 1]:
-                _prefetch_neighbours(flat_ids, flat_similarity, columns[entry + 1], width)
+                prefetch_neighbours(flat_ids, flat_similarity, columns[entry + 1], width)
             for rank in range(width):
                 neighbour = neighbour_ids[item, rank]
                 if neighbour < 0:
@@ -356,130 +254,3 @@ def scores_of_neighbours(
         user_indptr = indptr[user : user + 2]
         add_neighbours(user_indptr, columns, weights, neighbour_ids, similarity, sums)
         scores_of_items(sums, items[user : user + 1], out[user : user + 1])
-
-
-@njit_cached
-def top_contributor(
-    indptr: Int32s,
-    columns: Int32s,
-    weights: Floats,
-    neighbour_ids: Int32s,
-    similarity: Floats,
-    picks: Int64s,
-    out: Int64s,
-) -> None:
-    """Finds the history item of the largest weight x similarity for each pick (n, k), -1 if none.
-
-    A user's picks are distinct.
-
-    Args:
-        indptr, columns, weights: histories, n users x m items (CSR).
-        neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
-        similarity: of the neighbours, (m, neighbours).
-        picks: item positions, -1 for none, (n, k).
-        out: receives item positions, (n, k).
-    """
-    width = neighbour_ids.shape[1]
-    flat_ids, flat_similarity = neighbour_ids.ravel(), similarity.ravel()
-    rank_of_item = np.full(len(neighbour_ids), -1, dtype=np.int32)
-    largest = np.empty(picks.shape[1])
-    for user in range(picks.shape[0]):
-        out[user] = -1
-        largest[:] = 0.0
-        n = 0
-        for rank in range(picks.shape[1]):
-            if picks[user, rank] >= 0:
-                rank_of_item[picks[user, rank]] = rank
-                n += 1
-        if n == 0:
-            continue
-        for entry in range(indptr[user], indptr[user + 1]):
-            item = columns[entry]
-            if entry + 1 < indptr[user + 1]:
-                _prefetch_neighbours(flat_ids, flat_similarity, columns[entry + 1], width)
-            for neighbour in range(width):
-                position = neighbour_ids[item, neighbour]
-                if position < 0:
-                    break
-                rank = rank_of_item[position]
-                if rank < 0:
-                    continue
-                part = weights[entry] * similarity[item, neighbour]
-                if part > largest[rank]:
-                    largest[rank] = part
-                    out[user, rank] = item
-        for rank in range(picks.shape[1]):
-            if picks[user, rank] >= 0:
-                rank_of_item[picks[user, rank]] = -1
-
-
-@njit_cached
-def top_weight(
-    indptr: Int32s,
-    columns: Int32s,
-    values: Floats,
-    weights: Floats,
-    picks: Int32s | Int64s,
-    out: Int64s,
-) -> None:
-    """Finds the history item j of the largest value x weights[i, j] > 0 for each pick i, else -1.
-
-    Args:
-        indptr: first entry of each user, as in CSR, (n + 1,).
-        columns: item of each entry.
-        values: of each entry.
-        weights: (m, m), row i for target i.
-        picks: item positions, -1 for none, (n, k).
-        out: receives item positions, (n, k).
-    """
-    for user in range(picks.shape[0]):
-        for rank in range(picks.shape[1]):
-            pick = picks[user, rank]
-            out[user, rank] = -1
-            if pick < 0:
-                continue
-            largest = np.float32(0.0)
-            row = weights[pick]
-            for entry in range(indptr[user], indptr[user + 1]):
-                part = values[entry] * row[columns[entry]]
-                if part > largest:
-                    largest = part
-                    out[user, rank] = columns[entry]
-
-
-@njit_cached
-def top_sum_of_weights(
-    indptr: Int32s,
-    columns: Int32s,
-    values: Floats,
-    weights: Floats,
-    picks: Int64s,
-    out: Int64s,
-) -> None:
-    """Finds the history item of the largest sum of value x weight for each pick (n, k), else -1.
-
-    Args:
-        indptr, columns, values: histories, n users x blocks of m items (CSR).
-        weights: of each column for each item, (blocks x m, m).
-        picks: item positions, -1 for none, (n, k).
-        out: receives item positions, (n, k).
-    """
-    width = weights.shape[1]
-    parts = np.zeros(width)
-    for user in range(picks.shape[0]):
-        first, last = indptr[user], indptr[user + 1]
-        for rank in range(picks.shape[1]):
-            pick = picks[user, rank]
-            out[user, rank] = -1
-            if pick < 0:
-                continue
-            for entry in range(first, last):
-                parts[columns[entry] % width] += values[entry] * weights[columns[entry], pick]
-            largest = 0.0
-            for entry in range(first, last):
-                item = columns[entry] % width
-                if parts[item] > largest or (parts[item] == largest > 0 and item < out[user, rank]):
-                    largest = parts[item]
-                    out[user, rank] = item
-            for entry in range(first, last):
-                parts[columns[entry] % width] = 0.0
