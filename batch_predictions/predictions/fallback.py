@@ -44,7 +44,7 @@ class DemographicScorer:
             parameters k and limits.
     """
 
-    version: ClassVar[str] = "5"
+    version: ClassVar[str] = "6"
     uses_gpu: ClassVar[bool] = False
 
     def __init__(self, model: DemographicModel, context: ScorerContext) -> None:
@@ -164,18 +164,25 @@ demographic_recommendations = BatchPrediction(
             from features.user_segments where date = $date group by all order by all""",
         "promotion_changes": sql("promotion_changes"),
         "rules": RULES_OF_ITEMS,
-        # The half-life is that of the model that serves.
-        "weights": f"""select segments.age_bracket, segments.gender, segments.location,
+        # The half-life is that of the model that serves. Only shares that are shrunk by kappa need
+        # weights by segment. Sums are of whole numbers of 2^-80: the same in any order.
+        "weights": f"""with segments as (
+                select * from features.user_segments
+                where date = $date and $model_kappa::DOUBLE is not null
+            )
+            select coalesce(segments.age_bracket, 'unknown') as age_bracket,
+                coalesce(segments.gender, 'unknown') as gender,
+                coalesce(segments.location, 'unknown') as location,
                 events.item_id,
-                fsum(types.weight
-                    * pow(0.5, ($date - events.date) / $model_half_life_days::DOUBLE)) as weight
+                sum(greatest(1, (types.weight * pow(2, 80
+                    - ($date - events.date) / $model_half_life_days::DOUBLE))::HUGEINT))
+                    / pow(2, 80) as weight
             from raw.interactions as events
             join (
                 select unnest($weighted_types::VARCHAR[]) as event_type,
                     unnest($type_weights::DOUBLE[]) as weight
             ) as types on types.event_type = events.event_type
-            join features.user_segments as segments
-            on segments.user_id = events.user_id and segments.date = $date
+            left join segments on segments.user_id = events.user_id
             join {RECOMMENDABLE_ITEMS} as state on state.item_id = events.item_id
             where events.date <= $date and events.date > $date - $window_days::INTEGER
             and coalesce(events.quantity, 0) >= 0

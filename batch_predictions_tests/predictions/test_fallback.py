@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -111,3 +112,54 @@ def test_the_stored_model_serves(
     assert first["age"]["item_id"] == first_of_65 and first["age"]["support"] == 40
     assert first["everyone"]["item_id"] == "tea" and first["everyone"]["support"] == 71
     assert lists[EXCLUDED].null_count == lists.num_rows
+
+
+def weights_of(kappa: float | None, order: str) -> pa.Table:
+    """The lookup table `weights` of 900 purchases, which are stored in some order."""
+    with duckdb.connect() as db:
+        db.execute("create schema features; create schema raw")
+        db.execute(
+            f"""create table raw.interactions as
+                select 'u' || i % 7 as user_id, 'i' || i % 5 as item_id,
+                    date '2024-03-31' - (i % 180)::INTEGER as date,
+                    'purchase' as event_type, 1 as quantity
+                from range(900) as rows(i) order by {order};
+            create table features.user_segments as
+                select date '2024-03-31' as date, 'u' || i as user_id,
+                    ['19-24', '65+'][i % 2 + 1] as age_bracket, 'f' as gender, 'here' as location
+                from range(7) as rows(i);
+            create table features.item_state as
+                select date '2024-03-31' as date, 'i' || i as item_id, true as available
+                from range(4) as rows(i);
+            create table features.item_rules (date DATE, item_id VARCHAR, is_blocked BOOLEAN)"""
+        )
+        values = {
+            "date": date(2024, 3, 31),
+            "weighted_types": ["purchase"],
+            "type_weights": [0.7],
+            "window_days": 182,
+            "model_half_life_days": 7.0,
+            "model_kappa": kappa,
+        }
+        query = demographic_recommendations.lookup_tables["weights"]
+        return db.sql(query, params=values).to_arrow_table()
+
+
+def test_only_shares_that_are_shrunk_need_weights_by_segment() -> None:
+    overall, by_segment = weights_of(None, "i"), weights_of(100.0, "i")
+    assert overall["item_id"].to_pylist() == ["i0", "i1", "i2", "i3"]
+    assert set(overall["age_bracket"].to_pylist()) == {"unknown"}
+    assert by_segment.num_rows == 8 and set(by_segment["age_bracket"].to_pylist()) == {
+        "19-24",
+        "65+",
+    }
+    sums = by_segment.group_by("item_id").aggregate([("weight", "sum")]).sort_by("item_id")
+    np.testing.assert_allclose(sums["weight_sum"], overall["weight"], rtol=1e-12)
+    ages = np.arange(900) % 180
+    expected = [0.7 * (0.5 ** (ages[item::5] / 7)).sum() for item in range(4)]
+    np.testing.assert_allclose(overall["weight"], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kappa", [None, 100.0])
+def test_weights_have_the_same_bits_whatever_the_order_of_the_rows(kappa: float | None) -> None:
+    assert weights_of(kappa, "i").equals(weights_of(kappa, "hash(i)"))
