@@ -1,7 +1,8 @@
 """A night of a shop of any size: seconds, CPU seconds, peak memory and rows a second of each step.
 
     batch-predictions benchmark night [--users 100000] [--items 20000] [--events 10000000]
-        [--days 120] [--folder FOLDER] [--models recommender,demographic,churn] [--json]
+        [--days 120] [--folder FOLDER] [--models recommender,demographic,churn] [--two-stage]
+        [--json]
 
 Writes a generated shop (`shop_world.py`) day by day, ingests all days but the last, trains the
 models and makes the features of the day before; then the night: the last day is ingested, features,
@@ -37,7 +38,13 @@ NIGHT = ("ingest_day", "features", "predict", "release")
 
 
 def measure(
-    users: int, items: int, events: int, days: int, models: Sequence[str], folder: Path | None
+    users: int,
+    items: int,
+    events: int,
+    days: int,
+    models: Sequence[str],
+    folder: Path | None,
+    two_stage: bool,
 ) -> dict[str, Any]:
     """All steps, and their sums.
 
@@ -48,6 +55,7 @@ def measure(
         days: days of history, the night's own among them.
         models: of `TABLES`.
         folder: keeps the shop, its home and the times; None: a temporary one.
+        two_stage: whether two stages serve, whatever their comparison with baselines says.
 
     Raises:
         ValueError: a model is unknown, or there are too few days.
@@ -71,7 +79,7 @@ def measure(
         for step in FUNCTIONS:
             if step == "ingest_day":
                 world.write_day(root / "source", days - 1)
-            steps[step] = _measure_step(root, step, days, models)
+            steps[step] = _measure_step(root, step, days, models, two_stage)
             log(step, steps[step])
         night = [steps[step] for step in NIGHT]
         result["steps"] = steps
@@ -96,7 +104,9 @@ def _write_world(world: ShopWorld, root: Path, days: int) -> None:
     done.touch()
 
 
-def _measure_step(root: Path, step: str, days: int, models: Sequence[str]) -> dict[str, Any]:
+def _measure_step(
+    root: Path, step: str, days: int, models: Sequence[str], two_stage: bool
+) -> dict[str, Any]:
     """Runs a step in a process of its own.
 
     Raises:
@@ -113,7 +123,7 @@ def _measure_step(root: Path, step: str, days: int, models: Sequence[str]) -> di
         "BATCH_PREDICTIONS_SOURCE__PATH": str(root / "source"),
     }
     script = Path(__file__).with_name("night_steps.py")
-    command = [sys.executable, str(script), step, str(days), ",".join(models)]
+    command = [sys.executable, str(script), step, str(days), ",".join(models), str(two_stage)]
     start = time.perf_counter()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -175,6 +185,12 @@ def main(
     models: Annotated[
         str, typer.Option(help="Models that are trained and predict, with commas.")
     ] = "recommender,demographic,churn",
+    two_stage: Annotated[
+        bool,
+        typer.Option(
+            "--two-stage", help="Two stages serve, whatever their comparison with baselines says."
+        ),
+    ] = False,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -187,7 +203,7 @@ def main(
     """A night of a generated shop of any size: ingest, features, predictions, release, lookups."""
     names = [name.strip() for name in models.split(",") if name.strip()]
     try:
-        result = measure(users, items, events, days, names, folder)
+        result = measure(users, items, events, days, names, folder, two_stage)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if as_json:

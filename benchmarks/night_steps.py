@@ -8,8 +8,10 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 if TYPE_CHECKING:
     from batch_predictions.orchestration.job_runner import JobRunner
@@ -223,13 +225,21 @@ FUNCTIONS: dict[str, Callable[[Step], dict[str, Any]]] = {
 
 def main() -> None:
     """One step, for `night.py`: prints its counts as the last line."""
-    step, days, models = sys.argv[1:4]
+    step, days, models, two_stage = sys.argv[1:5]
+    from batch_predictions.models.recommender import recommender_selection
     from batch_predictions.settings import Settings
     from batch_predictions.warehouse import Warehouse
 
     settings = Settings.load()
     day = FIRST_DAY + dt.timedelta(days=int(days) - 1)
-    counts = FUNCTIONS[step](Step(settings, Warehouse.of(settings), day, models.split(",")))
+    with ExitStack() as stack:
+        if two_stage == "True":
+            no_gate: dict[str, Any] = {
+                "COMBINED_CANDIDATES": ("two_stage",),
+                "_passes": lambda gains: True,
+            }
+            stack.enter_context(patch.multiple(recommender_selection, **no_gate))
+        counts = FUNCTIONS[step](Step(settings, Warehouse.of(settings), day, models.split(",")))
     print(json.dumps(counts))
 
 

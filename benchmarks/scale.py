@@ -31,7 +31,9 @@ DRIVERS: Mapping[str, Sequence[str]] = {
 }
 """What each step's seconds grow with; trainings read samples, and do not grow."""
 FULL_HISTORY_DAYS = 90
-"""Shops of fewer days are crosses beside the lines."""
+"""Shops of fewer days are crosses beside the lines, of the steps that history does not slow."""
+SHORT_STEPS = ("ingest_day", "features")
+"""Steps of a shop of few days that say what a larger shop's take."""
 LARGER = ((1_000_000_000, 10_000_000), (10_000_000_000, 100_000_000))
 """Events and users of shops that are extrapolated, in 180 days."""
 Shop = Mapping[str, Any]
@@ -64,6 +66,9 @@ def main() -> None:
     """The plot, and the table with measured and extrapolated seconds."""
     plot, *files = map(Path, sys.argv[1:])
     shops = [json.loads(file.read_text(encoding="utf-8").splitlines()[-1]) for file in files]
+    for shop in shops:
+        if shop["days"] < FULL_HISTORY_DAYS:
+            shop["steps"] = {step: shop["steps"][step] for step in SHORT_STEPS}
     shops.sort(key=lambda shop: shop["users"])
     larger = [{"events": events, "users": users, "days": 180} for events, users in LARGER]
     title = "Seconds of each step on two cores, by users of the shop"

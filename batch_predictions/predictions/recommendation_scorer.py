@@ -77,7 +77,7 @@ class RecommendationScorer:
 
     @classmethod
     def uses_gpu(cls, model: Path | None) -> bool:
-        """Returns whether the search runs on a GPU: for a linear model that serves alone."""
+        """Returns whether a GPU searches: for a linear model that serves alone and gains by it."""
         assert model is not None
         return gains_by_gpu(model)
 

@@ -64,6 +64,7 @@ def train_demographic(
         beats_baseline=model.has_segment_lists or model.uplift is not None,
         parameters={
             "half_life_days": model.half_life_days,
+            # The day's query counts by segment where there is a kappa.
             "kappa": kappa if model.has_segment_lists else None,
             "penalty": adjustment.penalty if isinstance(adjustment, RidgeAdjustment) else None,
             # The day's query reads these: which segments have lists.

@@ -166,7 +166,7 @@ class DemographicModel:
 
         Args:
             counts: age_bracket, gender, location, item_id, weight, with weights of
-                `half_life_days`.
+                `half_life_days`. Only a `CountAdjustment` of finite kappa reads the segments.
             users: age_bracket, gender, location, users.
             changes: of promotions: item_id, display, mailer, promoted; None: unknown.
         """

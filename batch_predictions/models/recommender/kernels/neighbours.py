@@ -6,56 +6,21 @@ Imports numba, so this module is imported only inside functions.
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from batch_predictions.core.arrays import Floats, Int32s, Int64s
 from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.common.heaps import heap_push, heap_sort
-from batch_predictions.models.common.vector_ir import (
-    Builder,
-    Context,
-    Intrinsic,
-    Signature,
-    Type,
-    Typing,
-    Value,
-    Values,
-    open_arrays,
-)
 from batch_predictions.models.recommender.kernels.candidate_kernels import (
     products_of_items,
     scores_of_items,
 )
 from batch_predictions.models.recommender.kernels.topk import collect_above, topk_rows
+from batch_predictions.models.recommender.kernels.vector_products import prefetch_line
 
 LINE = 16
 """Numbers of four bytes in a line of the processor's caches."""
 ROUNDING, SMALLEST_SUM = 1e-6, 1e-30
 """More than the relative error of a sum in single precision, and less than any sum but 0."""
-
-
-@intrinsic
-def _prefetch(typing: Typing, values: Type, index: Type) -> Intrinsic:
-    """Asks the processor to load a line of a flat array into its caches."""
-    signature = types.void(values, types.intp)
-
-    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
-        array = open_arrays(context, builder, signature, values, (0,))[0]
-        place = cgutils.gep_inbounds(builder, array.data, values[1])
-        pointer = builder.bitcast(place, cgutils.voidptr_t)
-        number = ir.IntType(32)
-        kinds = [pointer.type, number, number, number]
-        instruction = builder.module.declare_intrinsic(
-            "llvm.prefetch", kinds[:1], ir.FunctionType(ir.VoidType(), kinds)
-        )
-        # For reading, into the second-level cache, of data.
-        builder.call(instruction, [pointer, number(0), number(2), number(1)])
-        return context.get_dummy_value()
-
-    return signature, generate
 
 
 @njit_cached
@@ -73,8 +38,8 @@ def prefetch_neighbours(
     """
     first = np.int64(item) * neighbours
     for place in range(first, first + neighbours, LINE):
-        _prefetch(flat_ids, place)
-        _prefetch(flat_similarity, place)
+        prefetch_line(flat_ids, place)
+        prefetch_line(flat_similarity, place)
 
 
 @njit_cached
@@ -109,6 +74,36 @@ def add_neighbours(
 
 
 @njit_cached
+def sum_allowed(
+    indptr: Int32s,
+    columns: Int32s,
+    weights: Floats,
+    neighbour_ids: Int32s,
+    similarity: Floats,
+    masked_items: Int32s,
+    blocked_items: Int64s,
+    sums: Floats,
+) -> None:
+    """Writes the sums of `add_neighbours` of one user, nan for items that are left out.
+
+    Args:
+        indptr: first and last entry of the user, (2,).
+        columns, weights: histories (CSR).
+        neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
+        similarity: of the neighbours, (m, neighbours).
+        masked_items: items that are left out of the user's list.
+        blocked_items: items that no user gets.
+        sums: written, (1, m).
+    """
+    sums[:] = 0.0
+    add_neighbours(indptr, columns, weights, neighbour_ids, similarity, sums)
+    for position in masked_items:
+        sums[0, position] = np.nan
+    for position in blocked_items:
+        sums[0, position] = np.nan
+
+
+@njit_cached
 def rank_neighbours(
     indptr: Int32s,
     columns: Int32s,
@@ -134,13 +129,11 @@ def rank_neighbours(
     sums = np.empty((1, len(neighbour_ids)), dtype=np.float32)
     values = np.empty((1, k), dtype=np.float32)
     for user in range(users):
-        sums[:] = 0.0
+        masked = masked_items[masked_indptr[user] : masked_indptr[user + 1]]
         user_indptr = indptr[user : user + 2]
-        add_neighbours(user_indptr, columns, weights, neighbour_ids, similarity, sums)
-        for entry in range(masked_indptr[user], masked_indptr[user + 1]):
-            sums[0, masked_items[entry]] = np.nan
-        for position in blocked_items:
-            sums[0, position] = np.nan
+        sum_allowed(
+            user_indptr, columns, weights, neighbour_ids, similarity, masked, blocked_items, sums
+        )
         topk_rows(sums, k, positions[user : user + 1], values)
 
 
@@ -180,13 +173,11 @@ def rank_products_and_neighbours(
     near, near_sums = np.empty((1, k), dtype=np.int64), np.empty((1, k), dtype=np.float32)
     keys = np.empty(len(neighbour_ids), dtype=np.uint64)
     for user in range(users):
-        sums[:] = 0.0
+        masked = masked_items[masked_indptr[user] : masked_indptr[user + 1]]
         user_indptr = indptr[user : user + 2]
-        add_neighbours(user_indptr, columns, weights, neighbour_ids, similarity, sums)
-        for entry in range(masked_indptr[user], masked_indptr[user + 1]):
-            sums[0, masked_items[entry]] = np.nan
-        for position in blocked_items:
-            sums[0, position] = np.nan
+        sum_allowed(
+            user_indptr, columns, weights, neighbour_ids, similarity, masked, blocked_items, sums
+        )
         row, best, highest, size = positions[user], scores[user], scores[user, k - 1], 0
         while size < k and row[size] >= 0:
             item = row[size]

@@ -2,7 +2,7 @@
 
 numba's own loops over arrays load and store every partial sum. Terms are added one after another,
 each product and its sum rounded once or each for itself as the function says, so that equal terms
-give equal bits whatever is computed beside them.
+give equal bits whatever is computed beside them. `prefetch_line` has what comes next loaded.
 
 Imports numba, so this module is imported only inside functions.
 """
@@ -125,6 +125,27 @@ def sum_lines(
             builder.store(builder.fadd(builder.load(total), product), total)
         target = vector_pointer(builder, arrays[5], index_type(0), vector)
         builder.store(builder.load(total), target, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def prefetch_line(typing: Typing, values: Type, index: Type) -> Intrinsic:
+    """Asks the processor to load a line of a flat array into its caches."""
+    signature = types.void(values, types.intp)
+
+    def generate(context: Context, builder: Builder, signature: Signature, values: Values) -> Value:
+        array = open_arrays(context, builder, signature, values, (0,))[0]
+        place = cgutils.gep_inbounds(builder, array.data, values[1])
+        pointer = builder.bitcast(place, cgutils.voidptr_t)
+        number = ir.IntType(32)
+        kinds = [pointer.type, number, number, number]
+        instruction = builder.module.declare_intrinsic(
+            "llvm.prefetch", kinds[:1], ir.FunctionType(ir.VoidType(), kinds)
+        )
+        # For reading, into the second-level cache, of data.
+        builder.call(instruction, [pointer, number(0), number(2), number(1)])
         return context.get_dummy_value()
 
     return signature, generate
