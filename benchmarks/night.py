@@ -44,7 +44,7 @@ def measure(
     days: int,
     models: Sequence[str],
     folder: Path | None,
-    two_stage: bool,
+    two_stage: bool = False,
 ) -> dict[str, Any]:
     """All steps, and their sums.
 

@@ -226,7 +226,6 @@ FUNCTIONS: dict[str, Callable[[Step], dict[str, Any]]] = {
 def main() -> None:
     """One step, for `night.py`: prints its counts as the last line."""
     step, days, models, two_stage = sys.argv[1:5]
-    from batch_predictions.models.recommender import recommender_selection
     from batch_predictions.settings import Settings
     from batch_predictions.warehouse import Warehouse
 
@@ -234,6 +233,8 @@ def main() -> None:
     day = FIRST_DAY + dt.timedelta(days=int(days) - 1)
     with ExitStack() as stack:
         if two_stage == "True":
+            from batch_predictions.models.recommender import recommender_selection
+
             no_gate: dict[str, Any] = {
                 "COMBINED_CANDIDATES": ("two_stage",),
                 "_passes": lambda gains: True,
