@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FIRST_DAY = dt.date(2024, 1, 1)
 """A Monday."""
 TABLES = {
-    "recommender": ("recommendations", "item_scores"),
+    "recommender": ("recommendations", "item_scores", "sequence_states"),
     "demographic": ("demographic_recommendations",),
     "churn": ("churn_scores",),
 }

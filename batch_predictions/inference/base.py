@@ -60,8 +60,9 @@ class BatchPrediction:
     Attributes:
         table: where the predictions are written; declared with `date` or `week` and
             `model_version`.
-        rows: query for the rows to score. It may bind `$date` (or `$week`), the parameters and, as
-            `$model_<name>`, the values that the model was trained with. Filter every table by
+        rows: query for the rows to score. It may bind `$date` (or `$week`), the parameters,
+            `$model_version` and, as `$model_<name>`, the values that the model was trained with.
+            Filter every table by
             `date <= $date`, so that nothing from after the partition is used.
         key: columns of the rows that identify what is scored; unique.
         scorer: class that scores batches.
@@ -146,9 +147,13 @@ class BatchPrediction:
         return (KEYS_ACCOUNTED, *child_checks, *self.checks)
 
     def tables(self) -> set[str]:
-        """Qualified names of the tables that the SQL reads."""
+        """Qualified names of the tables that the SQL reads.
+
+        Without its own child tables: of an earlier day, and perhaps empty, they only save work.
+        """
         queries = (self.rows, self.eligible, *self.lookup_tables.values())
-        return set().union(*(tables_in(sql) for sql in queries if sql is not None))
+        read = set().union(*(tables_in(sql) for sql in queries if sql is not None))
+        return read - {child.qualified for child in self.child_tables.values()}
 
     def upstreams(self, settings: Settings) -> dict[str, dg.AssetIn]:
         """The assets that the SQL and the model depend on, by input name."""

@@ -15,6 +15,7 @@ from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.models.recommender.base import Ranking
 from batch_predictions.models.recommender.business_rules import Rules
 from batch_predictions.models.recommender.data.staged_histories import StagedItems
+from batch_predictions.models.recommender.data.user_states import UserStates
 from batch_predictions.models.recommender.explanations import BOUGHT_BEFORE, TRENDING
 
 NO_HISTORY = "no interaction so far: a lookup returns the demographic fallback"
@@ -58,6 +59,7 @@ class RecommendationLists:
         ranking: Ranking,
         columns: Positions,
         reasons: npt.NDArray[np.object_],
+        states: UserStates | None = None,
     ) -> pa.RecordBatch:
         """Builds one row per item, or one row with the reason why a user has none.
 
@@ -66,6 +68,7 @@ class RecommendationLists:
             ranking: their candidates.
             columns: columns of the ranking that are recommended, -1 at the end, (n, k).
             reasons: of each, (n, k).
+            states: of the users; None where the model has none.
         """
         has_history = pc.fill_null(pc.greater(pc.list_value_length(rows["item_ids"]), 0), False)
         is_item = (columns >= 0) & has_history.to_numpy(zero_copy_only=False)[:, np.newaxis]
@@ -87,6 +90,8 @@ class RecommendationLists:
         candidates = self._candidate_lists(ranking, first_rows, len(lists))
         user_ids = pc.cast(rows["user_id"], pa.string()).take(pa.array(row_user))
         lists = lists.set_column(0, "user_id", user_ids).append_column("item_scores", candidates)
+        kept = states.to_lists(first_rows, len(lists)) if states else pa.nulls(len(lists))
+        lists = lists.append_column("sequence_states", kept)
         return lists.combine_chunks().to_batches(len(lists) + 1)[0]
 
     def _complete_lists(

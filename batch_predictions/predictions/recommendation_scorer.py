@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -35,10 +36,10 @@ class RecommendationScorer:
 
     Candidates come from the history known on the day, so users who appeared after the training get
     a list too. Where fewer than k items are ranked, the list is filled up with trending items. The
-    best candidates are kept with their scores.
+    best candidates are kept with their scores, and states of users where the model has them.
     """
 
-    version: ClassVar[str] = "17"
+    version: ClassVar[str] = "18"
     dictionary_columns: ClassVar[tuple[str, ...]] = ("item_ids.list.element",)
 
     def __init__(self, model: Recommender, context: ScorerContext) -> None:
@@ -114,6 +115,8 @@ class RecommendationScorer:
 
     def _score_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         histories = read_histories(rows, self.lookup)
+        states = self.model.user_states(histories)
+        histories = replace(histories, states=states)
         ranking = self.model.rank(
             histories,
             self.item_features,
@@ -138,4 +141,4 @@ class RecommendationScorer:
             in_history,
             was_taken,
         )
-        return self.lists.build(rows, ranking, columns, reasons)
+        return self.lists.build(rows, ranking, columns, reasons, states)

@@ -15,7 +15,7 @@ from batch_predictions.predictions.recommendation_scorer import RecommendationSc
 from batch_predictions.settings import Settings
 from batch_predictions.sources import source_registry
 from batch_predictions.sources.recommendation_rules import ItemRules
-from batch_predictions.tables import ITEM_SCORES, RECOMMENDATIONS
+from batch_predictions.tables import ITEM_SCORES, RECOMMENDATIONS, SEQUENCE_STATES
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.plot_style import log_scale, new_axes
 
@@ -100,9 +100,12 @@ recommendations = BatchPrediction(
         select
             users.user_id, histories.item_ids, histories.ages, histories.events,
             histories.targets, histories.is_seen, histories.timestamps, histories.ratings,
-            users.age_bracket, users.gender, users.location
+            users.age_bracket, users.gender, users.location, states.state_digest, states.state
         from features.user_segments as users
         left join histories on histories.user_id = users.user_id
+        -- Of the day before: without them, or where they do not hold, they are made anew.
+        left join tiles.sequence_states as states on states.user_id = users.user_id
+            and states.date = $date::DATE - 1 and states.model_version = $model_version
         where users.date = $date
     """,
     lookup_tables={
@@ -121,7 +124,7 @@ recommendations = BatchPrediction(
     },
     scorer=RecommendationScorer,
     model="recommender",
-    child_tables={"item_scores": ITEM_SCORES},
+    child_tables={"item_scores": ITEM_SCORES, "sequence_states": SEQUENCE_STATES},
     parameters=parameters,
     looks_ahead=lambda settings: settings.recommender.planned_weeks,
     checks=(

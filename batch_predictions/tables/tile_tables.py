@@ -1,4 +1,4 @@
-"""Tiles: daily partial aggregates and running totals from which features are computed.
+"""Tiles: daily partial aggregates, running totals and states from which others are computed.
 
 They hold nothing that the raw tables do not, and can be removed: the next run makes them again.
 """
@@ -122,5 +122,20 @@ DAILY_SALES = declare(
     """),
         key=("level", "item_id", "location", "day"),
         parts=("span",),
+    )
+)
+SEQUENCE_STATES = declare(
+    Table(
+        "tiles",
+        "sequence_states",
+        "One row per user and day: a network's state after the user's items; empty without one.",
+        columns("""
+        date DATE: as of the end of this day
+        user_id VARCHAR: user with recommendations
+        model_version VARCHAR: model of the network
+        state_digest BIGINT: hash of the items that were read, their order and their strengths
+        state FLOAT[]: the state, by which similar users can be found
+    """),
+        key=("user_id",),
     )
 )

@@ -205,8 +205,8 @@ def prediction_lineage(
     """The lineage of a table that a prediction writes.
 
     The key's columns are those of the rows to score. A scorer reads these rows and the lookup
-    tables whole, so that every other column is computed from all columns of both. Partition and
-    model version are computed from no column.
+    tables whole, so that every other column is computed from all columns of both, but its own child
+    tables (`BatchPrediction.tables`). Partition and model version are computed from no column.
 
     Args:
         warehouse: with the file of what is known.
@@ -220,7 +220,8 @@ def prediction_lineage(
     known = read_lineage(warehouse, prediction.table.qualified, {ROWS: prediction.rows, **lookups})
     if known is None:
         return None
-    read_columns = all_sources(known.values())
+    tables = prediction.tables()
+    read_columns = [c for c in all_sources(known.values()) if c.rpartition(".")[0] in tables]
     return {
         column.name: known[ROWS].get(column.name, [])
         if column.name in prediction.key

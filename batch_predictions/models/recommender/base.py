@@ -36,6 +36,7 @@ from batch_predictions.models.recommender.data.recommender_manifest import (
     read_manifest,
     write_manifest,
 )
+from batch_predictions.models.recommender.data.user_states import UserStates
 
 if TYPE_CHECKING:
     from batch_predictions.models.common.topk import Index
@@ -166,6 +167,14 @@ class Recommender(ABC):
     def dense_scores(self) -> int:
         """Number of scores of a user that `propose` holds: those of all items."""
         return len(self.items)
+
+    def user_states(self, histories: Histories) -> UserStates | None:
+        """States of users after all their items, for the next day; None where the model has none.
+
+        Args:
+            histories: n users over `items`; states of an earlier day are advanced.
+        """
+        return None
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """Finds the history item that contributes most to the score of each pick, (n, k).

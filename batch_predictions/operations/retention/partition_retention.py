@@ -11,11 +11,13 @@ from batch_predictions.features.tiles.base import TILES
 from batch_predictions.features.tiles.building import KEEP_DAYS as TILE_DAYS
 from batch_predictions.operations.records import RunRecords
 from batch_predictions.settings import Settings
-from batch_predictions.tables import HISTOGRAMS, ITEM_SCORES, TABLES, Table
+from batch_predictions.tables import HISTOGRAMS, ITEM_SCORES, SEQUENCE_STATES, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 MIN_AGE_SECONDS = 7 * 86_400
 """A partition that was written since may be of a backfill, and wanted."""
+STATE_DAYS = 2
+"""States of users are read on the day after theirs."""
 
 
 def kept_days(table: Table, settings: Settings) -> int | None:
@@ -23,6 +25,8 @@ def kept_days(table: Table, settings: Settings) -> int | None:
     retention = settings.retention
     if table == ITEM_SCORES:
         return retention.score_days
+    if table == SEQUENCE_STATES:
+        return STATE_DAYS
     if table.schema == "features" or table == HISTOGRAMS:
         return retention.feature_days
     if table.schema == "predictions":

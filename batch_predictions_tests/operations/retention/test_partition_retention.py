@@ -22,6 +22,7 @@ from batch_predictions.tables import (
     HISTOGRAMS,
     ITEM_SCORES,
     REALIZED_METRICS,
+    SEQUENCE_STATES,
     TABLES,
     USER_SEGMENTS,
     Table,
@@ -58,14 +59,16 @@ def test_each_schema_has_its_days(warehouse: Warehouse, settings: Settings) -> N
     write(warehouse, CHURN_SCORES, (120, 119, 0))
     write(warehouse, REALIZED_METRICS, (90, 89, 0))
     write(warehouse, HISTOGRAMS, (60, 59, 0))
+    write(warehouse, SEQUENCE_STATES, (2, 1, 0))
     raw = TABLES["raw.interactions"]
     write(warehouse, raw, (2_000, 0))
-    assert remove_old_partitions_of_tables(warehouse, settings, time.time()) == 5
+    assert remove_old_partitions_of_tables(warehouse, settings, time.time()) == 6
     assert ages(warehouse, USER_SEGMENTS) == [59, 0]
     assert ages(warehouse, ITEM_SCORES) == [6, 0]
     assert ages(warehouse, CHURN_SCORES) == [119, 0]
     assert ages(warehouse, REALIZED_METRICS) == [89, 0]
     assert ages(warehouse, HISTOGRAMS) == [59, 0]
+    assert ages(warehouse, SEQUENCE_STATES) == [1, 0]
     assert ages(warehouse, raw) == [2_000, 0]
 
 

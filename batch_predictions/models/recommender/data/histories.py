@@ -25,6 +25,7 @@ from batch_predictions.models.recommender.data.interactions import (
     positions_in,
     take_optional,
 )
+from batch_predictions.models.recommender.data.user_states import UserStates
 from batch_predictions.tables import TRAITS
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Histories:
         targets: numbers of events of a target type, (n,); None where all events are.
         seen: whether the row bars its item where seen items are excluded, (n,); None where every
             row does.
+        states: of a recurrent network; None where none are known.
     """
 
     users: int
@@ -79,6 +81,7 @@ class Histories:
     ratings: Doubles | None = None
     targets: Doubles | None = None
     seen: npt.NDArray[np.bool_] | None = None
+    states: UserStates | None = None
 
     @classmethod
     def from_interactions(
@@ -155,6 +158,7 @@ class Histories:
             users=users,
             user_index=rows.user_index - np.int32(start),
             traits=self.traits.slice(start, users) if self.traits is not None else None,
+            states=self.states.slice(start, stop) if self.states is not None else None,
         )
 
     def reindex(self, columns: Codes, width: int) -> Histories:
@@ -305,9 +309,21 @@ class Histories:
     @cached_property
     def days_since_first(self) -> Codes:
         """Age of the oldest row of every entry, days, (e,)."""
+        return self.ages[self.oldest_rows]
+
+    @cached_property
+    def oldest_rows(self) -> Ints:
+        """The oldest row of every entry, (e,)."""
         if not len(self.ages):
-            return np.empty(0, dtype=np.int32)
-        return self.ages[np.append(self.entry_starts[1:], len(self.ages)) - 1]
+            return np.empty(0, dtype=np.int64)
+        return np.append(self.entry_starts[1:], len(self.ages)) - 1
+
+    @cached_property
+    def first_times(self) -> Ints:
+        """Timestamp of the oldest row of every entry; zeros where none are known, (e,)."""
+        if self.timestamps is None:
+            return np.zeros(len(self.entry_starts), dtype=np.int64)
+        return self.timestamps[self.oldest_rows]
 
     @cached_property
     def days_per_entry(self) -> Ints:

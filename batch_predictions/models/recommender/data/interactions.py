@@ -291,12 +291,18 @@ def item_sequences(interactions: Interactions) -> tuple[Codes, Codes]:
     Returns:
         Items (positions in `item_ids`) and their users, both (n,).
     """
+    rows = first_interactions(interactions)
+    return interactions.items[rows], interactions.users[rows]
+
+
+def first_interactions(interactions: Interactions) -> npt.NDArray[np.int64]:
+    """Rows of users' first interactions with each item, by user and time, (n,)."""
     times = interactions.time_order
     by_pair = np.lexsort((times, interactions.dates, interactions.items, interactions.users))
     users, items = interactions.users[by_pair], interactions.items[by_pair]
     is_first = (np.diff(users, prepend=-1) != 0) | (np.diff(items, prepend=-1) != 0)
     firsts = by_pair[is_first]
-    order = firsts[
+    return firsts[
         np.lexsort(
             (
                 interactions.items[firsts],
@@ -306,4 +312,3 @@ def item_sequences(interactions: Interactions) -> tuple[Codes, Codes]:
             )
         )
     ]
-    return interactions.items[order], interactions.users[order]

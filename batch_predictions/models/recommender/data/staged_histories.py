@@ -3,7 +3,7 @@
 The query of `predictions.recommendations` makes the rows. Beside `item_ids`, `ages` and `events`,
 lists of equal lengths, a row may have lists `targets`, `is_seen`, `timestamps` and `ratings`. A
 null list says that all is as usual: all events are of a target type, all items are seen, no time of
-day and no rating is known.
+day and no rating is known. `state` and `state_digest` are those of the day before (`UserStates`).
 
 `IdLookup` finds positions of ids among those of a model, again and again:
 `pyarrow.compute.index_in` hashes all of the model's ids again for every array that is looked up.
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Codes, flatten_lists
+from batch_predictions.models.recommender.data.user_states import UserStates
 from batch_predictions.tables import TRAITS
 
 
@@ -99,7 +100,8 @@ def read_histories(rows: pa.RecordBatch, items: IdLookup) -> Histories:
         items: the model's items.
 
     Raises:
-        ValueError: the lists of a user differ in length, or an age is negative.
+        ValueError: the lists of a user differ in length, an age is negative, or states differ in
+            length.
     """
     ids, user_index = flatten_lists(rows["item_ids"])
     ages, age_users = flatten_lists(rows["ages"])
@@ -135,6 +137,7 @@ def read_histories(rows: pa.RecordBatch, items: IdLookup) -> Histories:
         optional.get("ratings"),
         optional.get("targets"),
         optional.get("is_seen"),
+        UserStates.from_rows(rows),
     ).sorted()
 
 

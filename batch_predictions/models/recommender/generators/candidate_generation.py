@@ -20,6 +20,7 @@ from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.recommender_manifest import ITEMS, read_items
+from batch_predictions.models.recommender.data.user_states import UserStates
 from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,
     FeatureGroup,
@@ -188,6 +189,14 @@ class GeneratorEnsemble:
         """Scores that `propose` holds for each user at a time."""
         dense = [generator.model.dense_scores for generator in self.generators]
         return sum(dense) + max(dense, default=1)
+
+    def user_states(self, histories: Histories) -> UserStates | None:
+        """States of users after all their items by the generator that has them; else None."""
+        for generator in self.generators:
+            local_histories = generator.subset.reindex_histories(histories)
+            if (states := generator.model.user_states(local_histories)) is not None:
+                return states
+        return None
 
     def propose(
         self,

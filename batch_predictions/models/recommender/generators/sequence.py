@@ -1,9 +1,11 @@
 """A recurrent network that reads each user's items in the order of time and predicts the next.
 
-An item's vector is the sum of its own and of those of its tags, such as its category and brand.
+An item's vector is the sum of its own and of those of its tags, such as its category and brand,
+times the strength of the first interaction with it: less than 1 for what was only viewed. Each item
+is read once, so that a state is advanced by what is new to the user.
 
 `kernels/sequence_network.py` trains it in torch; `kernels/gru_states.py` advances a user's state
-item by item when scoring, so that no batch changes a bit.
+item by item when scoring, so that no batch, and no day before, changes a bit.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ import pyarrow as pa
 from batch_predictions.core.arrays import Floats, Positions
 from batch_predictions.models.recommender.base import LinearRecommender
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.interactions import Interactions, item_sequences
+from batch_predictions.models.recommender.data.interactions import Interactions, first_interactions
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
+from batch_predictions.models.recommender.data.user_states import UserStates
 from batch_predictions.models.recommender.generators.base import Generator
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ class SequenceParams:
         minutes: of training on two cores, as estimated, so that every machine does as many steps.
         width: length of the vectors of items and of users' states.
         dropout: share of the inputs left out in training.
-        length: newest items of a history that are read.
+        length: items of a sequence that the training reads at most.
         batch: sequences of a step.
         negatives: items that the loss compares with where there are many.
         learning_rate: highest of the training.
@@ -118,11 +121,18 @@ class Sequence(LinearRecommender):
             fit_network,
         )
 
-        sequence, sequence_users = item_sequences(interactions)
-        indptr = np.searchsorted(sequence_users, np.arange(len(interactions.user_ids) + 1))
-        is_held_out = _held_out(np.diff(indptr), params.seed)
+        rows = first_interactions(interactions)
+        indptr = np.searchsorted(
+            interactions.users[rows], np.arange(len(interactions.user_ids) + 1)
+        )
+        strengths = np.minimum(interactions.events[rows], 1.0).astype(np.float32)
         arrays = fit_network(
-            SequenceData(sequence.astype(np.int64), indptr, is_held_out),
+            SequenceData(
+                interactions.items[rows].astype(np.int64),
+                indptr,
+                _held_out(np.diff(indptr), params.seed),
+                None if (strengths == 1).all() else strengths,
+            ),
             len(interactions.item_ids),
             _item_tags(items, interactions.item_ids) if params.attributes else None,
             width=params.width,
@@ -131,7 +141,7 @@ class Sequence(LinearRecommender):
             batch=params.batch,
             negatives=params.negatives,
             rate=params.learning_rate,
-            steps=count_steps(len(sequence), len(indptr) - 1, len(interactions.item_ids), params),
+            steps=count_steps(len(rows), len(indptr) - 1, len(interactions.item_ids), params),
             seed=params.seed,
         )
         return cls(interactions.item_ids, params, arrays)
@@ -145,29 +155,18 @@ class Sequence(LinearRecommender):
         return np.column_stack([self.arrays["vectors"], self.arrays["bias"]])
 
     def queries(self, histories: Histories) -> Floats:
-        """Vectors of users after their newest items, each with a one, (n, d + 1)."""
-        from batch_predictions.models.recommender.kernels.gru_states import (
-            advance_states,
-            project_states,
-        )
+        """Vectors of users after all their items, each with a one, (n, d + 1)."""
+        from batch_predictions.models.recommender.kernels.gru_states import project_states
 
-        weights, width = self.arrays, self.params.width
-        indptr, items = self._newest_items(histories)
-        states = np.zeros((histories.users, width), dtype=np.float32)
-        advance_states(
-            indptr,
-            items,
-            weights["inputs"],
-            weights["recurrent"],
-            weights["recurrent_bias"],
-            states,
-        )
-        last = np.zeros_like(states)
-        has_items = np.diff(indptr) > 0
-        last[has_items] = weights["vectors"][items[indptr[1:][has_items] - 1]]
-        projected = np.empty_like(states)
+        weights = self.arrays
+        states, newest = self._advance(histories)
+        last, has_items = np.zeros_like(states.vectors), newest >= 0
+        newest = newest[has_items]
+        last[has_items] = weights["vectors"][histories.entry_items[newest]]
+        last[has_items] *= self._strengths(histories)[newest, np.newaxis]
+        projected = np.empty_like(states.vectors)
         project_states(
-            states,
+            states.vectors,
             last,
             weights["projection"],
             weights["projection_bias"],
@@ -177,23 +176,86 @@ class Sequence(LinearRecommender):
         )
         return np.column_stack([projected, np.ones(histories.users, dtype=np.float32)])
 
+    def user_states(self, histories: Histories) -> UserStates:
+        """States after all items; those of an earlier day are advanced where they still hold."""
+        return self._advance(histories)[0]
+
+    def _advance(self, histories: Histories) -> tuple[UserStates, Positions]:
+        """States after all items, and the entry of each user's newest one, -1 without any, (n,)."""
+        from batch_predictions.models.recommender.kernels.gru_states import (
+            advance_states,
+            digest_first_items,
+        )
+
+        users, width = histories.users, self.params.width
+        known = histories.states
+        if known is None or known.vectors.shape[1] != width:
+            known = UserStates(
+                0,
+                np.zeros(users, np.int64),
+                np.zeros((users, width), np.float32),
+                np.zeros(users, bool),
+            )
+        items, ages = histories.entry_items, histories.days_since_first
+        times, strengths = histories.first_times, self._strengths(histories)
+        digests, earlier, newest = (np.empty(users, dtype=np.int64) for _ in range(3))
+        digest_first_items(
+            histories.indptr,
+            items,
+            ages,
+            times,
+            strengths.view(np.int32),
+            known.age,
+            digests,
+            earlier,
+            newest,
+        )
+        # What was corrected, erased or weighted anew since gives another digest.
+        is_kept = known.is_known & (known.digests == earlier)
+        vectors = np.where(is_kept[:, np.newaxis], known.vectors, np.float32(0))
+        unread = np.flatnonzero(~is_kept[histories.entry_users] | (ages < known.age))
+        order = (items[unread], times[unread], -ages[unread], histories.entry_users[unread])
+        unread = unread[np.lexsort(order)]
+        weights = self.arrays
+        advance_states(
+            np.searchsorted(histories.entry_users[unread], np.arange(users + 1)),
+            items[unread].astype(np.int64),
+            strengths[unread],
+            weights["inputs"],
+            self._input_bias,
+            weights["recurrent"],
+            weights["recurrent_bias"],
+            vectors,
+        )
+        return UserStates(0, digests, vectors, np.ones(users, dtype=bool)), newest
+
+    @property
+    def _input_bias(self) -> Floats:
+        """Biases of the items' parts of the gates; zeros where all strengths are 1, (3 d,)."""
+        bias = self.arrays.get("input_bias")
+        return np.zeros(3 * self.params.width, np.float32) if bias is None else np.asarray(bias)
+
+    def _strengths(self, histories: Histories) -> Floats:
+        """Strength of every entry's first interaction, (e,)."""
+        if "input_bias" not in self.arrays:
+            # The model was trained before strengths were read.
+            return np.ones(len(histories.entry_items), dtype=np.float32)
+        events = histories.events[histories.oldest_rows]
+        return np.minimum(events, 1.0).astype(np.float32)
+
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """Finds the item of the newest ones whose vector is most similar to each pick's, (n, k)."""
+        """Finds the history's item whose vector is most similar to each pick's, (n, k)."""
         from batch_predictions.models.recommender.kernels.gru_states import most_similar_items
 
-        indptr, items = self._newest_items(histories)
         contributors = np.empty(picks.shape, dtype=np.int64)
-        most_similar_items(indptr, items, np.asarray(self.arrays["vectors"]), picks, contributors)
+        most_similar_items(
+            histories.indptr,
+            histories.entry_items.astype(np.int64),
+            np.asarray(self.arrays["vectors"]),
+            picks,
+            contributors,
+        )
         return contributors
-
-    def _newest_items(self, histories: Histories) -> tuple[Positions, Positions]:
-        """Each user's first item, (n + 1,), and the newest items of all, oldest first."""
-        ranks = histories.recency_rank
-        kept = np.flatnonzero(ranks < self.params.length)
-        order = kept[np.lexsort((-ranks[kept], histories.entry_users[kept]))]
-        users = histories.entry_users[order]
-        indptr = np.searchsorted(users, np.arange(histories.users + 1))
-        return indptr, histories.entry_items[order].astype(np.int64)
 
 
 def count_steps(events: int, users: int, items: int, params: SequenceParams) -> int:

@@ -1,4 +1,4 @@
-"""States of a gated recurrent unit after each user's items, user by user."""
+"""States of a gated recurrent unit after each user's items, and digests of these, by user."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import math
 
 import numpy as np
 
-from batch_predictions.core.arrays import Floats, Int64s
-from batch_predictions.core.jit import njit_reassoc
+from batch_predictions.core.arrays import Floats, Int32s, Int64s
+from batch_predictions.core.jit import njit_cached, njit_reassoc
 
 
 @njit_reassoc
 def advance_states(
     indptr: Int64s,
     items: Int64s,
+    strengths: Floats,
     inputs: Floats,
+    input_bias: Floats,
     recurrent: Floats,
     bias: Floats,
     states: Floats,
@@ -26,13 +28,15 @@ def advance_states(
     Args:
         indptr: first item of each user, (n + 1,).
         items: of all users, each user's in the order of time, (e,).
+        strengths: by which each item's vector is multiplied, (e,).
         inputs: of each item, its part of r, z and n, biases included, (m, 3 d).
+        input_bias: the biases of these parts, (3 d,).
         recurrent: weights of the state in r, z and n, (3 d, d).
         bias: of these, (3 d,).
         states: before the items, and changed to those after them, (n, d).
     """
     width = states.shape[1]
-    gates = np.empty(3 * width, dtype=np.float32)
+    gates, parts = np.empty(3 * width, np.float32), np.empty(3 * width, np.float32)
     for user in range(len(states)):
         state = states[user]
         for place in range(indptr[user], indptr[user + 1]):
@@ -41,7 +45,11 @@ def advance_states(
                 for column in range(width):
                     total += recurrent[row, column] * state[column]
                 gates[row] = total + bias[row]
-            parts = inputs[items[place]]
+            strength, item = strengths[place], items[place]
+            for row in range(3 * width):
+                parts[row] = (
+                    strength * inputs[item, row] + (np.float32(1) - strength) * input_bias[row]
+                )
             for column in range(width):
                 reset = _sigmoid(parts[column] + gates[column])
                 update = _sigmoid(parts[width + column] + gates[width + column])
@@ -52,6 +60,62 @@ def advance_states(
 @njit_reassoc
 def _sigmoid(value: np.float32) -> np.float32:
     return np.float32(1) / (np.float32(1) + math.exp(-value))
+
+
+@njit_cached
+def digest_first_items(
+    indptr: Int64s,
+    items: Int32s,
+    ages: Int32s,
+    times: Int64s,
+    strengths: Int32s,
+    age: int,
+    digests: Int64s,
+    earlier_digests: Int64s,
+    newest: Int64s,
+) -> None:
+    """Digests each user's items with the order in which they came, and finds the newest one.
+
+    A digest does not depend on the day of scoring: days count back from that of the digest.
+
+    Args:
+        indptr: first item of each user, (n + 1,).
+        items: of all users, each once, in any order, (e,).
+        ages: days between an item's first interaction and the day of scoring, (e,).
+        times: integers that order the items of a day, (e,).
+        strengths: bits of the strength of each item's first interaction, (e,).
+        age: of the day of the earlier digests.
+        digests: written, of all items, (n,).
+        earlier_digests: written, of the items until the earlier day, as of that day, (n,).
+        newest: written, place of the newest item, -1 for a user without any, (n,).
+    """
+    for user in range(len(indptr) - 1):
+        whole = earlier = np.uint64(0)
+        last = -1
+        for place in range(indptr[user], indptr[user + 1]):
+            mixed = _mix(np.uint64(items[place]) ^ (np.uint64(strengths[place]) << np.uint64(32)))
+            mixed = _mix(mixed ^ np.uint64(times[place]))
+            # Sums, so that the order in which the items are stored says nothing.
+            whole += _mix(mixed ^ np.uint64(ages[place]))
+            if ages[place] >= age:
+                earlier += _mix(mixed ^ np.uint64(ages[place] - age))
+            if last < 0 or (-ages[place], times[place], items[place]) > (
+                -ages[last],
+                times[last],
+                items[last],
+            ):
+                last = place
+        digests[user], earlier_digests[user] = np.int64(whole), np.int64(earlier)
+        newest[user] = last
+
+
+@njit_cached
+def _mix(value: np.uint64) -> np.uint64:
+    """Scrambles the bits of a number (splitmix64: Steele, Lea and Flood 2014)."""
+    value += np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
 
 
 @njit_reassoc

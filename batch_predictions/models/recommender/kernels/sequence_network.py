@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, embedding_bag, log_softmax
 
 from batch_predictions.core.arrays import Floats
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -45,11 +47,14 @@ class SequenceData:
         items: of all users, one user after the other, 0 to m - 1, (n,).
         indptr: first item of each user, (users + 1,).
         is_held_out: users whose last item is not learned from, but decides when to stop, (users,).
+        strengths: by which the items' vectors, and the loss of predicting the items, are
+            multiplied, (n,); None: all are 1.
     """
 
     items: npt.NDArray[np.int64]
     indptr: npt.NDArray[np.int64]
     is_held_out: npt.NDArray[np.bool_]
+    strengths: Floats | None = None
 
 
 class SequenceNetwork(nn.Module):
@@ -99,9 +104,14 @@ class SequenceNetwork(nn.Module):
             per_sample_weights=self.get_buffer("tag_weights"),
         )
 
-    def forward(self, sequences: Tensor, item_vectors: Tensor) -> Tensor:
-        """Queries after every place of padded sequences (b, l), (b, l, width)."""
-        vectors = self.dropout(embedding(sequences, item_vectors, padding_idx=0))
+    def forward(
+        self, sequences: Tensor, item_vectors: Tensor, strengths: Tensor | None = None
+    ) -> Tensor:
+        """Queries after every place of padded sequences with their strengths (b, l), (b, l, d)."""
+        vectors = embedding(sequences, item_vectors, padding_idx=0)
+        if strengths is not None:
+            vectors = vectors * strengths[..., None]
+        vectors = self.dropout(vectors)
         states, _ = self.unit(vectors)
         queries: Tensor = self.norm(vectors + self.dropout(self.projection(states)))
         return queries
@@ -140,8 +150,8 @@ def fit_network(
 
     Returns:
         Weights: `vectors` with those of tags added (m, d), `bias` (m,), `inputs` of the gates by
-        item (m, 3 d), `recurrent` (3 d, d), `recurrent_bias` (3 d,), `projection` (d, d),
-        `projection_bias` (d,), `scale` (d,), `shift` (d,).
+        item (m, 3 d) with their `input_bias` (3 d,), `recurrent` (3 d, d), `recurrent_bias` (3 d,),
+        `projection` (d, d), `projection_bias` (d,), `scale` (d,), `shift` (d,).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
@@ -168,7 +178,9 @@ def _train(
 ) -> dict[str, Tensor]:
     """Trains in place. Returns the weights of the best evaluation."""
     items, device = network.vectors.num_embeddings - 1, network.bias.device
-    windows, targets = _windows(data, length)
+    bounds = _window_bounds(data, length)
+    windows = _windows(data.items + 1, bounds, length)
+    strengths = None if data.strengths is None else _windows(data.strengths, bounds, length)
     counts = np.bincount(data.items, minlength=items) + 1.0
     odds = torch.from_numpy(np.append(0.0, counts / counts.sum())).float().to(device)
     sample = 0 if items <= FULL_SOFTMAX_ITEMS else negatives
@@ -186,15 +198,21 @@ def _train(
         # No user has two items.
         return best
     every = max(1, steps // EVALUATIONS)
-    for step, rows in zip(range(1, steps + 1), _batches(targets, batch, seed), strict=False):
+    lengths = (windows > 0).sum(axis=1)
+    for step, rows in zip(range(1, steps + 1), _batches(lengths, batch, seed), strict=False):
         network.train()
-        longest = int((targets[rows] > 0).sum(axis=1).max())
-        sequences = torch.from_numpy(windows[rows, :longest]).to(device)
-        following = torch.from_numpy(targets[rows, :longest]).to(device)
+        longest = lengths[rows].max()
+        window = torch.from_numpy(windows[rows, :longest]).to(device)
+        sequences, following = window[:, :-1], window[:, 1:]
         is_known = following > 0
         vectors = network.item_vectors()
-        queries = network(sequences, vectors)[is_known]
-        loss = _loss(queries, following[is_known], vectors, network.bias, odds, sample)
+        scale = weights = None
+        if strengths is not None:
+            scale = torch.from_numpy(strengths[rows, :longest]).to(device)
+            scale, weights = scale[:, :-1], scale[:, 1:][is_known]
+        queries = network(sequences, vectors, scale)[is_known]
+        losses = _losses(queries, following[is_known], vectors, network.bias, odds, sample)
+        loss = losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -210,10 +228,10 @@ def _train(
     return best
 
 
-def _loss(
+def _losses(
     queries: Tensor, positives: Tensor, vectors: Tensor, bias: Tensor, odds: Tensor, sample: int
 ) -> Tensor:
-    """Cross-entropy of the items that follow over all items, or over a sample of them.
+    """Cross-entropy of each item that follows over all items, or over a sample of them, (t,).
 
     Args:
         queries: (t, d).
@@ -224,7 +242,8 @@ def _loss(
         sample: number of items to compare with; 0: all.
     """
     if not sample:
-        return cross_entropy(queries @ vectors[1:].T + bias[1:], positives - 1)
+        scores = queries @ vectors[1:].T + bias[1:]
+        return cross_entropy(scores, positives - 1, reduction="none")
     negatives = torch.multinomial(odds, sample, replacement=True)
     # Of an item that is sampled often, each sample counts less.
     log_odds = torch.log(odds * sample + 1e-12)
@@ -233,32 +252,35 @@ def _loss(
     scores = (queries * embedding(positives, vectors)).sum(-1) + positive_bias - log_odds[positives]
     others = queries @ embedding(negatives, vectors).T + negative_bias - log_odds[negatives]
     others = others.masked_fill(negatives == positives[:, None], -torch.inf)
-    return -log_softmax(torch.cat([scores[:, None], others], dim=1), dim=1)[:, 0].mean()
+    return -log_softmax(torch.cat([scores[:, None], others], dim=1), dim=1)[:, 0]
 
 
-def _windows(
-    data: SequenceData, length: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Windows of embeddings, padded at the end, and the embedding after each; (w, length)."""
-    rows = []
+def _window_bounds(data: SequenceData, length: int) -> list[tuple[int, int]]:
+    """First item of each window, and the one after its last; windows share an item at most."""
+    bounds = []
     for user, held_out in enumerate(data.is_held_out):
         start, stop = data.indptr[user], data.indptr[user + 1] - held_out
         while stop - start > 1:
-            rows.append((max(start, stop - length - 1), stop))
+            bounds.append((max(start, stop - length - 1), stop))
             stop -= length
-    windows = np.zeros((len(rows), length), dtype=np.int64)
-    targets = np.zeros((len(rows), length), dtype=np.int64)
-    for row, (start, stop) in enumerate(rows):
-        windows[row, : stop - start - 1] = data.items[start : stop - 1] + 1
-        targets[row, : stop - start - 1] = data.items[start + 1 : stop] + 1
-    return windows, targets
+    return bounds
+
+
+def _windows(
+    values: npt.NDArray[Scalar], bounds: list[tuple[int, int]], length: int
+) -> npt.NDArray[Scalar]:
+    """Values of each window's items, zeros at the end, (w, length + 1)."""
+    windows = np.zeros((len(bounds), length + 1), dtype=values.dtype)
+    for row, (start, stop) in enumerate(bounds):
+        windows[row, : stop - start] = values[start:stop]
+    return windows
 
 
 def _batches(
-    targets: npt.NDArray[np.int64], batch: int, seed: int
+    lengths: npt.NDArray[np.int64], batch: int, seed: int
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Rows of batches without end: of similar lengths, all rows before one comes again."""
-    random, lengths = np.random.default_rng(seed), (targets > 0).sum(axis=1)
+    random = np.random.default_rng(seed)
     while True:
         order = np.argsort(lengths + random.random(len(lengths)), kind="stable")
         starts = np.arange(0, len(order), batch)
@@ -271,25 +293,29 @@ def _evaluate(network: SequenceNetwork, data: SequenceData, length: int) -> floa
     network.eval()
     device = network.bias.device
     users = np.flatnonzero(data.is_held_out)
-    total = 0.0
+    held_out = data.indptr[users + 1] - 1
+    bounds = [
+        (max(i - length, data.indptr[user]), i) for user, i in zip(users, held_out, strict=True)
+    ]
+    sequences = _windows(data.items + 1, bounds, length)
+    strengths = None if data.strengths is None else _windows(data.strengths, bounds, length)
+    weights = np.ones(len(users)) if data.strengths is None else data.strengths[held_out]
+    gains = np.zeros(len(users))
     with torch.inference_mode():
         vectors = network.item_vectors()
         for start in range(0, len(users), 256):
-            chosen = users[start : start + 256]
-            sequences = np.zeros((len(chosen), length), dtype=np.int64)
-            lengths = np.minimum(data.indptr[chosen + 1] - 1 - data.indptr[chosen], length)
-            for row, (user, number) in enumerate(zip(chosen, lengths, strict=True)):
-                stop = data.indptr[user + 1] - 1
-                sequences[row, :number] = data.items[stop - number : stop] + 1
-            queries = network(torch.from_numpy(sequences).to(device), vectors)
-            queries = queries[torch.arange(len(chosen)), torch.from_numpy(lengths - 1)]
+            rows = slice(start, start + 256)
+            items = torch.from_numpy(sequences[rows]).to(device)
+            scale = None if strengths is None else torch.from_numpy(strengths[rows]).to(device)
+            last = (items > 0).sum(dim=1) - 1
+            queries = network(items, vectors, scale)[torch.arange(len(items)), last]
             scores = queries @ vectors.T + network.bias
             scores[:, 0] = -torch.inf
-            scores.scatter_(1, torch.from_numpy(sequences).to(device), -torch.inf)
-            held_out = torch.from_numpy(data.items[data.indptr[chosen + 1] - 1] + 1).to(device)
-            ranks = (scores > scores.gather(1, held_out[:, None])).sum(dim=1).cpu().numpy()
-            total += float((1 / np.log2(ranks[ranks < 10] + 2)).sum())
-    return total / max(len(users), 1)
+            scores.scatter_(1, items, -torch.inf)
+            hidden = torch.from_numpy(data.items[held_out[rows]] + 1).to(device)
+            ranks = (scores > scores.gather(1, hidden[:, None])).sum(dim=1).cpu().numpy()
+            gains[rows] = np.where(ranks < 10, 1 / np.log2(ranks + 2), 0)
+    return float(np.average(gains, weights=weights)) if len(users) else 0.0
 
 
 def _copy(network: SequenceNetwork) -> dict[str, Tensor]:
@@ -306,6 +332,7 @@ def _weights(network: SequenceNetwork, best: dict[str, Tensor]) -> dict[str, Flo
             "vectors": vectors,
             "bias": network.bias[1:],
             "inputs": vectors @ unit["weight_ih_l0"].T + unit["bias_ih_l0"],
+            "input_bias": unit["bias_ih_l0"],
             "recurrent": unit["weight_hh_l0"],
             "recurrent_bias": unit["bias_hh_l0"],
             "projection": network.projection.weight,

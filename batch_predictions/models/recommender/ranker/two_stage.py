@@ -30,6 +30,7 @@ from batch_predictions.models.recommender.data.recommender_manifest import (
     read_manifest,
     write_manifest,
 )
+from batch_predictions.models.recommender.data.user_states import UserStates
 from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,
     FeatureColumn,
@@ -133,6 +134,10 @@ class TwoStageRecommender(Recommender):
             [self], histories, item_features, k, exclude_seen=exclude_seen, blocked=blocked
         )
         return ranking
+
+    def user_states(self, histories: Histories) -> UserStates | None:
+        """States of users after all their items, of the generator that has them."""
+        return self.ensemble.user_states(histories)
 
     def rank_candidates(self, candidates: CandidateBatch, k: int) -> ExplainedRanking:
         """The k best of one batch's candidates."""
