@@ -5,9 +5,10 @@
         [--json]
 
 Writes a generated shop (`shop_world.py`) day by day, ingests all days but the last, trains the
-models and makes the features of the day before; then the night: the last day is ingested, features,
-predictions and release are made, and users are looked up. Every step is a process of its own, whose
-seconds the operating system counts. With --folder, steps that have ended there are not run again.
+models and makes the features and recommendations of the day before; then the night: the last day is
+ingested, features, predictions and release are made, and users are looked up. Every step is a
+process of its own, whose seconds the operating system counts. With --folder, steps that have ended
+there are not run again.
 """
 
 from __future__ import annotations

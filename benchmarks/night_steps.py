@@ -7,7 +7,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -132,15 +132,26 @@ def _features(step: Step, day: dt.date) -> dict[str, Any]:
     return {"rows": _count(step, "features", day)}
 
 
+def first_predictions(step: Step) -> dict[str, Any]:
+    """Recommendations of the day before, whose states of users the night advances."""
+    return _predict(step, step.day - dt.timedelta(days=1), {"recommender"} & {*step.models})
+
+
 def predict(step: Step) -> dict[str, Any]:
     """Predictions of the day."""
+    return _predict(step, step.day, step.models)
+
+
+def _predict(step: Step, day: dt.date, models: Iterable[str]) -> dict[str, Any]:
     from batch_predictions.orchestration import jobs
 
-    tables = {table for model in step.models for table in TABLES[model]}
+    tables = {table for model in models for table in TABLES[model]}
+    if not tables:
+        return {}
     step.execute(
-        jobs.NIGHTLY, [str(step.day)], ("features", "predictions"), lambda _, name: name in tables
+        jobs.NIGHTLY, [str(day)], ("features", "predictions"), lambda _, name: name in tables
     )
-    return {"rows": _count(step, "predictions"), **_users_per_second(step)}
+    return {"rows": _count(step, "predictions", day), **_users_per_second(step)}
 
 
 def release(step: Step) -> dict[str, Any]:
@@ -213,6 +224,7 @@ FUNCTIONS: dict[str, Callable[[Step], dict[str, Any]]] = {
         ingest_history,
         train,
         first_features,
+        first_predictions,
         ingest_day,
         features,
         predict,
