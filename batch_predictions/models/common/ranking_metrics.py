@@ -11,6 +11,7 @@ import numpy.typing as npt
 from batch_predictions.core.arrays import Doubles, Positions
 
 NDCG, NDCG_20, RECALL, MAP = "ndcg@10", "ndcg@20", "recall@20", "map@10"
+HIT_RATE = "hit_rate@10"
 DEPTH = 20
 """Number of ranks that `compute_metrics` needs."""
 
@@ -71,10 +72,11 @@ def average_precision(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.inte
 def compute_metrics(
     hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.integer]
 ) -> dict[str, Doubles]:
-    """NDCG@10 and @20, Recall@20 and AP@10 by metric name, from the first 20 ranks, (n, 20)."""
+    """NDCG@10 and @20, Recall@20, AP@10 and hits of the first 10 by name, from 20 ranks, (n, 20)."""
     return {
         NDCG: ndcg(hits[:, :10], relevant),
         NDCG_20: ndcg(hits, relevant),
         RECALL: recall(hits, relevant),
         MAP: average_precision(hits[:, :10], relevant),
+        HIT_RATE: hits[:, :10].any(axis=1).astype(np.float64),
     }

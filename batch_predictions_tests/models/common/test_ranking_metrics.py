@@ -95,7 +95,7 @@ def test_metrics_equal_those_of_ranx() -> None:
     truth = rng.random((users, items)) < 0.15
     truth[:, 0] = True
     ranked = top_k(rng.random((users, items)), 20)
-    names = ["ndcg@10", "ndcg@20", "recall@20", "map@10"]
+    names = ["ndcg@10", "ndcg@20", "recall@20", "map@10", "hit_rate@10"]
     qrels_and_run = [
         {f"u{u:02}": {f"i{i}": 1 for i in np.flatnonzero(truth[u])} for u in range(users)},
         {f"u{u:02}": {f"i{i}": 20.0 - at for at, i in enumerate(ranked[u])} for u in range(users)},
@@ -112,7 +112,7 @@ def test_metrics_equal_those_of_ranx() -> None:
     )
     expected = {name: np.array(v) for name, v in json.loads(answer.stdout).items()}
     ours = compute_metrics(np.take_along_axis(truth, ranked, axis=1), truth.sum(axis=1))
-    for name in ("ndcg@10", "ndcg@20", "recall@20"):
+    for name in ("ndcg@10", "ndcg@20", "recall@20", "hit_rate@10"):
         np.testing.assert_allclose(ours[name], expected[name], atol=1e-9)
     # ranx divides by all relevant items; ours divides by at most k.
     ratio = np.minimum(truth.sum(axis=1), 10) / truth.sum(axis=1)

@@ -58,12 +58,13 @@ def test_metric_rows_hold_their_values() -> None:
         "ndcg@20",
         "recall@20",
         "map@10",
+        "hit_rate@10",
         "novelty@10",
         "coverage@10",
     ]
-    for row in rows[:5]:
+    for row in rows[:6]:
         assert row["lower"] <= row["value"] <= row["upper"] and row["n"] == 3
-    assert rows[5]["lower"] is None
+    assert rows[6]["lower"] is None
 
 
 def test_novelty_is_the_mean_self_information_of_recommended_items() -> None:
