@@ -5,9 +5,10 @@
 
 Scores users of one staged day in this process, on one thread. Beside it, what one would run
 instead: LightGBM's own `predict` of the ranker over the same candidates' features, and `recommend`
-of the library `implicit` with the same item factors. Then the engine's pools score the shards of
-the day: one instance, two in threads, two in processes, which have started and opened the model
-before. Prints one JSON object.
+of the library `implicit` with the same item factors; and, of a model with a network, the states of
+the users, made anew and advanced from those of the day before. Then the engine's pools score the
+shards of the day: one instance, two in threads, two in processes, which have started and opened the
+model before. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -83,6 +84,10 @@ def alternatives(scorer: Any, rows: pa.RecordBatch) -> dict[str, Callable[[], An
     model = scorer.model
     histories = read_histories(rows, scorer.lookup)
     functions: dict[str, Callable[[], Any]] = {}
+    if model.user_states(histories) is not None:
+        anew = replace(histories, states=None)
+        functions["states_anew"] = lambda: model.user_states(anew)
+        functions["states_advanced"] = lambda: model.user_states(histories)
     if model.kind == "two_stage" and model.ranker.trees is not None:
         tables = []
         for start in range(0, histories.users, 256):
