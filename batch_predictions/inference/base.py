@@ -60,9 +60,8 @@ class BatchPrediction:
     Attributes:
         table: where the predictions are written; declared with `date` or `week` and
             `model_version`.
-        rows: query for the rows to score. It may bind `$date` (or `$week`), the parameters,
-            `$model_version` and, as `$model_<name>`, the values that the model was trained with.
-            Filter every table by
+        rows: query for the rows to score. It may bind `$date` (or `$week`), the parameters and, as
+            `$model_<name>`, the values that the model was trained with. Filter every table by
             `date <= $date`, so that nothing from after the partition is used.
         key: columns of the rows that identify what is scored; unique.
         scorer: class that scores batches.

@@ -131,7 +131,6 @@ def staging_spec(
         # Each machine has another home folder; a stage is four folders below it.
         folder = Path("../../../..") / folder.relative_to(settings.home.absolute())
     model_parameters = {f"model_{name}": value for name, value in model.parameters.items()}
-    model_parameters["model_version"] = model.version
     return StagingSpec(
         table=prediction.table,
         partition=partition,

@@ -105,7 +105,7 @@ recommendations = BatchPrediction(
         left join histories on histories.user_id = users.user_id
         -- Of the day before: without them, or where they do not hold, they are made anew.
         left join tiles.sequence_states as states on states.user_id = users.user_id
-            and states.date = $date::DATE - 1 and states.model_version = $model_version
+            and states.date = $date::DATE - 1
         where users.date = $date
     """,
     lookup_tables={

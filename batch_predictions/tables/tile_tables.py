@@ -133,7 +133,7 @@ SEQUENCE_STATES = declare(
         date DATE: as of the end of this day
         user_id VARCHAR: user with recommendations
         model_version VARCHAR: model of the network
-        state_digest BIGINT: hash of the items that were read, their order and their strengths
+        state_digest BIGINT: hash of the network, the items that it read, their order and strengths
         state FLOAT[]: the state, by which similar users can be found
     """),
         key=("user_id",),

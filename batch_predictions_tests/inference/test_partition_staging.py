@@ -29,12 +29,7 @@ def test_sql_binds_the_day_the_parameters_and_the_models_training_values(
     spec = staging_spec(doubles, DAY, model, settings)
     k = settings.recommendations.k
     day = dt.date.fromisoformat(DAY)
-    assert spec.sql_parameters == {
-        "date": day,
-        "k": k,
-        "model_window": 28,
-        "model_version": "m-1",
-    }
+    assert spec.sql_parameters == {"date": day, "k": k, "model_window": 28}
     assert spec.parameters == {"k": k}
     assert (spec.model_version, spec.model_folder) == ("m-1", settings.home / "model")
 

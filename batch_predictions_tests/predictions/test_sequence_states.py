@@ -92,9 +92,9 @@ class Shop:
         self.warehouse.replace_partition(INTERACTIONS, day.isoformat(), table)
         return pa.table({**columns, "date": [day] * rows, "events": [1.0] * rows})
 
-    def predict(self, day: dt.date, version: str = "recommender-1") -> pa.Table:
+    def predict(self, day: dt.date) -> pa.Table:
         """Makes a day of recommendations; returns the staged states."""
-        model = ServingModel(version, self.folder)
+        model = ServingModel("recommender-1", self.folder)
         spec = staging_spec(recommendations, day.isoformat(), model, self.settings)
         path = staging.stage(self.warehouse, engine_folder(self.settings), spec)
         engine.score(path, self.settings.inference)
@@ -133,10 +133,3 @@ def test_a_night_advances_the_states_of_the_night_before(shop: Shop) -> None:
     shop.warehouse.drop_partition(SEQUENCE_STATES, before.isoformat())
     assert shop.predict(DAY)["state"].null_count == USERS_COUNT + 1
     assert {table: shop.rows(table, DAY) for table in tables} == advanced
-
-
-def test_a_new_model_makes_all_states_anew(shop: Shop) -> None:
-    shop.predict(DAY - dt.timedelta(days=1))
-    assert shop.predict(DAY, "recommender-2")["state"].null_count == USERS_COUNT + 1
-    versions = {row["model_version"] for row in shop.rows("tiles.sequence_states", DAY)}
-    assert versions == {"recommender-2"}

@@ -184,8 +184,7 @@ def test_histories_of_training_equal_those_of_serving(shop: tuple[Warehouse, Set
     warehouse, settings = shop
     interactions = training_interactions(warehouse, settings)
     rows = warehouse.query(
-        f"select * from ({recommendations.rows}) order by user_id",
-        {**serving_parameters(settings), "model_version": "none"},
+        f"select * from ({recommendations.rows}) order by user_id", serving_parameters(settings)
     )
     items = interactions.item_ids
     serving = read_histories(rows.combine_chunks().to_batches()[0], IdLookup.of(items))

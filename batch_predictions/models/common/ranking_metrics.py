@@ -69,14 +69,19 @@ def average_precision(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.inte
     return np.asarray((precision * hits).sum(axis=1) / max_hits, dtype=np.float64)
 
 
+def hit_rate(hits: npt.NDArray[np.bool_]) -> Doubles:
+    """Whether any relevant item is in the list, 0 or 1; its mean is the hit rate@k."""
+    return np.asarray(hits.any(axis=1), dtype=np.float64)
+
+
 def compute_metrics(
     hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.integer]
 ) -> dict[str, Doubles]:
-    """NDCG@10 and @20, Recall@20, AP@10 and hits of the first 10 by name, from 20 ranks, (n, 20)."""
+    """NDCG@10 and @20, Recall@20, AP@10 and hit rate@10 by name, from 20 ranks, (n, 20)."""
     return {
         NDCG: ndcg(hits[:, :10], relevant),
         NDCG_20: ndcg(hits, relevant),
         RECALL: recall(hits, relevant),
         MAP: average_precision(hits[:, :10], relevant),
-        HIT_RATE: hits[:, :10].any(axis=1).astype(np.float64),
+        HIT_RATE: hit_rate(hits[:, :10]),
     }

@@ -204,6 +204,8 @@ class TrainableRecommender(Recommender):
     """The class of its parameters, a frozen dataclass whose fields have defaults."""
     reads_attributes: ClassVar[bool] = False
     """True for classes that learn from items' attributes; others ignore them."""
+    keeps_states: ClassVar[bool] = False
+    """True for classes with `user_states`."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """States of a recurrent network after users' items, kept from one day to the next.
 
-A state is kept with a digest of the items that it has read, so that it is read again only where
-they are still the user's: `generators.sequence` makes all others anew.
+A state is kept with a digest of the network and of the items that it has read, so that it is used
+only where both are still the same: `generators.sequence` makes all others anew.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batch_predictions.core.arrays import Flags, Floats, Int64s
 
@@ -24,7 +25,7 @@ class UserStates:
 
     Attributes:
         age: days between the day through which items were read and the day of scoring.
-        digests: of the items that were read, (n,).
+        digests: of the network and the items that it has read, (n,).
         vectors: the states, (n, d).
         is_known: whether the user has one, (n,).
     """
@@ -44,11 +45,11 @@ class UserStates:
         if STATE not in rows.schema.names or rows[STATE].null_count == len(rows):
             return None
         is_known = rows[STATE].is_valid().to_numpy(zero_copy_only=False)
-        known = rows[STATE].flatten().to_numpy()
-        if len(known) % is_known.sum() or len(set(rows[STATE].value_lengths().drop_null())) > 1:
+        widths = pc.unique(pc.list_value_length(rows[STATE]).drop_null()).to_pylist()
+        if len(widths) > 1:
             raise ValueError("states of users differ in length")
-        vectors = np.zeros((len(rows), len(known) // is_known.sum()), dtype=np.float32)
-        vectors[is_known] = known.reshape(-1, vectors.shape[1])
+        vectors = np.zeros((len(rows), widths[0]), dtype=np.float32)
+        vectors[is_known] = rows[STATE].flatten().to_numpy().reshape(-1, widths[0])
         digests = rows[DIGEST].fill_null(0).to_numpy()
         return cls(1, digests, vectors, is_known)
 

@@ -191,11 +191,10 @@ class GeneratorEnsemble:
         return sum(dense) + max(dense, default=1)
 
     def user_states(self, histories: Histories) -> UserStates | None:
-        """States of users after all their items by the generator that has them; else None."""
+        """States of users after all their items by the first generator that has some; else None."""
         for generator in self.generators:
-            local_histories = generator.subset.reindex_histories(histories)
-            if (states := generator.model.user_states(local_histories)) is not None:
-                return states
+            if generator.model.keeps_states:
+                return generator.model.user_states(generator.subset.reindex_histories(histories))
         return None
 
     def propose(

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -72,6 +73,7 @@ class Sequence(LinearRecommender):
     kind = "sequence"
     Params = SequenceParams
     reads_attributes = True
+    keeps_states = True
 
     @classmethod
     def fit(
@@ -210,6 +212,8 @@ class Sequence(LinearRecommender):
             earlier,
             newest,
         )
+        digests += self._digest
+        earlier += self._digest
         # What was corrected, erased or weighted anew since gives another digest.
         is_kept = known.is_known & (known.digests == earlier)
         vectors = np.where(is_kept[:, np.newaxis], known.vectors, np.float32(0))
@@ -228,6 +232,12 @@ class Sequence(LinearRecommender):
             vectors,
         )
         return UserStates(0, digests, vectors, np.ones(users, dtype=bool)), newest
+
+    @cached_property
+    def _digest(self) -> np.int64:
+        """A hash of the weights, so that no network reads another's states."""
+        weights = (self.arrays[name].tobytes() for name in ("inputs", "recurrent"))
+        return np.frombuffer(sha256(b"".join(weights)).digest(), dtype=np.int64)[0]
 
     @property
     def _input_bias(self) -> Floats:

@@ -147,13 +147,14 @@ def test_a_correction_of_one_user_makes_that_state_anew(
     assert anew.tolist() == [user]
 
 
-def test_states_of_another_width_are_not_used() -> None:
+@pytest.mark.parametrize("width", [8, 16])
+def test_another_network_makes_all_states_anew(width: int) -> None:
     histories = read(ROWS, 0)
-    states = kept(ROWS)
-    narrow = replace(states, vectors=np.ascontiguousarray(states.vectors[:, :8]))
+    params = SequenceParams(minutes=0.01, width=width, batch=8, seed=1)
+    other = Sequence.fit(Interactions.from_table(ROWS), AS_OF, params)
     np.testing.assert_array_equal(
-        MODEL.user_states(replace(histories, states=narrow)).vectors,
-        MODEL.user_states(histories).vectors,
+        other.user_states(replace(histories, states=kept(ROWS))).vectors,
+        other.user_states(histories).vectors,
     )
 
 
