@@ -195,7 +195,7 @@ def test_what_was_only_viewed_is_read_less() -> None:
     """Users buy the next of ten items, after views that say nothing."""
     random = np.random.default_rng(0)
     hits, rows, following = [], [], {}
-    for user in range(600):
+    for user in range(300):
         start, steps = int(random.integers(0, 10)), int(random.integers(2, 7))
         for step in range(steps):
             rows.append((f"u{user:03}", f"b{(start + step) % 10}", 50 * step, 1.0))
@@ -211,7 +211,7 @@ def test_what_was_only_viewed_is_read_less() -> None:
     for weights in (events, [1.0] * len(rows)):
         table = pa.table({**columns, "date": dates, "events": weights})
         interactions = Interactions.from_table(table)
-        params = SequenceParams(minutes=0.2, width=16, batch=16, dropout=0.1)
+        params = SequenceParams(minutes=0.02, width=16, batch=16, dropout=0.0)
         model = Sequence.fit(interactions, AS_OF, params)
         users = np.arange(len(interactions.user_ids))
         histories = Histories.from_interactions(interactions, users, model.items, AS_OF)
@@ -221,5 +221,4 @@ def test_what_was_only_viewed_is_read_less() -> None:
         asked = [u in following for u in interactions.user_ids.to_pylist()]
         hits.append((best[asked] == list(following.values())).mean())
     with_weights, without = hits
-    print(hits)
-    assert with_weights > without
+    assert with_weights > 0.9 and without < 0.3
