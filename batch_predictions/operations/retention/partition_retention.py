@@ -17,7 +17,7 @@ from batch_predictions.warehouse import Warehouse, as_date
 MIN_AGE_SECONDS = 7 * 86_400
 """A partition that was written since may be of a backfill, and wanted."""
 STATE_DAYS = 2
-"""States of users are read on the day after theirs."""
+"""States of users are read on the day after theirs, and made anew where they are missing."""
 
 
 def kept_days(table: Table, settings: Settings) -> int | None:
@@ -49,13 +49,12 @@ def remove_old_partitions_of_tables(warehouse: Warehouse, settings: Settings, no
     """
     removed = 0
     for table, oldest in _oldest_days(warehouse, settings).items():
+        min_age = 0 if table == SEQUENCE_STATES else MIN_AGE_SECONDS
         for key in warehouse.partitions(table):
             if as_date(key) >= oldest:
                 break
             folder = warehouse.folder / table.schema / table.name / f"{table.partition}={key}"
-            if now - max(path.stat().st_mtime for path in (folder, *folder.rglob("*"))) < (
-                MIN_AGE_SECONDS
-            ):
+            if now - max(path.stat().st_mtime for path in (folder, *folder.rglob("*"))) < min_age:
                 continue
             warehouse.drop_partition(table, key)
             removed += 1

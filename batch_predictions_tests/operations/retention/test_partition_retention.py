@@ -82,9 +82,13 @@ def test_predictions_are_kept_unless_a_setting_says_otherwise(
 
 def test_what_a_backfill_has_just_made_stays(warehouse: Warehouse, settings: Settings) -> None:
     write(warehouse, ITEM_SCORES, (300, 0))
+    write(warehouse, SEQUENCE_STATES, (2, 1))
     month_ago = time.time() - 30 * 86_400
     just_before = month_ago + MIN_AGE_SECONDS - 60
     assert remove_old_partitions_of_tables(warehouse, settings, just_before) == 0
+    write(warehouse, SEQUENCE_STATES, (0,))
+    # They only save work.
+    assert remove_old_partitions_of_tables(warehouse, settings, just_before) == 1
     assert remove_old_partitions_of_tables(warehouse, settings, just_before + 120) == 1
 
 
