@@ -128,10 +128,10 @@ SEQUENCE_STATES = declare(
     Table(
         "tiles",
         "sequence_states",
-        "One row per user and day: a network's state after the user's items; empty without one.",
+        "One row per user and day: the state of the recommender's network after the user's items.",
         columns("""
         date DATE: as of the end of this day
-        user_id VARCHAR: user with recommendations
+        user_id VARCHAR: user with recommendations; none where the model has no network
         model_version VARCHAR: model of the network
         state_digest BIGINT: hash of the network, the items that it read, their order and strengths
         state FLOAT[]: the state, by which similar users can be found
