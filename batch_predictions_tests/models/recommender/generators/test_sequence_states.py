@@ -192,33 +192,35 @@ def test_states_are_read_as_they_were_written() -> None:
 
 
 def test_what_was_only_viewed_is_read_less() -> None:
-    """Users buy the next of ten items, after views that say nothing."""
+    """Users buy one item after the other in a circle of all, and view others at random."""
     random = np.random.default_rng(0)
     hits, rows, following = [], [], {}
     for user in range(300):
-        start, steps = int(random.integers(0, 10)), int(random.integers(2, 7))
+        start, steps = int(random.integers(0, ITEMS)), int(random.integers(3, 7))
+        circle = (start + np.arange(ITEMS)) % ITEMS
+        viewed = random.choice(circle[steps + 1 :], 3 * steps, replace=False)
         for step in range(steps):
-            rows.append((f"u{user:03}", f"b{(start + step) % 10}", 50 * step, 1.0))
-            for viewed in random.choice(20, 3, replace=False):
-                rows.append((f"u{user:03}", f"v{viewed:02}", 50 * step + 1 + int(viewed), 0.05))
+            items = [circle[step], *viewed[3 * step : 3 * step + 3]]
+            for place, item in enumerate(items):
+                weight = 0.05 if place else 1.0
+                rows.append((f"u{user:03}", f"i{item:02}", 4 * step + place, weight))
         if user % 2:
-            rows.append((f"u{user:03}", f"b{(start + steps) % 10}", 50 * steps, 1.0))
+            rows.append((f"u{user:03}", f"i{circle[steps]:02}", 4 * steps, 1.0))
         else:
-            following[f"u{user:03}"] = (start + steps) % 10
-    user_ids, items, times, events = (list(column) for column in zip(*rows, strict=True))
-    columns = {"user_id": user_ids, "item_id": items, "event_time": times}
+            following[f"u{user:03}"] = circle[steps]
+    user_ids, item_ids, times, events = (list(column) for column in zip(*rows, strict=True))
+    columns = {"user_id": user_ids, "item_id": item_ids, "event_time": times}
     dates = [AS_OF] * len(rows)
     for weights in (events, [1.0] * len(rows)):
-        table = pa.table({**columns, "date": dates, "events": weights})
-        interactions = Interactions.from_table(table)
-        params = SequenceParams(minutes=0.02, width=16, batch=16, dropout=0.0)
+        interactions = Interactions.from_table(
+            pa.table({**columns, "date": dates, "events": weights})
+        )
+        params = SequenceParams(minutes=0.02, width=16, batch=16, dropout=0.0, learning_rate=1e-2)
         model = Sequence.fit(interactions, AS_OF, params)
         users = np.arange(len(interactions.user_ids))
         histories = Histories.from_interactions(interactions, users, model.items, AS_OF)
-        scores = model.scores(histories)
-        shop = [i for i, item in enumerate(model.items.to_pylist()) if item[0] == "b"]
-        best = scores[:, shop].argmax(axis=1)
+        scores = np.where(histories.matrix().toarray() > 0, -np.inf, model.scores(histories))
         asked = [u in following for u in interactions.user_ids.to_pylist()]
-        hits.append((best[asked] == list(following.values())).mean())
+        hits.append((scores.argmax(axis=1)[asked] == list(following.values())).mean())
     with_weights, without = hits
     assert with_weights > 0.9 and without < 0.3
