@@ -28,6 +28,7 @@ from batch_predictions.tables import (
     BACKTESTS,
     COSTS,
     PROMOTIONS_LOG,
+    SEQUENCE_STATES,
     TABLES,
     Table,
 )
@@ -39,8 +40,8 @@ FILE_NAME = "last_run.json"
 NIGHT_FILE_NAME = "last_night.sha256"
 FAILURES_FILE_NAME = "last_failures.json"
 WEEKS_FILE_NAME = "last_weeks.sha256"
-_WITHOUT_EFFECT = (COSTS, BACKTESTS, BACKTEST_DECISIONS)
-"""Tables that nothing is made from."""
+_WITHOUT_EFFECT = (COSTS, BACKTESTS, BACKTEST_DECISIONS, SEQUENCE_STATES)
+"""Tables that no row of another depends on."""
 CODE_SUFFIXES = (".py", ".sql")
 
 

@@ -17,7 +17,7 @@ from batch_predictions.planning.unchanged import (
     record_weeks_of_run,
 )
 from batch_predictions.settings import FallbackSettings, Settings
-from batch_predictions.tables import ITEM_SENTIMENTS, ITEM_STATE, ITEMS
+from batch_predictions.tables import ITEM_SENTIMENTS, ITEM_STATE, ITEMS, SEQUENCE_STATES
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.table_rows import write_rows
 
@@ -116,6 +116,9 @@ def test_rows_of_the_plans_days_and_weeks_change_a_night(
 
     assert record()
     write_state(predicted, "2024-03-11", 3)
+    assert is_night_unchanged(settings, PLAN, predicted)
+    # They only save work, and are soon removed.
+    write_rows(predicted, SEQUENCE_STATES, [], PLAN.last)
     assert is_night_unchanged(settings, PLAN, predicted)
     write_state(predicted, str(PLAN.last), 3)
     assert not is_night_unchanged(settings, PLAN, predicted)

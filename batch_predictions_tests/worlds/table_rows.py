@@ -20,6 +20,7 @@ _ARROW_TYPES = {
     "TIMESTAMP": pa.timestamp("us"),
     "DOUBLE[]": pa.list_(pa.float64()),
     "VARCHAR[]": pa.list_(pa.string()),
+    "FLOAT[]": pa.list_(pa.float32()),
     "MAP(VARCHAR, VARCHAR)": pa.map_(pa.string(), pa.string()),
 }
 

@@ -70,7 +70,7 @@ def average_precision(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.inte
 
 
 def hit_rate(hits: npt.NDArray[np.bool_]) -> Doubles:
-    """Whether any relevant item is in the list, 0 or 1; its mean is the hit rate@k."""
+    """Hit rate@k of each user: 1 where a relevant item is in the list, else 0."""
     return np.asarray(hits.any(axis=1), dtype=np.float64)
 
 

@@ -205,7 +205,7 @@ class TrainableRecommender(Recommender):
     reads_attributes: ClassVar[bool] = False
     """True for classes that learn from items' attributes; others ignore them."""
     keeps_states: ClassVar[bool] = False
-    """True for classes with `user_states`."""
+    """True for classes whose `user_states` are kept for the next day; others are not asked."""
 
     def __init__(
         self,

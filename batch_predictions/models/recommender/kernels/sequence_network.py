@@ -179,8 +179,8 @@ def _train(
     """Trains in place. Returns the weights of the best evaluation."""
     items, device = network.vectors.num_embeddings - 1, network.bias.device
     bounds = _window_bounds(data, length)
-    windows = _windows(data.items + 1, bounds, length)
-    strengths = None if data.strengths is None else _windows(data.strengths, bounds, length)
+    windows = _windows(data.items + 1, bounds, length + 1)
+    strengths = None if data.strengths is None else _windows(data.strengths, bounds, length + 1)
     counts = np.bincount(data.items, minlength=items) + 1.0
     odds = torch.from_numpy(np.append(0.0, counts / counts.sum())).float().to(device)
     sample = 0 if items <= FULL_SOFTMAX_ITEMS else negatives
@@ -269,8 +269,8 @@ def _window_bounds(data: SequenceData, length: int) -> list[tuple[int, int]]:
 def _windows(
     values: npt.NDArray[Scalar], bounds: list[tuple[int, int]], length: int
 ) -> npt.NDArray[Scalar]:
-    """Values of each window's items, zeros at the end, (w, length + 1)."""
-    windows = np.zeros((len(bounds), length + 1), dtype=values.dtype)
+    """Values of each window's items, zeros at the end, (w, length)."""
+    windows = np.zeros((len(bounds), length), dtype=values.dtype)
     for row, (start, stop) in enumerate(bounds):
         windows[row, : stop - start] = values[start:stop]
     return windows
@@ -294,9 +294,7 @@ def _evaluate(network: SequenceNetwork, data: SequenceData, length: int) -> floa
     device = network.bias.device
     users = np.flatnonzero(data.is_held_out)
     held_out = data.indptr[users + 1] - 1
-    bounds = [
-        (max(i - length, data.indptr[user]), i) for user, i in zip(users, held_out, strict=True)
-    ]
+    bounds = list(zip(np.maximum(held_out - length, data.indptr[users]), held_out, strict=True))
     sequences = _windows(data.items + 1, bounds, length)
     strengths = None if data.strengths is None else _windows(data.strengths, bounds, length)
     weights = np.ones(len(users)) if data.strengths is None else data.strengths[held_out]
@@ -308,7 +306,8 @@ def _evaluate(network: SequenceNetwork, data: SequenceData, length: int) -> floa
             items = torch.from_numpy(sequences[rows]).to(device)
             scale = None if strengths is None else torch.from_numpy(strengths[rows]).to(device)
             last = (items > 0).sum(dim=1) - 1
-            queries = network(items, vectors, scale)[torch.arange(len(items)), last]
+            queries = network(items, vectors, scale)
+            queries = queries[torch.arange(len(items), device=device), last]
             scores = queries @ vectors.T + network.bias
             scores[:, 0] = -torch.inf
             scores.scatter_(1, items, -torch.inf)
