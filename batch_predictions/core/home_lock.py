@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import IO
 import sqlalchemy as sa
 
 from batch_predictions.core.database import connect, open_engine
-from batch_predictions.core.home import HomeError
+from batch_predictions.core.home import BACKTESTS, HomeError
 from batch_predictions.core.home_bucket import bucket_of, location_of
 from batch_predictions.core.process_records import Process, running_processes
 
+ENDING_SECONDS = 30.0
+"""How long the runs of a backtest that was stopped are waited for: they end by themselves."""
 _held_alone: set[Path] = set()
 """Homes whose lock this process holds alone."""
 
@@ -54,6 +57,35 @@ def home_lock(home: Path, command: str) -> Iterator[None]:
         finally:
             _held_alone.discard(home.resolve())
             lock.release()
+
+
+@contextmanager
+def backtests_lock(home: Path, command: str) -> Iterator[Path]:
+    """Holds the lock of a home's backtests alone, once the runs of a stopped one have ended.
+
+    Args:
+        home: the home folder.
+        command: what this process does, for the message of others.
+
+    Yields:
+        The folder of the backtests.
+
+    Raises:
+        HomeBusyError: another backtest is under way; the message names its process.
+    """
+    folder = home / BACKTESTS
+    with home_lock(folder, command):
+        deadline = time.monotonic() + ENDING_SECONDS
+        for past in sorted(path.parent for path in folder.glob("*/run.lock")):
+            while True:
+                try:
+                    with home_lock(past, command):
+                        break
+                except HomeBusyError:
+                    if time.monotonic() > deadline:
+                        raise
+                time.sleep(0.1)
+        yield folder
 
 
 class SharedHomeLock:

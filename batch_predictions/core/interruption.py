@@ -61,6 +61,17 @@ def raise_if_stopped() -> None:
         _raise(number)
 
 
+def stop_with_parent() -> None:
+    """Stops this process when its standard input ends: the process that held it open is gone."""
+
+    def wait_for_end() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait_for_end, name="parent", daemon=True).start()
+
+
 def ignore_signals() -> None:
     """Lets the end of the process go on when a first signal comes; another still ends it."""
     if _notes is not None:

@@ -85,8 +85,7 @@ def _backtest(
     workers: int | None,
 ) -> dict[str, Any]:
     """Runs and evaluates the weeks of one's own settings and of others, and writes the tables."""
-    from batch_predictions.core.home import BACKTESTS
-    from batch_predictions.core.home_lock import home_lock
+    from batch_predictions.core.home_lock import backtests_lock, home_lock
     from batch_predictions.operations.backtest.backtest_results import (
         compare,
         summarize,
@@ -105,15 +104,14 @@ def _backtest(
     decisions: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
     leaks: list[str] = []
-    folder, words = settings.home / BACKTESTS, " ".join(["batch-predictions", *sys.argv[1:]])
-    folder.mkdir(parents=True, exist_ok=True)
+    words = " ".join(["batch-predictions", *sys.argv[1:]])
     # Nights go on meanwhile: only the results need the home alone.
-    with home_lock(folder, words), show_status("backtest") as progress:
+    with backtests_lock(settings.home, words), show_status("backtest") as progress:
         load_declarations(settings)
         sides = [PastWeeks(settings, only=only)]
         sides += [PastWeeks(settings, against.stem, against, only)] if against else []
         for side in sides:
-            side.prepare()
+            side.prepare(ends)
         progress(_cost(sides, ends, workers))
         for side in sides:
             metrics, decided, failed = run_and_evaluate(side, ends, progress, workers)
@@ -121,7 +119,7 @@ def _backtest(
             decisions += decided
             failures += failed
             if leak_check and len(ends) > 1:
-                leaks += [f"{name} ({side.name})" for name in side.find_leaks(ends[0], progress)]
+                leaks += [f"{name} ({side.name})" for name in side.find_leaks(progress)]
         with home_lock(settings.home, words):
             write_backtest(Warehouse.of(settings), rows, decisions)
     answer = {

@@ -1,7 +1,8 @@
 """Runs past weeks of a home, each as if it were the newest, in a home of their own.
 
 Every week is trained and predicted by `batch-predictions run`, in `<home>/backtests/<name>`, which
-has ingested nothing later. That home is kept: a backtest that was stopped goes on where it was.
+has ingested nothing later. That home is kept: a backtest that was stopped goes on where it was. A
+week before its newest rows is run in a new home, and all weeks after it again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import distributions
@@ -60,8 +62,14 @@ class PastWeeks:
         """The home in which the weeks are run."""
         return self.settings.home / BACKTESTS / self.name
 
-    def prepare(self) -> None:
-        """Makes the home; begins anew if settings, code or installed packages have changed since.
+    def prepare(self, ends: Sequence[dt.date]) -> None:
+        """Makes the home, without rows after the oldest week that is to be run.
+
+        It is begun anew if settings, code or installed packages have changed, or if it has such
+        rows: predictions may read them. The trainings of its weeks, which do not, are adopted.
+
+        Args:
+            ends: Sundays, oldest first.
 
         Raises:
             SettingsError: the home was never run, or the file has no settings.
@@ -70,10 +78,21 @@ class PastWeeks:
         installed = sorted(f"{package.name} {package.version}" for package in distributions())
         parts = [digest_of_program(self.settings), replaced, self.only, installed]
         program = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
-        if self._record().get("program") == program:
-            return
-        for folder in (self.home, *self.workers()):
-            shutil.rmtree(folder, ignore_errors=True)
+        if self._record().get("program") != program:
+            for folder in filter(Path.exists, (self.home, *self.workers())):
+                shutil.rmtree(folder)
+            self._begin(replaced, program)
+        due = [end for end in ends if self.is_due(end)]
+        newest = newest_ingested_day(self.home)
+        if due and newest is not None and newest > due[0]:
+            if self.is_weekly():
+                self.home.replace(self.home.with_name(f"{self.worker_prefix}{uuid.uuid4().hex}"))
+            else:
+                shutil.rmtree(self.home)
+            self._begin(replaced, program)
+
+    def _begin(self, replaced: Mapping[str, Any], program: str) -> None:
+        """Makes the home with settings that replace those of the home, and without rows."""
         state = self.settings.home / "state.yaml"
         if not state.exists():
             raise SettingsError(
@@ -137,6 +156,11 @@ class PastWeeks:
         """The homes in which weeks were trained ahead."""
         return sorted(self.home.parent.glob(f"{self.worker_prefix}*"))
 
+    def is_weekly(self) -> bool:
+        """Returns whether every week is trained, so that no training depends on the one before."""
+        with self.as_run() as (settings, _):
+            return settings.training.every_weeks == 1
+
     def trained_models(self) -> list[str]:
         """The models of the newest week that was run."""
         weeks = self._record()["weeks"]
@@ -158,16 +182,17 @@ class PastWeeks:
         finally:
             load_declarations(self.settings)
 
-    def find_leaks(self, sunday: dt.date, progress: Progress) -> list[str]:
-        """Runs a week again with the rows of all later weeks there; returns the tables that differ.
+    def find_leaks(self, progress: Progress) -> list[str]:
+        """Runs the oldest week again with the rows of all later weeks; returns tables that differ.
 
-        A table differs if anything that it is made from reads rows of later days. The result is
-        kept until a week is run.
+        A table differs if anything that it is made from reads rows of later days. The oldest week
+        of the home has no decision before it. The result is kept until a week is run.
 
         Raises:
             BacktestError: the run failed; the message is its last line.
         """
         record = self._record()
+        sunday = dt.date.fromisoformat(min(record["weeks"]))
         if (check := record.get("leak_check")) and check["week"] == str(sunday):
             return list(check["tables"])
         again = replace(self, name=f"{self.name}-with-later-rows")
@@ -183,7 +208,8 @@ class PastWeeks:
 
     def copy_rows(self, to: PastWeeks) -> None:
         """Makes a home anew with the settings and the raw rows of this one."""
-        shutil.rmtree(to.home, ignore_errors=True)
+        if to.home.exists():
+            shutil.rmtree(to.home)
         to.home.mkdir(parents=True)
         for name in ("state.yaml", FILE_NAME):
             shutil.copy2(self.home / name, to.home)

@@ -17,7 +17,11 @@ from pathlib import Path
 
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training import Trained, publish
-from batch_predictions.operations.backtest.home_run import BacktestError, Progress
+from batch_predictions.operations.backtest.home_run import (
+    BacktestError,
+    Progress,
+    runs_of_threads,
+)
 from batch_predictions.operations.backtest.past_weeks import PastWeeks
 from batch_predictions.sources.shrinkage import newest_ingested_day
 from batch_predictions.warehouse import Warehouse
@@ -49,16 +53,20 @@ def train_ahead(
         progress: receives lines, of several threads.
     """
     names = weeks.trained_models()
-    with weeks.as_run() as (settings, _):
-        is_weekly = settings.training.every_weeks == 1
-    if workers < 2 or len(ends) < 2 or not (names and is_weekly):
+    stores = [ModelStore(home=str(home.absolute())) for home in weeks.workers()]
+    ends = [
+        end
+        for end in ends
+        if not all(any(store.training(name, end) for store in stores) for name in names)
+    ]
+    if workers < 2 or len(ends) < 2 or not (names and weeks.is_weekly()):
         return
     shares: dict[int, list[dt.date]] = {}
     for end in ends:
         # By the calendar, so that a backtest that was stopped finds what it has trained.
         shares.setdefault(end.toordinal() // 7 % workers, []).append(end)
     only = tuple(f"models.{name}" for name in names)
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool, runs_of_threads():
         futures = [
             pool.submit(
                 _train_share,
@@ -69,8 +77,8 @@ def train_ahead(
             )
             for place, share in shares.items()
         ]
-    for future in futures:
-        future.result()
+        for future in futures:
+            future.result()
 
 
 def _train_share(

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from batch_predictions.core.durability import fsync_folder
-from batch_predictions.core.erasures import ErasedUsers
+from batch_predictions.core.erasures import ErasedKeys, ErasedUsers
 from batch_predictions.core.home import BACKTESTS, REPORT
-from batch_predictions.core.home_lock import home_lock
+from batch_predictions.core.home_lock import backtests_lock
 from batch_predictions.inference.results import MANIFEST, StagingManifest, digest_path, result_path
 from batch_predictions.sources.shrinkage import previous_folder
 
@@ -81,8 +81,8 @@ def remove_copies(home: Path) -> int:
     removed = 0
     if (home / BACKTESTS).is_dir():
         # One that is under way would write more rows of the user.
-        with home_lock(home / BACKTESTS, "batch-predictions erase-user"):
-            shutil.rmtree(home / BACKTESTS)
+        with backtests_lock(home, "batch-predictions erase-user") as folder:
+            shutil.rmtree(folder)
         removed += 1
     for name in _COPIES:
         if (home / name).is_dir():
@@ -120,24 +120,35 @@ def _remove_result(path: Path) -> None:
 
 
 def _has_user(path: Path, users: ErasedUsers, reviews: Collection[str]) -> bool:
-    """Returns whether an engine file has a row of a user; true if it cannot be read."""
+    """Returns whether an engine file has a row of a user; true if it cannot be read.
+
+    The id may be in a list of structs, such as the candidates of a `top`.
+    """
+    keys = ErasedKeys(users.matches, review_ids=frozenset(reviews))
     try:
         with pq.ParquetFile(path) as file:
-            names = [n for n in ("user_id", "review_id") if n in file.schema_arrow.names]
-            if not names:
-                return False
-            for batch in file.iter_batches(columns=names):
-                for name in names:
-                    values = pc.unique(batch.column(name)).to_pylist()
-                    if name == "user_id" and any(map(users.matches, values)):
-                        return True
-                    if name == "review_id" and not set(reviews).isdisjoint(values):
+            leaves = (file.schema.column(place).path for place in range(len(file.schema.names)))
+            paths = {leaf: leaf.rpartition(".")[2] for leaf in leaves}
+            for leaf, column in paths.items():
+                if column not in ("user_id", "review_id"):
+                    continue
+                for batch in file.iter_batches(columns=[leaf]):
+                    values = pc.unique(_innermost(batch.column(0))).to_pylist()
+                    if keys.erased(column, values):
                         return True
     except FileNotFoundError:
         return False
     except (OSError, pa.ArrowException):
         return True
     return False
+
+
+def _innermost(values: pa.Array) -> pa.Array:
+    """The values of a column of one leaf, out of its lists and structs."""
+    while pa.types.is_nested(values.type):
+        is_struct = pa.types.is_struct(values.type)
+        values = pc.struct_field(values, 0) if is_struct else pc.list_flatten(values)
+    return values
 
 
 def remove_if_mentioned(path: Path, users: ErasedUsers) -> bool:

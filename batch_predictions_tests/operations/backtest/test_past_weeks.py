@@ -1,15 +1,15 @@
-"""Backtests of a small shop: weeks are evaluated, killed and resumed, and leaks are found."""
+"""Backtests of a small shop: weeks are evaluated, stopped and resumed, and leaks are found."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +30,18 @@ SIDE_BY_SIDE = ("--no-leak-check", "--workers", "2")  # The first week is run be
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop whose weeks are trained side by side, and whose backtest was killed twice."""
+    """A shop whose weeks are trained side by side, and whose backtest was stopped twice."""
     shop = Shop(tmp_path_factory.mktemp("backtest"), "spend")
     before, backtests = shop.files(), shop.home / "backtests"
     decisions = "own-trainings-2-*/models/*/decisions/*.json"
-    _run_until(shop, lambda: any(backtests.glob(decisions)))
+    # The runs of a process that was stopped end, and the next command waits until they have.
+    for glob, number, code in (
+        ("own/run.json", signal.SIGKILL, -9),
+        (decisions, signal.SIGINT, 130),
+    ):
+        assert _run_until(shop, partial(_exists, backtests, glob), number) == code
     assert len([*backtests.glob("own/models/spend/versions/*")]) == 1
     record = backtests / "own" / "backtest.json"
-    _run_until(shop, lambda: str(SUNDAYS[0]) in _text(record))
     assert [*json.loads(_text(record))["weeks"]] == [str(SUNDAYS[0])]
     answer = shop.backtest(*SIDE_BY_SIDE)
     assert answer["weeks"] == [str(sunday) for sunday in SUNDAYS]
@@ -46,8 +50,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return shop
 
 
-def _run_until(shop: Shop, is_time: Callable[[], bool]) -> None:
-    """Runs a backtest and kills it, with its children, at a moment of its work."""
+def _run_until(shop: Shop, is_time: Callable[[], bool], number: signal.Signals) -> int:
+    """Runs a backtest and signals to it, but not to its children; returns its exit code."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -58,12 +62,15 @@ def _run_until(shop: Shop, is_time: Callable[[], bool]) -> None:
         cwd=shop.folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )
     while process.poll() is None and not is_time():
         time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    return process.wait()
+
+
+def _exists(folder: Path, glob: str) -> bool:
+    return any(folder.glob(glob))
 
 
 def _text(path: Path) -> str:
@@ -134,9 +141,10 @@ def test_other_settings_are_compared_week_by_week(shop: Shop, tmp_path: Path) ->
 
 def test_a_prediction_that_reads_later_rows_is_named(shop: Shop, tmp_path: Path) -> None:
     leaky = Shop(tmp_path, "buys_tomorrow", "spend")
+    leaky.backtest("--workers", "1", weeks=1)
     answer = leaky.backtest("--workers", "1", check=False)
     assert answer["leaks"] == ["predictions.buys_tomorrow (own)"]
-    # This backtest ran one week after another, and was never killed.
+    # This backtest ran its newest week first, one week after another, and was never stopped.
     own = [row for row in shop.rows() if row["settings"] == "own"]
     assert [row for row in leaky.rows() if row["model"] == "spend"] == own
     assert _training_of_each_week(leaky) == _training_of_each_week(shop)
