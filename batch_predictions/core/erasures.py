@@ -10,8 +10,9 @@ import datetime as dt
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -48,11 +49,13 @@ class Erasure(BaseModel):
         hash: SHA-256 of salt and id.
         requested_at: UTC.
         finished_at: UTC; None: not everything is erased yet.
+        is_known: whether a row of the user was there.
     """
 
     hash: str
     requested_at: dt.datetime
     finished_at: dt.datetime | None = None
+    is_known: bool = False
 
 
 class ErasureLog(BaseModel):
@@ -78,25 +81,41 @@ class ErasureLog(BaseModel):
         """The erased users, also those whose erasure is not finished."""
         return ErasedUsers(self.salt, frozenset(erasure.hash for erasure in self.erasures))
 
+    def is_known(self, user_id: str) -> bool:
+        """Returns whether there was a row of a user whose erasure was requested."""
+        hash_ = self.hash_of(user_id)
+        return any(erasure.is_known for erasure in self.erasures if erasure.hash == hash_)
+
     def hash_of(self, user_id: str) -> str:
         """The hash of an id."""
         return hashlib.sha256(f"{self.salt}{user_id}".encode()).hexdigest()
 
 
 class ErasedUsers:
-    """Recognises ids of erased users."""
+    """Recognises ids of erased users.
+
+    Args:
+        salt: of the hashes.
+        hashes: SHA-256 of salt and id of each user.
+
+    Attributes:
+        found: the hashes of ids that `matches` was asked about.
+    """
 
     def __init__(self, salt: str, hashes: frozenset[str]) -> None:
-        """Takes the salt, and the SHA-256 of salt and id of each user."""
         self.salt, self.hashes = salt, hashes
+        self.found: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self.hashes)
 
     def matches(self, user_id: object) -> bool:
         """Returns whether an id is that of an erased user."""
-        text = f"{self.salt}{user_id}".encode()
-        return hashlib.sha256(text).hexdigest() in self.hashes
+        hash_ = hashlib.sha256(f"{self.salt}{user_id}".encode()).hexdigest()
+        if hash_ not in self.hashes:
+            return False
+        self.found.add(hash_)
+        return True
 
     def condition(self, sql: str) -> str:
         """DuckDB's SQL of `matches` for an expression; null where that is null."""
@@ -130,6 +149,26 @@ class ErasedUsers:
 
 
 NOBODY = ErasedUsers("", frozenset())
+
+
+@dataclass(frozen=True)
+class ErasedKeys:
+    """The ids of erased users and of their reviews, whose rows are removed.
+
+    Attributes:
+        matches: whether an id is that of an erased user.
+        user_ids: their ids; empty: all ids of a table are compared.
+        review_ids: ids of their reviews.
+    """
+
+    matches: Callable[[str], bool]
+    user_ids: frozenset[str] = field(default_factory=frozenset)
+    review_ids: frozenset[str] = field(default_factory=frozenset)
+
+    def erased(self, column: str, ids: Collection[str | None]) -> set[str]:
+        """Returns the ids of a column that are erased."""
+        is_erased = self.matches if column == "user_id" else self.review_ids.__contains__
+        return {id_ for id_ in ids if id_ is not None and is_erased(id_)}
 
 
 def read_erasures(home: Path | None) -> ErasureLog | None:
@@ -199,10 +238,26 @@ def request_erasure(home: Path, user_id: str, now: dt.datetime) -> Erasure:
     """
     with update_erasures(home) as log:
         hash_ = log.hash_of(user_id)
+        is_known = any(e.hash == hash_ and e.is_known for e in log.pending)
         log.erasures = [erasure for erasure in log.erasures if erasure.hash != hash_]
-        erasure = Erasure(hash=hash_, requested_at=now)
+        erasure = Erasure(hash=hash_, requested_at=now, is_known=is_known)
         log.erasures.append(erasure)
     return erasure
+
+
+def record_known(home: Path, hashes: Collection[str]) -> None:
+    """Records that rows of users were there, before the last of them are removed.
+
+    Args:
+        home: the home folder.
+        hashes: of their ids.
+    """
+    if hashes:
+        with update_erasures(home) as log:
+            log.erasures = [
+                e.model_copy(update={"is_known": e.is_known or e.hash in hashes})
+                for e in log.erasures
+            ]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from batch_predictions.operations.retention.removed_queries import kept_queries
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import INGESTED_TABLES, Source
 from batch_predictions.sources.posted_rows.feedback import FeedbackSource
@@ -46,6 +47,7 @@ def describe_left_out(
     return [
         *_old_source(source, last),
         *read_kept_rows(Path(warehouse.home)).notes,
+        *_removed_queries(settings, current_date("UTC")),
         *_rows(warehouse),
         *_later_rows(source, last),
         *_feedback(source, last),
@@ -59,6 +61,16 @@ def _old_source(source: Source, last: dt.date) -> Iterator[str]:
     days = (current_date(source.timezone) - last).days - 1
     if days > MAX_DAYS_SINCE and source.newest_complete_day(current_date(source.timezone)) <= last:
         yield f"the source ends on {last}: no newer day in the {days:,} days since then"
+
+
+def _removed_queries(settings: Settings, today: dt.date) -> Iterator[str]:
+    """Yields a line for each predictive query that is kept, though nobody declares it."""
+    for name, until in kept_queries(settings, today).items():
+        yield (
+            f"{name} is not declared any more: its predictions and models stay until {until} "
+            "(retention.removed_query_days; with 0, `batch-predictions prune` removes them now), "
+            "and a prediction of this name goes on with them"
+        )
 
 
 def _rows(warehouse: Warehouse) -> Iterator[str]:

@@ -200,6 +200,13 @@ class RetentionSettings(Section):
         description="The same of evaluation.realized_metrics, evaluation.drift and "
         "evaluation.costs, a few rows a day, which plots show over time. Empty: all.",
     )
+    removed_query_days: int = Field(
+        30,
+        ge=0,
+        description="Days for which predictions and models stay of a predictive query that the "
+        "settings no longer declare; one of its name goes on with them. 0: they are removed at "
+        "the end of the next run, or by `prune`.",
+    )
     posted_days: int | None = Field(
         30,
         ge=0,

@@ -22,7 +22,12 @@ from batch_predictions.models.queries.query_model import QueryModel
 from batch_predictions.models.training import trainings
 from batch_predictions.models.training_assets import training_asset
 from batch_predictions.models.training_inputs import TrainingInputs
-from batch_predictions.operations.retention.removed_queries import remove_undeclared_queries
+from batch_predictions.operations.erasure.erase import erase_user
+from batch_predictions.operations.retention.removed_queries import (
+    kept_queries,
+    remove_undeclared_queries,
+)
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.planning.declarations import load_declarations
 from batch_predictions.settings import Settings
 from batch_predictions.settings.predictive_query import PredictiveQuery
@@ -55,8 +60,11 @@ PREDICTIONS: dict[str, dict[str, Any]] = {
         "days": 14,
         "cadence": "weekly",
     },
+    "buyers": {"predict": "top(120, user_id)", "of": "purchase", "for": "item", "days": 7},
+    "pairs": {"predict": "count(*) > 0", "of": "purchase", "for": "user x item", "days": 7},
     "never": {"predict": "count(*)", "of": "return", "for": "location", "days": 7},
 }
+USER = "u0003"
 DAY = (LAST - dt.timedelta(days=14)).isoformat()
 WEEK = "2024-06-10"
 """The newest week that had ended by DAY, a Sunday."""
@@ -106,9 +114,8 @@ class QueryHome:
         return {row["key"]: row["reason"] for row in rows}
 
 
-def _remove_undeclared(settings: Settings) -> list[str]:
-    models, warehouse = ModelStore.of(settings), Warehouse.of(settings)
-    return remove_undeclared_queries(settings, models, warehouse)
+def _remove_undeclared(settings: Settings, days: int = 0) -> list[str]:
+    return remove_undeclared_queries(settings, LAST + dt.timedelta(days=days))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +125,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> QueryHome:
 
     folder = tmp_path_factory.mktemp("queries") / "home"
     rates = np.random.default_rng(1).choice([0.01, 0.1, 0.5], 120)
-    query_warehouse(folder, purchases(rates, 3), [{"user_id": "u9999", "signed_up_on": FIRST}])
+    users = [
+        {"user_id": user, "signed_up_on": FIRST, "attributes": {"email": f"{user}@example.com"}}
+        for user in (*(f"u{n:04}" for n in range(120)), "u9999")
+    ]
+    query_warehouse(folder, purchases(rates, 3), users)
     write_state(
         folder, State(source_kind="files", timezone="UTC", first_day=FIRST, default_date=FIRST)
     )
@@ -271,6 +282,45 @@ def test_the_model_of_churn_is_no_query_of_the_settings(tmp_path: Path) -> None:
     assert models.versions("churn")
 
 
+def test_a_removed_query_is_kept_for_some_days(home: QueryHome, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "home"
+    shutil.copytree(home.settings.home, folder)
+    fewer = QueryHome(folder, {"returns": PREDICTIONS["returns"]})
+    assert _remove_undeclared(fewer.settings) == []
+    kept = kept_queries(fewer.settings, LAST + dt.timedelta(days=9))
+    assert kept == dict.fromkeys({*PREDICTIONS} - {"returns"}, LAST + dt.timedelta(days=30))
+    again = QueryHome(folder, PREDICTIONS)
+    assert all(again.rows(name) == home.rows(name) for name in PREDICTIONS)
+    # It is missed from a new day on, if it is removed again.
+    assert _remove_undeclared(again.settings, 25) == []
+    fewer = QueryHome(folder, {"returns": PREDICTIONS["returns"]})
+    assert _remove_undeclared(fewer.settings, 31) == []
+
+
+@pytest.mark.parametrize("declared", [{*PREDICTIONS}, {"returns"}], ids=["declared", "removed"])
+def test_nothing_is_left_of_a_user_in_queries_of_all_kinds(
+    home: QueryHome, tmp_path: Path, declared: set[str]
+) -> None:
+    """Queries that the settings no longer declare are kept, without the user."""
+    import shutil
+
+    folder = tmp_path / "home"
+    shutil.copytree(home.settings.home, folder)
+    world = QueryHome(folder, {name: PREDICTIONS[name] for name in PREDICTIONS if name in declared})
+    before = "\n".join(files_with(folder, USER))
+    for name in {*PREDICTIONS} - {"never", "demand_of_items"}:
+        assert f"warehouse/predictions/{name}/" in before
+        assert f"inference/{name}/" in before
+    now = dt.datetime(2024, 7, 1, tzinfo=dt.UTC)
+    erase_user(world.settings, DagsterRecords(world.settings), USER, now)
+    assert files_with(folder, USER) == []
+    again = QueryHome(folder, PREDICTIONS)
+    for name in PREDICTIONS:
+        assert again.rows(name) == [row for row in home.rows(name) if USER not in row.values()]
+
+
 def test_a_removed_query_leaves_nothing(home: QueryHome, tmp_path: Path) -> None:
     import shutil
 
@@ -278,8 +328,9 @@ def test_a_removed_query_leaves_nothing(home: QueryHome, tmp_path: Path) -> None
     shutil.copytree(home.settings.home, folder)
     kept = {"returns": PREDICTIONS["returns"]}
     world = QueryHome(folder, kept)
-    removed = _remove_undeclared(world.settings)
-    assert sorted(removed) == sorted({*PREDICTIONS} - {"returns"})
+    assert _remove_undeclared(world.settings) == _remove_undeclared(world.settings, 29) == []
+    removed = _remove_undeclared(world.settings, 30)
+    assert removed == sorted({*PREDICTIONS} - {"returns"})
     assert world.rows("returns") == home.rows("returns")
     assert world.warehouse.partitions(MODEL_METRICS) is not None
     for name in removed:

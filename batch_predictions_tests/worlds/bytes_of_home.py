@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
+import sqlalchemy as sa
 
 
 def files_with(folder: Path, text: str, without: tuple[str, ...] = ()) -> list[str]:
     """Files of a folder that have a text in their names, bytes, values or metadata.
 
-    Parquet, SQLite, gzip, zlib and zip are decoded, also one in another.
+    Parquet, NumPy arrays of texts, SQLite, gzip, zlib and zip are decoded, also one in another.
 
     Args:
         folder: is searched with all folders in it.
@@ -43,6 +45,8 @@ def _decoded(content: bytes, path: Path | None = None) -> Iterator[str]:
         yield str(table.schema.metadata)
         for column in table.columns:
             yield str(column.to_pylist())
+    elif content[:6] == b"\x93NUMPY":
+        yield str(np.load(io.BytesIO(content), allow_pickle=False).ravel().tolist())
     elif content[:15] == b"SQLite format 3" and path is not None:
         yield from _decoded_database(path)
     elif content[:2] == b"\x1f\x8b":
@@ -66,3 +70,25 @@ def _decoded_database(path: Path) -> Iterator[str]:
                 for value in row:
                     if isinstance(value, bytes):
                         yield from _decoded(value)
+
+
+def tables_with(url: str, text: str) -> list[str]:
+    """Tables and views of a database, of all schemas but its own, that have a text in their rows.
+
+    Args:
+        url: of a PostgreSQL database.
+        text: what is searched for.
+    """
+    engine = sa.create_engine(url)
+    names = sa.text(
+        "select format('%I.%I', table_schema, table_name) from information_schema.tables "
+        "where table_schema not in ('pg_catalog', 'information_schema') order by 1"
+    )
+    with engine.connect() as db:
+        found = [
+            name
+            for name in db.execute(names).scalars().all()
+            if any(text in str(row) for row in db.execute(sa.text(f"select * from {name}")))
+        ]
+    engine.dispose()
+    return found

@@ -5,12 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_predictions.cli.console.command import command
+from batch_predictions.cli.console.errors import NOBODY_FOUND
 from batch_predictions.cli.console.options import Home, Json, load_settings
+
+if TYPE_CHECKING:
+    from batch_predictions.operations.erasure.erase import ErasureSummary
 
 
 @command("erase-user", order=36)
@@ -33,12 +37,14 @@ def erase_user(
 
     Raw rows, refused rows, features, shards, predictions, releases of the serving store, release
     files and Dagster's previews. A salted hash of the id is recorded: no ingest accepts the user's
-    rows again, though the source may still have them. Remove the user there too.
+    rows again, though the source may still have them. Remove the user there too. An id that no row
+    has is recorded as well: the exit code is 7.
 
     If the command is killed, the next `erase-user`, `run` or `doctor` goes on. The next run trains
     and predicts nothing again for it. Models have no ids; what they learned from the user leaves
     with the next training. Backups and files that were exported elsewhere are yours to remove.
     """
+    from batch_predictions.core.erasures import read_erasures
     from batch_predictions.core.home_bucket import location_of
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.operations.erasure import erase
@@ -61,14 +67,31 @@ def erase_user(
             summary = erase.erase_user(settings, records, normalised, now, folders)
         else:
             summary = erase.finish_erasures(settings, records, now, folders)
+        log = read_erasures(settings.home)
+    is_unknown = bool(normalised and log and not log.is_known(normalised))
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
-        return
-    typer.echo(
-        f"Erased {summary.users} user{'' if summary.users == 1 else 's'}: {summary.partitions} "
-        f"partitions, {summary.store_rows} rows of the serving store, {summary.release_files} "
-        f"release files, {summary.sinks} sinks, {summary.other_files} other files and records. "
-        f"Home: {location_of(settings.home)}"
-    )
+    else:
+        _print(summary, location_of(settings.home), is_unknown=is_unknown)
+    if is_unknown:
+        raise typer.Exit(NOBODY_FOUND)
+
+
+def _print(summary: ErasureSummary, home: str, *, is_unknown: bool) -> None:
+    """Prints whether the user was found, and what was removed."""
+    if is_unknown:
+        typer.echo(
+            "Nobody was found: no user has this id. It is recorded, and later rows of it will be "
+            f"refused. Home: {home}"
+        )
+    if summary.users or not is_unknown:
+        typer.echo(
+            f"Erased {summary.users} user{'' if summary.users == 1 else 's'}: "
+            f"{summary.partitions} partitions, {summary.store_rows} rows of the serving store, "
+            f"{summary.release_files} release files, {summary.sinks} sinks, "
+            f"{summary.other_files} other files and records. Home: {home}"
+        )
+    if summary.unknown > is_unknown:
+        typer.echo(f"{summary.unknown - is_unknown} other requested ids were in no row.")
     for note in summary.notes:
         typer.echo(f"  {note}", file=sys.stderr)

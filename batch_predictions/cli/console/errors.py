@@ -8,6 +8,7 @@
 | 4 | a file of the home is damaged: `batch-predictions doctor` names it |
 | 5 | the machine: a full disk, missing permissions, a database that does not answer |
 | 6 | a table or a model of a run failed; the others were made and released |
+| 7 | `erase-user` found nobody; the id is recorded, and later rows of it are refused |
 | 130 | stopped by SIGINT (Ctrl-C) |
 | 143 | stopped by SIGTERM |
 
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 from batch_predictions.core.durability import DISK_ERRORS, is_about_full_disk
 from batch_predictions.settings import SettingsError
 
-FAILED, WRONG_SETTINGS, BUSY, DAMAGED, MACHINE, INCOMPLETE = 1, 2, 3, 4, 5, 6
+FAILED, WRONG_SETTINGS, BUSY, DAMAGED, MACHINE, INCOMPLETE, NOBODY_FOUND = 1, 2, 3, 4, 5, 6, 7
 
 EXPECTED_ERRORS = {
     "RunError",

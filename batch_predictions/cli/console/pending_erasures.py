@@ -19,8 +19,9 @@ def finish_pending_erasures(settings: Settings) -> None:
     from batch_predictions.orchestration.dagster_records import DagsterRecords
 
     summary = finish_erasures(settings, DagsterRecords(settings), dt.datetime.now(dt.UTC))
+    unknown = f"; {summary.unknown} requested ids were in no row" if summary.unknown else ""
     typer.echo(
         f"Erased {summary.users} user{'' if summary.users == 1 else 's'} whose erasure was not "
-        "finished.",
+        f"finished{unknown}.",
         err=True,
     )

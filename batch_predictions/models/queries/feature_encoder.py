@@ -16,7 +16,9 @@ from batch_predictions.core.arrays import Doubles
 MAX_VALUES = 64
 """Values of a text that have a number of their own, the most frequent ones."""
 MIN_VALUE_EXAMPLES = 20
-"""Examples that have a text at least: more than one user has on all days of a training."""
+"""Examples that have a text at least."""
+MIN_VALUE_USERS = 3
+"""Users whose examples have a text at least: of pairs, one user has many."""
 MAX_ATTRIBUTES = 40
 """Keys of a source's further columns that are read, the most frequent ones."""
 WEEKDAY = "weekday"
@@ -137,15 +139,23 @@ def _text_features(rows: pa.Table, column: str) -> list[TextFeature]:
 
 
 def _text_feature(rows: pa.Table, column: str, key: str | None) -> list[TextFeature]:
-    texts = _texts(rows, column, key).drop_null()
-    counts = {entry["values"]: entry["counts"] for entry in texts.value_counts().to_pylist()}
-    if len(counts) < 2:
+    texts, counts = pa.table({"text": _texts(rows, column, key)}), [("text", "count")]
+    if "user_id" in rows.column_names:
+        texts = texts.append_column("user", rows["user_id"])
+        counts.append(("user", "count_distinct"))
+    counted = texts.drop_null().group_by("text").aggregate(counts).to_pylist()
+    if len(counted) < 2:
         return []
-    if all(np.isfinite(_number(text)) for text in counts):
+    if all(np.isfinite(_number(entry["text"])) for entry in counted):
         return [TextFeature(column, key)]
     # A model keeps its values: those of a single user would outlive the user's erasure.
-    shared = [value for value, count in counts.items() if count >= MIN_VALUE_EXAMPLES]
-    values = sorted(shared, key=lambda value: (-counts[value], value))[:MAX_VALUES]
+    shared = {
+        entry["text"]: entry["text_count"]
+        for entry in counted
+        if entry["text_count"] >= MIN_VALUE_EXAMPLES
+        and entry.get("user_count_distinct", MIN_VALUE_USERS) >= MIN_VALUE_USERS
+    }
+    values = sorted(shared, key=lambda value: (-shared[value], value))[:MAX_VALUES]
     return [TextFeature(column, key, tuple(values))] if values else []
 
 

@@ -12,15 +12,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from batch_predictions.core.erasures import (
+    ErasedKeys,
     ErasedUsers,
     ErasureLog,
     read_erasures,
+    record_known,
     request_erasure,
     update_erasures,
 )
 from batch_predictions.core.home_bucket import bucket_of
 from batch_predictions.inference.partition_staging import engine_folder
-from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.erasure.home_files import (
     erase_from_added_rows,
     erase_from_shards,
@@ -34,10 +35,9 @@ from batch_predictions.operations.erasure.warehouse_rows import (
     reviews_of,
 )
 from batch_predictions.operations.records import RunRecords
-from batch_predictions.operations.retention.removed_queries import remove_undeclared_queries
+from batch_predictions.operations.retention.removed_queries import kept_queries_declared
 from batch_predictions.serving.erasure.release_file_erasure import erase_from_location
 from batch_predictions.serving.erasure.store_erasure import (
-    ErasedKeys,
     erase_posted_rows,
     erase_users,
     purge_free_pages,
@@ -53,7 +53,8 @@ class ErasureSummary:
     """Counts of what an erasure removed or rewrote.
 
     Attributes:
-        users: users that were erased.
+        users: users that were erased, of whom there was a row.
+        unknown: ids that no row had; they are recorded all the same.
         partitions: files of the warehouse that were written without them.
         store_rows: rows that were removed from the serving store and from posted rows.
         release_files: release files that were replaced.
@@ -63,6 +64,7 @@ class ErasureSummary:
     """
 
     users: int = 0
+    unknown: int = 0
     partitions: int = 0
     store_rows: int = 0
     release_files: int = 0
@@ -117,8 +119,6 @@ def finish_erasures(
     log = read_erasures(settings.home)
     if log is None or not log.pending:
         return ErasureSummary()
-    # Tables of queries that are no longer declared would keep the users' rows.
-    remove_undeclared_queries(settings, ModelStore.of(settings), Warehouse.of(settings))
     log = _request_other_ids(settings, log, now)
     if log.work is None:
         work = examine_work(settings)
@@ -127,11 +127,18 @@ def finish_erasures(
             log = updated.model_copy(deep=True)
     # Only who is pending: others are gone already.
     users = ErasedUsers(log.salt, frozenset(erasure.hash for erasure in log.pending))
-    summary = ErasureSummary(users=len(log.pending))
-    _erase_everywhere(settings, records, users, folders, summary)
+    summary = ErasureSummary()
+    # Tables of queries that are no longer declared have the users' rows, too.
+    with kept_queries_declared(settings) as removed:
+        summary.notes += [
+            f"{name}, which the settings no longer declare, cannot be read and was removed"
+            for name in removed
+        ]
+        _erase_everywhere(settings, records, users, folders, summary)
     assert log.work is not None
     renew(settings, log.work)
-    _finish(settings, log, now)
+    summary.users = _finish(settings, log, now)
+    summary.unknown = len(log.pending) - summary.users
     return summary
 
 
@@ -159,13 +166,16 @@ def _erase_everywhere(
     summary.store_rows += erase_posted_rows(settings, keys, purge=True)
     for folder in release_folders(settings, folders):
         summary.release_files += erase_from_location(settings, folder, keys)
-    summary.sinks += erase_from_sinks(settings, users.matches)
+    summary.sinks += erase_from_sinks(settings, keys)
     summary.other_files += erase_from_shards(engine_folder(settings), users, reviews)
     summary.partitions += erase_derived_rows(warehouse, users, reviews)
     summary.other_files += erase_from_added_rows(settings.home, users)
     summary.other_files += remove_copies(settings.home)
-    summary.other_files += records.erase(users)
+    # A word of a log line may be equal to an id that no user has.
+    summary.other_files += records.erase(ErasedUsers(users.salt, users.hashes))
+    record_known(settings.home, users.found)
     summary.partitions += erase_raw_rows(warehouse, users, _id_writer(settings))
+    record_known(settings.home, users.found)
     # Earlier versions of a bucket's tables have the rows, too, and what machines have shared.
     warehouse.vacuum()
     bucket = bucket_of(settings.home)
@@ -203,8 +213,12 @@ def _id_writer(settings: Settings) -> Callable[[str], str]:
     return rule.apply if rule else str.strip
 
 
-def _finish(settings: Settings, done: ErasureLog, now: dt.datetime) -> None:
-    """Records what is finished; a request that has come meanwhile stays pending."""
+def _finish(settings: Settings, done: ErasureLog, now: dt.datetime) -> int:
+    """Records what is finished; a request that has come meanwhile stays pending.
+
+    Returns:
+        The number of users of whom there was a row.
+    """
     hashes = {erasure.hash for erasure in done.pending}
     with update_erasures(settings.home) as log:
         log.work = None
@@ -214,3 +228,4 @@ def _finish(settings: Settings, done: ErasureLog, now: dt.datetime) -> None:
             else erasure
             for erasure in log.erasures
         ]
+    return sum(erasure.hash in hashes and erasure.is_known for erasure in log.erasures)

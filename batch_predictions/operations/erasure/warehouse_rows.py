@@ -101,8 +101,19 @@ def _erase_tables(
     for table in list(TABLES.values()):
         erasure = _erasure_of(table, users, reviews)
         if erasure and (table.schema == "raw") == is_raw:
+            _find_users(warehouse, table, users)
             changed += _erase(warehouse, erasure)
     return changed
+
+
+def _find_users(warehouse: Warehouse, table: Table, users: ErasedUsers) -> None:
+    """Notes which of the users have a row in a table, until all of them were found."""
+    for column in user_columns(table) if users.found != users.hashes else ():
+        ids = warehouse.query(
+            f"select distinct {column} from {table.qualified} where {users.condition(column)}"
+        )
+        for user_id in ids[column].to_pylist():
+            users.matches(user_id)
 
 
 def _erasure_of(table: Table, users: ErasedUsers, reviews: Sequence[str]) -> TableErasure | None:
@@ -242,6 +253,8 @@ def _erase_quarantine(
         "select distinct date::VARCHAR as date, table_name, source, row_number, reason, "
         f"row::VARCHAR as row from {QUARANTINE.qualified} where row::VARCHAR <> '{{}}'"
     )
+    # A number in a refused row may be equal to an id that no user has.
+    users = ErasedUsers(users.salt, users.hashes)
     affected: dict[tuple[str, str], list[dict[str, object]]] = {}
     for refused in warehouse.query(query).to_pylist():
         if mentions(users, refused["reason"] or "", refused["row"], normalise):

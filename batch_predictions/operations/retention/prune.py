@@ -37,7 +37,8 @@ class PruneResult:
         tiles: files of tiles that only a backfill of old days would read.
         table_partitions: partitions of features, predictions and metrics.
         posted_rows: events and sign-ups that the warehouse has.
-        queries: predictive queries that the settings no longer declare, with all that they left.
+        queries: predictive queries that the settings have not declared for
+            `retention.removed_query_days`, with all that they left.
     """
 
     runs: int
@@ -86,7 +87,7 @@ def prune(
     if bucket is not None:
         bucket.remove_shared(_before(now, settings.inference.keep_days))
     warehouse = Warehouse.of(settings)
-    queries = remove_undeclared_queries(settings, ModelStore.of(settings), warehouse)
+    queries = remove_undeclared_queries(settings, dt.datetime.fromtimestamp(now, dt.UTC).date())
     remove_old_previous(settings.home, now)
     table_partitions = remove_old_partitions_of_tables(warehouse, settings, now)
     tiles = remove_old_tiles(warehouse, now)
@@ -140,7 +141,7 @@ def prune_after_run(settings: Settings, records: RunRecords, log: Callable[[str]
     if removed.queries:
         log(
             f"removed {', '.join(removed.queries)}, with all predictions and models: the settings "
-            "no longer declare them"
+            f"have not declared them for {settings.retention.removed_query_days} days"
         )
     if any((removed.runs, removed.model_versions, removed.table_partitions, removed.posted_rows)):
         log(

@@ -1,22 +1,31 @@
-"""Removes what predictive queries left that the settings no longer declare."""
+"""Keeps what predictive queries left that the settings no longer declare, for some days.
+
+A query may be gone by mistake: `<home>/removed_queries.json` has the day on which it was missed
+first. Until `retention.removed_query_days` after it, a query of its name goes on with its rows and
+models.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import shutil
 import uuid
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.home_bucket import refresh
 from batch_predictions.features.history.history_sql import History
 from batch_predictions.features.history.history_tables import history_table
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.queries.query_training import QUERY
-from batch_predictions.planning.declarations import queries_of
+from batch_predictions.planning.declarations import load_declarations, queries_of
 from batch_predictions.predictions.query_predictions import query_table
-from batch_predictions.settings import Settings
+from batch_predictions.settings import Settings, SettingsError
 from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions.tables import (
     EXCLUSIONS,
@@ -27,40 +36,100 @@ from batch_predictions.tables import (
 from batch_predictions.tables.discovery import load_plugins
 from batch_predictions.warehouse import Warehouse
 
+FILE_NAME = "removed_queries.json"
 
-def remove_undeclared_queries(
-    settings: Settings, models: ModelStore, warehouse: Warehouse
-) -> list[str]:
-    """Removes models, predictions, features and metrics of queries that are no longer declared.
 
-    A query that was renamed has a new name, and what the old one left is removed. Of a query that
-    is about other entities, or predicts another kind of target than before, the predictions of the
-    earlier form are removed.
+def kept_queries(settings: Settings, today: dt.date) -> dict[str, dt.date]:
+    """The queries that the settings no longer declare, and the day from which they are removed.
 
     Args:
         settings: of the home; they and the plugins that they name say what is declared.
-        models: of the home.
-        warehouse: of the home.
-
-    Returns:
-        Names of the queries that are no longer declared.
+        today: the day on which a query is missed that was declared so far.
 
     Raises:
         SettingsError: a plugin cannot be imported.
     """
     load_plugins(settings.plugins)
+    missed = _read_missed(settings.home)
+    days = dt.timedelta(days=settings.retention.removed_query_days)
+    return {name: missed.get(name, today) + days for name in _undeclared(settings)}
+
+
+def remove_undeclared_queries(settings: Settings, today: dt.date) -> list[str]:
+    """Removes models, predictions, features and metrics of queries that are kept no longer.
+
+    A query that was renamed has a new name, and what the old one left is kept and removed. Of a
+    query that is about other entities, or predicts another kind of target than before, the
+    predictions of the earlier form are removed at once.
+
+    Args:
+        settings: of the home; they and the plugins that they name say what is declared.
+        today: the present day.
+
+    Returns:
+        Names of the queries that were removed.
+
+    Raises:
+        SettingsError: a plugin cannot be imported.
+    """
+    kept, missed = kept_queries(settings, today), _read_missed(settings.home)
+    models, warehouse = ModelStore.of(settings), Warehouse.of(settings)
     declared = {query.name: query for query in queries_of(settings)}
-    histories = {_history_of(query).qualified for query in declared.values()}
-    removed = []
-    for name in models.models():
-        queries = _stored_queries(models, name)
-        if name in declared:
-            for query in queries:
-                _drop_earlier_form(warehouse, query_table(query), query_table(declared[name]))
-        elif queries:
-            _remove_query(models, warehouse, queries[-1], histories)
-            removed.append(name)
+    for name in declared.keys() & {*models.models()}:
+        for query in _stored_queries(models, name):
+            _drop_earlier_form(warehouse, query_table(query), query_table(declared[name]))
+    removed = sorted(name for name, until in kept.items() if until <= today)
+    if removed:
+        undeclared = _undeclared(settings)
+        stays = [*declared.values(), *(undeclared[name] for name in kept.keys() - {*removed})]
+        histories = {_history_of(query).qualified for query in stays}
+        for name in removed:
+            _remove_query(models, warehouse, undeclared[name], histories)
+    still = {name: missed.get(name, today) for name in kept if name not in removed}
+    if still != missed:
+        atomic_write(settings.home / FILE_NAME, json.dumps(still, default=str, indent=1))
     return removed
+
+
+@contextmanager
+def kept_queries_declared(settings: Settings) -> Iterator[list[str]]:
+    """Declares the queries that are kept as if the settings did, so that erasures reach them.
+
+    Yields:
+        Names of those that cannot be declared any more: what they left is removed.
+    """
+    undeclared, removed = _undeclared(settings), list[str]()
+    predictions = {**settings.predictions, **undeclared}
+    try:
+        load_declarations(settings.model_copy(update={"predictions": predictions}))
+    except SettingsError:
+        load_declarations(settings)
+        removed = sorted(undeclared)
+        histories = {_history_of(query).qualified for query in queries_of(settings)}
+        for query in undeclared.values():
+            _remove_query(ModelStore.of(settings), Warehouse.of(settings), query, histories)
+    try:
+        yield removed
+    finally:
+        load_declarations(settings)
+
+
+def _undeclared(settings: Settings) -> dict[str, PredictiveQuery]:
+    """The queries that a home has models of, in their newest form, and that nobody declares."""
+    models, declared = ModelStore.of(settings), {query.name for query in queries_of(settings)}
+    stored = {name: _stored_queries(models, name) for name in models.models()}
+    return {n: queries[-1] for n, queries in stored.items() if queries and n not in declared}
+
+
+def _read_missed(home: Path) -> dict[str, dt.date]:
+    """The days on which undeclared queries were missed first, by name."""
+    refresh(home / FILE_NAME)
+    try:
+        missed = json.loads((home / FILE_NAME).read_text(encoding="utf-8"))
+        return {name: dt.date.fromisoformat(day) for name, day in missed.items()}
+    except (OSError, ValueError):
+        # Missed from today on: they are kept for longer.
+        return {}
 
 
 def _history_of(query: PredictiveQuery) -> Table:

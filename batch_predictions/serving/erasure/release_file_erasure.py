@@ -9,11 +9,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from batch_predictions.serving.erasure.store_erasure import (
-    ErasedKeys,
-    erase_users,
-    purge_free_pages,
-)
+from batch_predictions.core.erasures import ErasedKeys
+from batch_predictions.serving.erasure.store_erasure import erase_users, purge_free_pages
 from batch_predictions.serving.release_files.destinations import scratch_folder
 from batch_predictions.serving.release_files.export import hash_and_fsync, place_export
 from batch_predictions.serving.release_files.folder import (

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from batch_predictions.core.database import open_engine, sqlite_file
+from batch_predictions.core.erasures import ErasedKeys
 from batch_predictions.serving.store.store import CURRENT, RELEASES
 from batch_predictions.settings import Settings
 from batch_predictions.sources.posted_rows.posted_pruning import count_erased
@@ -29,21 +29,6 @@ MAX_PARAMETERS = 500
 """Ids of one statement."""
 CHECKPOINT_SECONDS = 10.0
 """How long readers of SQLite are waited for, that keep the log from being emptied."""
-
-
-@dataclass(frozen=True)
-class ErasedKeys:
-    """The ids of erased users and of their reviews, whose rows are removed.
-
-    Attributes:
-        matches: whether an id is that of an erased user.
-        user_ids: their ids; empty: all ids of a table are compared.
-        review_ids: ids of their reviews.
-    """
-
-    matches: Callable[[str], bool]
-    user_ids: frozenset[str] = field(default_factory=frozenset)
-    review_ids: frozenset[str] = field(default_factory=frozenset)
 
 
 def erase_users(engine: sa.Engine, keys: ErasedKeys) -> int:
@@ -159,7 +144,7 @@ def _erase_from(
         column, ids = table.c.user_id, keys.user_ids
         if not ids:
             stored = db.execute(sa.select(column).where(of_release).distinct()).scalars()
-            ids = frozenset(user for user in stored if user is not None and keys.matches(user))
+            ids = frozenset(keys.erased("user_id", [*stored]))
     elif "review_id" in table.c:
         column, ids = table.c.review_id, keys.review_ids
     else:

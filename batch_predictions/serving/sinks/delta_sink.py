@@ -3,21 +3,43 @@
 `<url>/<table>` has the rows of a table, one commit for each release. Tables commit one after the
 other; `<url>/releases` then names, in one commit, the version of each that belongs to the release,
 so that a reader of these versions sees one release, whole.
+
+An erasure writes the days that have the user again, without a condition that names the user, which
+the log would keep. When the next record names versions without the user, the log of the versions
+before is removed with their files: commits keep the least and the greatest id of each file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from batch_predictions.core.object_store import delta_errors_as, delta_options, without_credentials
+from batch_predictions.core.erasures import ErasedKeys
+from batch_predictions.core.object_store import (
+    ObjectFolder,
+    delta_errors_as,
+    delta_options,
+    in_threads,
+    without_credentials,
+)
+from batch_predictions.serving.sinks.sink_files import (
+    LISTED_IDS,
+    ROW_IDS,
+    erased_ids,
+    open_objects,
+    remove_incomplete,
+    without_ids,
+)
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.settings.sinks_settings import SinkSettings
-from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_identifier
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -97,33 +119,52 @@ class DeltaSink:
                     written.vacuum(dry_run=False)
         return True
 
-    def erase(self, is_erased: Callable[[str], bool]) -> int:
-        """Deletes the rows of users in all tables, and every older version that has some.
+    def erase(self, keys: ErasedKeys) -> None:
+        """Writes new versions of the tables without the rows of users.
+
+        The versions that have them stay until `remove_old_versions`, for readers of the release.
 
         Args:
-            is_erased: whether a user is erased.
-
-        Returns:
-            The number of ids of users of which rows were deleted.
+            keys: whose rows are removed.
 
         Raises:
             SinkError: the folder or bucket cannot be written.
         """
         with delta_errors_as(SinkError, f"the sink {self.location}"):
-            erased: set[str] = set()
-            for name in self._recorded().versions:
-                table = self._open(name)
-                if table is None or "user_id" not in table.schema().to_arrow().names:
-                    continue
-                batches = table.to_pyarrow_dataset().to_batches(columns=["user_id"])
-                ids = (user for batch in batches for user in batch["user_id"].unique().to_pylist())
-                users = {user for user in ids if is_erased(user)}
-                if users:
-                    condition = ", ".join(map(quote_literal, sorted(users)))
-                    table.delete(f"user_id in ({condition})")
-                table.vacuum(0, dry_run=False, enforce_retention_duration=False)
-                erased.update(users)
-        return len(erased)
+            for _, table in self._tables():
+                _erase_rows(table, keys)
+
+    def remove_old_versions(self) -> None:
+        """Removes all versions of the tables but the newest, with their log and their files.
+
+        Raises:
+            SinkError: the folder or bucket cannot be written.
+        """
+        with delta_errors_as(SinkError, f"the sink {self.location}"):
+            for name, table in self._tables():
+                # The checkpoint has what the commits before it say of the files that are left.
+                table.create_checkpoint()
+                log, version = f"{name}/_delta_log/", f"{table.version():020d}"
+                files = pa.table(table.get_add_actions(flatten=True))["path"].to_pylist()
+                kept = {f"{name}/{file}" for file in files} | {f"{log}_last_checkpoint"}
+                old = [
+                    path
+                    for path in self._objects.list(f"{name}/")
+                    if path not in kept and not path.startswith(log + version)
+                ]
+                in_threads(self._objects.delete, old)
+            remove_incomplete(self.settings.url)
+
+    @cached_property
+    def _objects(self) -> ObjectFolder:
+        return open_objects(self.settings.url)
+
+    def _tables(self) -> Iterator[tuple[str, DeltaTable]]:
+        """All tables that sinks have made, also of names that the settings no longer have."""
+        for name in self._objects.list_level()[0]:
+            table = self._load(name)
+            if table is not None and table.metadata().description == MARK:
+                yield name, table
 
     def _write_table(self, table: SinkTable, *, force: bool) -> int:
         """Replaces the rows of a table. Returns its version."""
@@ -188,19 +229,45 @@ class DeltaSink:
         Raises:
             SinkError: there is a table of the name that no sink has made.
         """
-        from deltalake import DeltaTable
-
-        if not DeltaTable.is_deltatable(self._uri(name), self._options()):
-            return None
-        table = DeltaTable(self._uri(name), storage_options=self._options())
-        if table.metadata().description != MARK:
+        table = self._load(name)
+        if table is not None and table.metadata().description != MARK:
             raise SinkError(
                 f"the table {self.location}/{name} was not written by a sink: set another URL"
             )
         return table
+
+    def _load(self, name: str) -> DeltaTable | None:
+        from deltalake import DeltaTable
+
+        if not DeltaTable.is_deltatable(self._uri(name), self._options()):
+            return None
+        return DeltaTable(self._uri(name), storage_options=self._options())
 
     def _uri(self, name: str) -> str:
         return f"{self.settings.url.rstrip('/')}/{name}"
 
     def _options(self) -> dict[str, str] | None:
         return delta_options(self.settings.url)
+
+
+def _erase_rows(table: DeltaTable, keys: ErasedKeys) -> None:
+    """Writes the days of a table that have rows of erased users without them, a commit each."""
+    from deltalake import write_deltalake
+
+    rows, partitions = table.to_pyarrow_dataset(), table.metadata().partition_columns
+    columns = [*{*ROW_IDS, *LISTED_IDS, *partitions} & {*rows.schema.names}]
+    days: dict[dt.date | None, pc.Expression | None] = {}
+    for batch in rows.to_batches(columns=columns):
+        if erased_ids(batch, keys):
+            day = batch[partitions[0]][0].as_py() if partitions else None
+            days[day] = pc.field(partitions[0]) == day if partitions else None
+    for day, condition in days.items():
+        batches = rows.to_batches(filter=condition)
+        kept = (without_ids(batch, erased_ids(batch, keys)) for batch in batches)
+        name = f"{quote_identifier(partitions[0])} = '{day}'" if partitions else None
+        write_deltalake(
+            table,
+            pa.RecordBatchReader.from_batches(rows.schema, kept),
+            mode="overwrite",
+            predicate=name,
+        )

@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batch_predictions.core.object_store import ObjectFolder, local_folder, without_credentials
+from batch_predictions.core.erasures import ErasedKeys
+from batch_predictions.core.object_store import ObjectFolder, without_credentials
+from batch_predictions.serving.sinks.sink_files import (
+    LISTED_IDS,
+    ROW_IDS,
+    erased_ids,
+    open_objects,
+    remove_incomplete,
+    without_ids,
+)
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.settings.sinks_settings import SinkSettings
@@ -81,48 +89,35 @@ class ParquetSink:
                 self._objects.delete(name)
         return True
 
-    def erase(self, is_erased: Callable[[str], bool]) -> int:
+    def erase(self, keys: ErasedKeys) -> None:
         """Writes the files that have rows of users without them.
 
         Args:
-            is_erased: whether a user is erased.
-
-        Returns:
-            The number of ids of users of which rows were removed.
+            keys: whose rows are removed.
 
         Raises:
             SinkError: the folder or bucket cannot be written.
         """
-        erased: set[str] = set()
         if self._current() is None:
-            return 0
+            return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / FILE
             for name in self._objects.list():
                 if not name.endswith(f"/{FILE}") or not self._objects.download(name, path):
                     continue
-                if "user_id" not in pq.read_schema(path).names:
-                    continue
                 with pq.ParquetFile(path) as file:
-                    ids = {u for b in file.iter_batches(columns=["user_id"]) for u in _ids(b)}
-                    users = {user for user in ids if is_erased(user)}
-                    if users:
-                        rows = (_without(batch, users) for batch in file.iter_batches())
+                    columns = [*{*ROW_IDS, *LISTED_IDS} & {*file.schema_arrow.names}]
+                    if any(erased_ids(b, keys) for b in file.iter_batches(columns=columns)):
+                        rows = (without_ids(b, erased_ids(b, keys)) for b in file.iter_batches())
                         self._upload(file.schema_arrow, rows, name)
-                erased.update(users)
-        return len(erased)
+
+    def remove_old_versions(self) -> None:
+        """Removes parts of files that killed writes have left; files are replaced whole."""
+        remove_incomplete(self.settings.url)
 
     @cached_property
     def _objects(self) -> ObjectFolder:
-        url, what = self.settings.url.rstrip("/"), "the sink"
-        folder = local_folder(url, what, SinkError)
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise SinkError(f"the sink {url} cannot be written: {error.strerror}") from error
-            url = folder.absolute().as_uri()
-        return ObjectFolder(url, what, SinkError, "lakehouse")
+        return open_objects(self.settings.url)
 
     def _current(self) -> dict[str, Any] | None:
         """The record of the release that the files are of; None: nothing was written yet."""
@@ -169,13 +164,3 @@ class ParquetSink:
                 for batch in batches:
                     writer.write_batch(batch)
             self._objects.upload(path, name)
-
-
-def _ids(batch: pa.RecordBatch) -> list[str]:
-    ids: list[str] = batch["user_id"].unique().to_pylist()
-    return ids
-
-
-def _without(batch: pa.RecordBatch, users: set[str]) -> pa.RecordBatch:
-    is_kept = pc.invert(pc.is_in(batch["user_id"], pa.array(sorted(users))))
-    return batch.filter(is_kept)

@@ -8,7 +8,7 @@ go through ADBC's bulk ingest.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,9 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from batch_predictions.core.database_url import location_of
+from batch_predictions.core.erasures import ErasedKeys
 from batch_predictions.core.redaction import redact
+from batch_predictions.serving.sinks.sink_files import LISTED_IDS, ROW_IDS
 from batch_predictions.serving.sinks.sink_tables import RELEASE_ID, SinkError, SinkTable
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.serving.store.store import view_name
@@ -33,6 +35,8 @@ RECORD = "batch_predictions_release"
 """Table with one row: the release whose rows the views have."""
 MARK = "Written by batch_predictions: every release replaces rows."
 """Comment of the tables that sinks have made; no other table is changed."""
+_ERASED = "batch_predictions_erased"
+"""Table of the ids that are erased, for as long as that takes."""
 _ARROW_TYPES = (
     pa.string(),
     pa.int64(),
@@ -56,6 +60,7 @@ class _Dialect(NamedTuple):
         ddl_commits: whether a statement that changes a schema commits. Then all statements commit
             one by one, but for a transaction that moves the rows from staging tables.
         has_indexes: whether lookups need an index.
+        has_erased: whether the list {column} of {table} has an id of the table {erased}.
     """
 
     types: Sequence[str]
@@ -64,6 +69,7 @@ class _Dialect(NamedTuple):
     columns: str
     ddl_commits: bool
     has_indexes: bool
+    has_erased: str
 
 
 _DIALECTS: Mapping[str, _Dialect] = {
@@ -82,6 +88,7 @@ _DIALECTS: Mapping[str, _Dialect] = {
         "where n.nspname = {schema_name} order by a.attnum",
         ddl_commits=False,
         has_indexes=True,
+        has_erased="{column} && array(select id from {erased})",
     ),
     "snowflake": _Dialect(
         ("varchar", "bigint", "integer", "double", "boolean", "date", "timestamp_ntz", "array"),
@@ -93,6 +100,9 @@ _DIALECTS: Mapping[str, _Dialect] = {
         "where c.table_schema = {schema_name} order by c.ordinal_position",
         ddl_commits=True,
         has_indexes=False,
+        has_erased="{column}::varchar in (select {column}::varchar from {table}, "
+        "lateral flatten(input => {column}) as listed "
+        "where listed.value::varchar in (select id from {erased}))",
     ),
 }
 DATABASES = tuple(_DIALECTS)
@@ -133,23 +143,30 @@ class SqlSink:
         with self._writer() as writer:
             return writer.write(served, tables, force=force)
 
-    def erase(self, is_erased: Callable[[str], bool]) -> int:
+    def erase(self, keys: ErasedKeys) -> None:
         """Deletes the rows of users in all tables of the schema, those of earlier days too.
 
         Args:
-            is_erased: whether a user is erased.
-
-        Returns:
-            The number of ids of users of which rows were deleted.
+            keys: whose rows are removed.
 
         Raises:
             SinkError: the database cannot be written.
         """
         with self._writer() as writer:
-            return writer.erase(is_erased)
+            writer.erase(keys)
+
+    def remove_old_versions(self) -> None:
+        """Removes what deleted rows have left in PostgreSQL's files.
+
+        Raises:
+            SinkError: the database cannot be reached.
+        """
+        if self.url.get_backend_name() == "postgresql":
+            with self._writer(autocommit=True) as writer:
+                writer.vacuum()
 
     @contextmanager
-    def _writer(self) -> Iterator[_SchemaWriter]:
+    def _writer(self, *, autocommit: bool = False) -> Iterator[_SchemaWriter]:
         backend = self.url.get_backend_name()
         driver = ADBC_DRIVERS[backend]
         try:
@@ -162,13 +179,14 @@ class SqlSink:
                 f"{driver.extra}"
             ) from error
         arguments, dialect = driver.arguments(self.url, SourceSettings()), _DIALECTS[backend]
+        autocommit = autocommit or dialect.ddl_commits
         try:
             with (
-                connect(**arguments, autocommit=dialect.ddl_commits) as connection,
+                connect(**arguments, autocommit=autocommit) as connection,
                 connection.cursor() as cursor,
             ):
                 yield _SchemaWriter(cursor, self.settings, dialect)
-                if not dialect.ddl_commits:
+                if not autocommit:
                     connection.commit()
                 return
         except Error as error:
@@ -231,21 +249,48 @@ class _SchemaWriter:
             self._execute("commit", *dropped)
         return True
 
-    def erase(self, is_erased: Callable[[str], bool]) -> int:
-        """Deletes the rows of users. Returns the number of users that had some."""
-        erased: set[str] = set()
-        user = self._name("user_id")
-        for table in self._marked:
-            if self._dialect.stored_name("user_id") not in self._stored[table]:
-                continue
+    def erase(self, keys: ErasedKeys) -> None:
+        """Deletes the rows of users, by statements that have no id: databases keep these.
+
+        Lists that have an id, of earlier days, are emptied.
+        """
+        for table in sorted(self._marked):
             target = quote_identifier(table)
-            self._cursor.execute(f"select distinct {user} from {target}")
-            users = [found for (found,) in self._cursor.fetchall() if is_erased(found)]
-            if users:
-                condition = ", ".join(map(quote_literal, users))
-                self._execute(f"delete from {target} where {user} in ({condition})")
-            erased.update(users)
-        return len(erased)
+            for column in ROW_IDS + LISTED_IDS:
+                name = self._dialect.stored_name(column)
+                if name not in self._stored[table]:
+                    continue
+                quoted, ids = quote_identifier(name), keys.review_ids
+                if column in ROW_IDS:
+                    self._cursor.execute(f"select distinct {quoted} from {target}")
+                    ids = keys.erased(column, [id_ for (id_,) in self._cursor.fetchall()])
+                if ids:
+                    self._erase_ids(target, column, ids)
+        # Also one that a killed erasure has left.
+        self._execute(f"drop table if exists {self._name(_ERASED)}")
+
+    def _erase_ids(self, target: str, column: str, ids: Collection[str]) -> None:
+        """Deletes the rows of a table that have ids in a column, or empties lists of ids."""
+        stored_name, name = self._dialect.stored_name, self._name(column)
+        kind = "transient" if self._dialect.ddl_commits else "unlogged"
+        erased = self._name(_ERASED)
+        self._execute(
+            f"drop table if exists {erased}",
+            f"create {kind} table {erased} ({self._name('id')} {self._dialect.types[0]})",
+        )
+        rows = pa.table({stored_name("id"): sorted(ids)})
+        self._cursor.adbc_ingest(stored_name(_ERASED), rows, mode="append")
+        if column in ROW_IDS:
+            self._execute(f"delete from {target} where {name} in (select id from {erased})")
+            return
+        condition = self._dialect.has_erased.format(column=name, table=target, erased=erased)
+        self._execute(f"update {target} set {name} = null where {condition}")
+
+    def vacuum(self) -> None:
+        """Removes what deleted rows have left in the files of tables."""
+        for table in sorted(self._marked):
+            schema = self._name(self._sink.database_schema)
+            self._execute(f"vacuum {schema}.{quote_identifier(table)}")
 
     def _prepare(self, table: SinkTable) -> None:
         """Creates the table and its view, or adds the missing columns to them.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from batch_predictions.core.database_url import DatabaseUrlError, parse_database_url
 from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.erasures import ErasedKeys
 from batch_predictions.core.home_bucket import refresh
 from batch_predictions.core.object_store import SCHEMES, without_credentials
 from batch_predictions.core.read_only import StoreError
@@ -39,8 +39,11 @@ class Sink(Protocol):
     def write(self, served: ServedRelease, tables: list[SinkTable], *, force: bool) -> bool:
         """Writes a release, unless it is there. Returns whether it was written."""
 
-    def erase(self, is_erased: Callable[[str], bool]) -> int:
-        """Deletes the rows of users. Returns the number of users that had some."""
+    def erase(self, keys: ErasedKeys) -> None:
+        """Deletes the rows of users."""
+
+    def remove_old_versions(self) -> None:
+        """Removes what earlier writes have left, in which there may be rows of erased users."""
 
 
 @dataclass(frozen=True)
@@ -148,12 +151,14 @@ def failed_sinks(settings: Settings, release_id: str | None) -> dict[str, str]:
     return {f"sink {location}": message for location, message in problems.items()}
 
 
-def erase_from_sinks(settings: Settings, is_erased: Callable[[str], bool]) -> int:
+def erase_from_sinks(settings: Settings, keys: ErasedKeys) -> int:
     """Deletes users from all sinks, and writes the release again, from which they were erased.
+
+    Readers see a whole release at any time: versions with the users are removed at the end.
 
     Args:
         settings: of the home, whose serving store has no row of the users any more.
-        is_erased: whether a user is erased.
+        keys: whose rows are removed.
 
     Returns:
         The number of sinks.
@@ -161,10 +166,13 @@ def erase_from_sinks(settings: Settings, is_erased: Callable[[str], bool]) -> in
     Raises:
         SinkError: a sink cannot be written: the erasure stays pending.
     """
-    for sink in open_sinks(settings):
-        sink.erase(is_erased)
+    sinks = open_sinks(settings)
+    for sink in sinks:
+        sink.erase(keys)
     # Deleted rows have left new versions of tables, which the release's record must name.
     failed = [result.error for result in sync_sinks(settings, force=True) if result.error]
     if failed:
         raise SinkError("; ".join(failed))
-    return len(settings.sinks)
+    for sink in sinks:
+        sink.remove_old_versions()
+    return len(sinks)

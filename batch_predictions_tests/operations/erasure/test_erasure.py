@@ -169,15 +169,17 @@ def _write_sentiments(world: ServingWorld, day: str) -> None:
 
 
 def _write_engine_files(folder: Path) -> None:
-    """A stage of two shards, one of which has the user, with results."""
+    """A stage of three shards, two of which have the user, with results."""
     import pyarrow.parquet as pq
 
     stage = folder / "staged-0a0a"
     stage.mkdir(parents=True)
     (folder / "results").mkdir()
     shards = []
-    for name, user in (("mine", USER), ("other", OTHER)):
-        pq.write_table(pa.table({"user_id": [user]}), stage / f"{name}.parquet")
+    candidates = pa.array([[{"user_id": USER}, {"user_id": OTHER}]])
+    for name, user in (("mine", USER), ("listed", OTHER), ("other", OTHER)):
+        rows = {"candidates": candidates} if name == "listed" else {"user_id": [user]}
+        pq.write_table(pa.table(rows), stage / f"{name}.parquet")
         result = pa.RecordBatch.from_pydict({"user_id": [user], "score": [1.0]})
         write_result(result, folder / "results" / f"{name}.parquet")
         shards.append(
@@ -187,7 +189,7 @@ def _write_engine_files(folder: Path) -> None:
         table="predictions.recommendations",
         partition=folder.name,
         key=("user_id",),
-        rows=2,
+        rows=3,
         shards=tuple(shards),
         lookup_tables={},
         scorer="x",
@@ -266,7 +268,8 @@ def test_nothing_is_left_of_a_user_and_nobody_else_is_touched(
     world = copy_of(template, tmp_path / "home")
     before = read_ingest_log(tmp_path / "home", INTERACTIONS).days[DAY.isoformat()]
     summary = erase_user(world.settings, DagsterRecords(world.settings), USER, NOW)
-    assert (summary.users, summary.release_files, summary.notes) == (1, 2, [])
+    assert (summary.users, summary.unknown) == (1, 0)
+    assert (summary.release_files, summary.notes) == (2, [])
     assert_erased(world)
     after = read_ingest_log(tmp_path / "home", INTERACTIONS).days[DAY.isoformat()]
     assert (after.read, after.accepted) == (before.read, before.accepted - 3)
@@ -349,7 +352,8 @@ def test_a_user_with_a_short_id_takes_no_other_ids_along(template: Path, tmp_pat
     tables = ("raw.users", "raw.reviews", "predictions.exclusions", "predictions.churn_scores")
     before = [rows_of(world, name) for name in tables]
     for nobody in ("1", "u", "spring", "a1", "r1", "all"):
-        erase_user(world.settings, DagsterRecords(world.settings), nobody, NOW)
+        summary = erase_user(world.settings, DagsterRecords(world.settings), nobody, NOW)
+        assert (summary.users, summary.unknown) == (0, 1)
     assert [rows_of(world, name) for name in tables] == before
     assert len(rows_of(world, QUARANTINE)) == 4
     world.store.close()

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_users
+from batch_predictions.core.erasures import ErasedKeys
+from batch_predictions.serving.erasure.store_erasure import erase_users
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.item_lookup import item_sentiment
 from batch_predictions.serving.release import context_tables, draft_records, user_histories

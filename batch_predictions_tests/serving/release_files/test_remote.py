@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from batch_predictions.core import object_store
+from batch_predictions.core.erasures import ErasedKeys
 from batch_predictions.serving.erasure.release_file_erasure import erase_from_location
-from batch_predictions.serving.erasure.store_erasure import ErasedKeys
 from batch_predictions.serving.http.service import _open_source
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release_files.destinations import (

@@ -18,9 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from batch_predictions.core.erasures import ErasedKeys
 from batch_predictions.core.object_store import ObjectFolder
-from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_users
+from batch_predictions.serving.erasure.store_erasure import erase_users
 from batch_predictions.serving.release.release_records import rollback
+from batch_predictions.serving.sinks import sql_sink
+from batch_predictions.serving.sinks.delta_sink import DeltaSink
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable
 from batch_predictions.serving.sinks.sync import (
     erase_from_sinks,
@@ -32,10 +35,12 @@ from batch_predictions.settings import Settings, SettingsError, SinkSettings, So
 from batch_predictions.sources.databases.adbc import ADBC_DRIVERS
 from batch_predictions.tables import TABLES, Table, columns
 from batch_predictions_tests.worlds.bucket import bucket_server
+from batch_predictions_tests.worlds.bytes_of_home import files_with, tables_with
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.serving import DAY, open_world
 
+USER, REVIEW = "customer-77fae1", "r-77fae1"
 NEXT = DAY + dt.timedelta(days=1)
 OFFERS = Table(
     "predictions",
@@ -45,6 +50,8 @@ OFFERS = Table(
         date DATE: as of the end of this day
         user_id VARCHAR: user
         offer_item_ids VARCHAR[]: offers
+        review_id VARCHAR: review
+        example_review_ids VARCHAR[]: reviews
         model_version VARCHAR: model
     """),
     key=("user_id",),
@@ -70,8 +77,11 @@ class SinkWorld:
         self.shop.warehouse.replace_partition(
             OFFERS,
             day.isoformat(),
-            "select 'u0' as user_id, ['x', $tag] as offer_item_ids, 'm' as model_version "
-            "union all select 'u1', null, 'm' union all select 'u2', [], 'm'",
+            "select 'u0' as user_id, ['x', $tag] as offer_item_ids, null as review_id, "
+            "['r1', 'r-77fae1', 'r2'] as example_review_ids, 'm' as model_version "
+            "union all select 'u1', null, 'r1', null, 'm' "
+            "union all select 'u2', [], 'r2', [], 'm' "
+            "union all select 'customer-77fae1', ['x'], 'r-77fae1', null, 'm'",
             {"tag": tag},
         )
         release_id = self.shop.publish(day, OFFERS).release_id
@@ -211,6 +221,7 @@ def test_a_sink_has_the_rows_of_the_release_with_their_types(world: SinkWorld) -
     listed = world.current("recommendations", key)
     assert len(listed) == 12 and listed[0] == (release_id, DAY, "u0", 1, "a1")
     assert world.current("offers", "user_id, offer_item_ids") == [
+        (USER, ["x"]),
         ("u0", ["x", "a"]),
         ("u1", None),
         ("u2", []),
@@ -258,29 +269,100 @@ def test_a_new_column_of_a_table_is_added(
     world.shop.warehouse.replace_partition(
         extended,
         NEXT.isoformat(),
-        "select 'u0' as user_id, ['y'] as offer_item_ids, 'm' as model_version, 'since' as why",
+        "select 'u0' as user_id, ['y'] as offer_item_ids, null as review_id, "
+        "null as example_review_ids, 'm' as model_version, 'since' as why",
     )
     world.shop.publish(NEXT, extended)
     assert sync_sinks(world.settings)[0].error is None
     assert world.current("offers", "user_id, offer_item_ids, why") == [("u0", ["y"], "since")]
 
 
-def test_erased_users_leave_every_day_and_version(world: SinkWorld) -> None:
+def test_erased_users_leave_every_day_and_version(
+    world: SinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.use(keep="days")
     for day in (DAY, NEXT):
         world.release(day)
-    keys = ErasedKeys(lambda user: user == "u1")
-    erase_users(world.shop.store.engine, keys)
-    assert erase_from_sinks(world.settings, keys.matches) == 1
+    statements = []
+    execute = sql_sink._SchemaWriter._execute
+    monkeypatch.setattr(
+        sql_sink._SchemaWriter,
+        "_execute",
+        lambda writer, *sql: (statements.extend(sql), execute(writer, *sql)),
+    )
+    erased = ErasedKeys({"u1", USER}.__contains__, review_ids=frozenset([REVIEW]))
+    erase_users(world.shop.store.engine, erased)
+    assert erase_from_sinks(world.settings, erased) == 1
     for name in ("recommendations", "offers", "users"):
-        assert "u1" not in {user for (user,) in world.stored(name, "user_id")}
+        assert not {"u1", USER} & {user for (user,) in world.stored(name, "user_id")}
     assert len(world.stored("recommendations", "rank")) == 16
     assert len(world.current("users", "user_id")) == 4
-    if isinstance(world, DeltaWorld):
-        # Values of Parquet files are compressed: each file that is left is read.
-        for file in Path(world.url).rglob("*.parquet"):
-            table = pq.read_table(file)
-            assert "user_id" not in table.column_names or "u1" not in table["user_id"].to_pylist()
+    is_database = not isinstance(world, DeltaWorld | ParquetWorld)
+    assert world.stored("offers", "user_id, date, example_review_ids") == [
+        ("u0", DAY, None if is_database else ["r1", "r2"]),
+        ("u0", NEXT, ["r1", "r2"]),
+        ("u2", DAY, []),
+        ("u2", NEXT, []),
+    ]
+    assert not [sql for sql in statements if "77fae1" in sql]
+    if isinstance(world, DeltaWorld | ParquetWorld):
+        assert files_with(Path(world.url), "77fae1") == []
+    elif isinstance(world, PostgresWorld):
+        assert tables_with(world.url, "77fae1") == []
+
+
+def test_reviews_of_erased_users_leave_every_day(world: SinkWorld) -> None:
+    world.use(keep="days", tables=["offers"])
+    for day in (DAY, NEXT):
+        world.release(day)
+    [sink] = open_sinks(world.settings)
+    sink.erase(ErasedKeys("nobody".__eq__, review_ids=frozenset(["r1"])))
+    stored = world.stored("offers", "user_id, date, example_review_ids")
+    is_database = not isinstance(world, DeltaWorld | ParquetWorld)
+    lists = {USER: None, "u0": None if is_database else [REVIEW, "r2"], "u2": []}
+    assert stored == [(user, day, lists[user]) for user in lists for day in (DAY, NEXT)]
+
+
+def test_a_sink_that_lost_a_table_of_the_settings_is_erased_whole(world: SinkWorld) -> None:
+    world.release()
+    world.use(tables=["recommendations"])
+    world.release(NEXT)
+    erased = ErasedKeys(USER.__eq__, review_ids=frozenset([REVIEW]))
+    erase_users(world.shop.store.engine, erased)
+    erase_from_sinks(world.settings, erased)
+    assert [user for (user,) in world.stored("offers", "user_id")] == ["u0", "u1", "u2"]
+
+
+def test_readers_see_a_whole_release_while_users_are_erased(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("deltalake", reason="pip install -e '.[lakehouse]'")
+    monkeypatch.setitem(TABLES, OFFERS.qualified, OFFERS)
+    world = DeltaWorld(tmp_path / "home", str(tmp_path / "lake"))
+    world.release()
+    seen: list[tuple[str, int]] = []
+
+    def look_after(name: str) -> None:
+        step = getattr(DeltaSink, name)
+
+        def do(sink: DeltaSink, *args: Any, **options: Any) -> Any:
+            result = step(sink, *args, **options)
+            seen.append((name, len(world.current("recommendations", "user_id"))))
+            return result
+
+        monkeypatch.setattr(DeltaSink, name, do)
+
+    for name in ("erase", "write", "remove_old_versions"):
+        look_after(name)
+    erased = ErasedKeys("u1".__eq__)
+    erase_users(world.shop.store.engine, erased)
+    erase_from_sinks(world.settings, erased)
+    assert seen == [("erase", 12), ("write", 8), ("remove_old_versions", 8)]
+    # A table goes on after it: releases are added, and an erasure finds nothing more to remove.
+    assert world.release(NEXT)
+    assert len(world.current("recommendations", "user_id")) == 12
+    erase_from_sinks(world.settings, erased)
+    world.shop.store.close()
 
 
 def test_one_sink_that_fails_stops_no_other(world: SinkWorld, tmp_path: Path) -> None:
@@ -388,7 +470,7 @@ def test_a_table_that_is_not_of_a_sink_is_left_alone(tmp_path: Path) -> None:
     [result] = sync_sinks(world.settings)
     assert "public.users was not written by a sink" in str(result.error)
     for sink in open_sinks(world.settings):
-        assert sink.erase(lambda user: user == "someone") == 0
+        sink.erase(ErasedKeys(lambda user: user == "someone"))
     assert world.query("select user_id from public.users") == [("someone",)]
     tables = "select table_name from information_schema.tables where table_schema = 'public'"
     assert world.query(tables) == [("users",)]
@@ -437,4 +519,14 @@ def test_a_bucket_gets_tables(
                 ids = pq.read_table(tmp_path / "rows.parquet")["release_id"]
                 assert ids.unique().to_pylist() == [release_id]
         assert not sync_sinks(world.settings)[0].is_new
+        erased = ErasedKeys(USER.__eq__)
+        erase_users(world.shop.store.engine, erased)
+        erase_from_sinks(world.settings, erased)
+        objects = ObjectFolder(world.url, "the sink", SinkError)
+        for name in objects.list():
+            path = tmp_path / "objects" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert objects.download(name, path)
+        assert files_with(tmp_path / "objects", USER) == []
+        assert files_with(tmp_path / "objects", "u2")
         world.shop.store.close()

@@ -10,8 +10,9 @@ from unittest import mock
 import pytest
 import sqlalchemy as sa
 
+from batch_predictions.core.erasures import ErasedKeys
 from batch_predictions.core.home import write_state
-from batch_predictions.serving.erasure.store_erasure import ErasedKeys, erase_posted_rows
+from batch_predictions.serving.erasure.store_erasure import erase_posted_rows
 from batch_predictions.settings import RetentionSettings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.due_partitions import days_to_ingest

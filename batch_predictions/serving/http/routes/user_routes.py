@@ -11,12 +11,8 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from batch_predictions.core.erasures import request_erasure
-from batch_predictions.serving.erasure.store_erasure import (
-    ErasedKeys,
-    erase_posted_rows,
-    erase_users,
-)
+from batch_predictions.core.erasures import ErasedKeys, record_known, request_erasure
+from batch_predictions.serving.erasure.store_erasure import erase_posted_rows, erase_users
 from batch_predictions.serving.http.answer_models import UserAnswer
 from batch_predictions.serving.http.answers import answer, etag_of, to_json
 from batch_predictions.serving.http.current_release import CurrentRelease
@@ -149,8 +145,9 @@ def _erase(service: PredictionService, user_id: str) -> ErasureAnswer:
     erasure = request_erasure(settings.home, user_id, dt.datetime.now(dt.UTC))
     with Store.of(settings) as store:
         keys = ErasedKeys(lambda other: other == user_id, frozenset([user_id]))
-        erase_users(store.engine, keys)
-    erase_posted_rows(settings, keys)
+        rows = erase_users(store.engine, keys)
+    if rows + erase_posted_rows(settings, keys):
+        record_known(settings.home, {erasure.hash})
     service.watcher.refresh()
     return ErasureAnswer(status="pending", requested_at=erasure.requested_at)
 
