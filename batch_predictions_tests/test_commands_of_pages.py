@@ -98,12 +98,12 @@ def test_commands_of_a_page_are_accepted(
 
 
 def _write_source(folder: Path) -> None:
-    """Purchases of 60 days by users 0 to 71, reviews, and a campaign of the shop."""
+    """Purchases of 60 days by users 0 to 70 and 4711, reviews, and a campaign of the shop."""
     folder.mkdir()
     first = NEWEST - dt.timedelta(days=59)
     purchases = [
         {
-            "user_id": str(int(user[-3:])),
+            "user_id": "4711" if user.endswith("071") else str(int(user[-3:])),
             "item_id": ITEMS[(int(user[-3:]) + day % 2) % len(ITEMS)],
             "date": first + dt.timedelta(days=day),
             "amount": 10.0,

@@ -13,6 +13,7 @@ _TYPES = {
     "BOOLEAN": pa.bool_(),
     "DATE": pa.date32(),
     "DOUBLE": pa.float64(),
+    "INTEGER": pa.int32(),
     "TIMESTAMP": pa.timestamp("us"),
     "VARCHAR": pa.string(),
     "VARCHAR[]": pa.list_(pa.string()),
@@ -23,8 +24,8 @@ def arrow_schema(table: Table, without: Collection[str] = ()) -> pa.Schema:
     """Builds the Arrow schema of a table's columns, in their order.
 
     Args:
-        table: whose columns have the types BIGINT, BOOLEAN, DATE, DOUBLE, TIMESTAMP, VARCHAR and
-            VARCHAR[].
+        table: whose columns have the types BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TIMESTAMP,
+            VARCHAR and VARCHAR[].
         without: names of columns that are left out.
 
     Raises:

@@ -1,8 +1,10 @@
-"""After a user was erased, no file of a home that has run has the id: all of them are searched."""
+"""After a user was erased, no file of a home or of its sinks has the id: all are searched."""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from batch_predictions.sources.posted_rows.posted_schema import (
     POSTED_EVENTS,
     POSTED_USERS,
 )
-from batch_predictions_tests.worlds.bytes_of_home import files_with
+from batch_predictions_tests.worlds.bytes_of_home import files_with, tables_with
+from batch_predictions_tests.worlds.postgres import POSTGRES, empty_postgres
 from batch_predictions_tests.worlds.retail_fixtures import (
     environment,
     run_command,
@@ -33,13 +36,25 @@ USER, REVIEW = "customer-77fae1", "review-of-77fae1"
 SIGNED_UP = f"{USER}-app"
 """A user whom the source does not know, but the application."""
 IDS = {"u01": USER}
+DAYS = 35
+"""Enough for models of queries."""
+QUERIES = """
+predictions:
+  buyers: {predict: "top(24, user_id)", of: interaction, for: item, days: 1}
+  pairs: {predict: count(*) > 0, of: interaction, for: user x item, days: 1}
+"""
+NOBODY_FOUND = 7
 EXCEPTIONS = ("backups/",)
 """What may have the id afterwards: docs/how_to/erase_users.md."""
 
 
 def write_source(folder: Path) -> None:
     """A shop in which a user has an id of its own, reviews, and rows that are refused."""
-    write_shop(folder, days=22, last=LAST)
+    write_shop(folder, days=DAYS, last=LAST)
+    users = pq.read_table(folder / "users.parquet").to_pylist()
+    for row in users:
+        row["email"] = f"{IDS.get(row['user_id'], row['user_id'])}@example.com"
+    pq.write_table(pa.Table.from_pylist(users), folder / "users.parquet")
     for name in ("interactions", "users"):
         rows = pq.read_table(folder / f"{name}.parquet").to_pylist()
         rows = [{**row, "user_id": IDS.get(row["user_id"], row["user_id"])} for row in rows]
@@ -93,6 +108,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
     root = tmp_path_factory.mktemp("erasure")
     home = root / "home"
     write_source(root / "source")
+    (root / "batch_predictions.yaml").write_text(QUERIES, encoding="utf-8")
+    sinks = [
+        {"url": str(root / "delta"), "keep": "days"},
+        {"url": str(root / "parquet"), "keep": "days", "format": "parquet"},
+    ]
+    if os.environ.get(POSTGRES):
+        sinks.append({"url": empty_postgres(), "keep": "days"})
     env = environment(
         home,
         root / "source",
@@ -101,6 +123,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
         BATCH_PREDICTIONS_SERVING__EXPERIMENTS='{"half": {"share": 0.5}}',
         BATCH_PREDICTIONS_DEMAND__CANDIDATES='["linear_regression"]',
         BATCH_PREDICTIONS_DEMAND__MIN_DAYS="7",
+        BATCH_PREDICTIONS_SINKS=json.dumps(sinks),
     )
     day = LAST - dt.timedelta(days=1)
     run_command("run", "--date", str(day), env=env, cwd=root)
@@ -120,14 +143,21 @@ def test_no_file_has_the_id_of_an_erased_user(shop: tuple[Path, dict[str, str]])
     root, env = shop
     before = [name for name in files_with(root, USER) if not name.startswith("source/")]
     folders = {name.split("/")[0] for name in before}
-    assert folders == {"backups", "home", "releases"}
+    assert folders == {"backups", "home", "releases", "delta", "parquet"}
+    assert any("/inference/buyers/" in name for name in before)
+    database = json.loads(env["BATCH_PREDICTIONS_SINKS"])[2:]
+    assert all(tables_with(sink["url"], USER) for sink in database)
     feedback = {name for name in before if name.startswith("home/warehouse/raw/feedback/")}
     assert len(feedback) == 2
     for user in (USER, SIGNED_UP):
         run_command("erase-user", user, env=env, cwd=root)
-    for text in (USER, REVIEW):
+    nobody = run_command("erase-user", "nobody-5e1d", env=env, cwd=root, check=False)
+    assert nobody.returncode == NOBODY_FOUND
+    assert nobody.stdout.startswith("Nobody was found: no user has this id. It is recorded,")
+    for text in (USER, REVIEW, "nobody-5e1d"):
         names = files_with(root, text, ("source",))
         assert [name for name in names if not name.startswith(EXCEPTIONS)] == []
+        assert [table for sink in database for table in tables_with(sink["url"], text)] == []
     summary = run_json("run", "--date", str(LAST), env=env, cwd=root)
     assert summary["unchanged"]
     run_command("run", "--force", "--date", str(LAST), env=env, cwd=root)

@@ -1,9 +1,4 @@
-"""Keeps what predictive queries left that the settings no longer declare, for some days.
-
-A query may be gone by mistake: `<home>/removed_queries.json` has the day on which it was missed
-first. Until `retention.removed_query_days` after it, a query of its name goes on with its rows and
-models.
-"""
+"""Removes what predictive queries left that the settings have not declared for some days."""
 
 from __future__ import annotations
 
@@ -18,11 +13,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from batch_predictions.core.durability import atomic_write
-from batch_predictions.core.home_bucket import refresh
 from batch_predictions.features.history.history_sql import History
 from batch_predictions.features.history.history_tables import history_table
 from batch_predictions.models.model_store import ModelStore
-from batch_predictions.models.queries.query_training import QUERY
+from batch_predictions.operations.kept_queries import (
+    FILE_NAME,
+    kept_queries,
+    read_missed,
+    stored_queries,
+    undeclared_queries,
+)
 from batch_predictions.planning.declarations import load_declarations, queries_of
 from batch_predictions.predictions.query_predictions import query_table
 from batch_predictions.settings import Settings, SettingsError
@@ -36,29 +36,11 @@ from batch_predictions.tables import (
 from batch_predictions.tables.discovery import load_plugins
 from batch_predictions.warehouse import Warehouse
 
-FILE_NAME = "removed_queries.json"
-
-
-def kept_queries(settings: Settings, today: dt.date) -> dict[str, dt.date]:
-    """The queries that the settings no longer declare, and the day from which they are removed.
-
-    Args:
-        settings: of the home; they and the plugins that they name say what is declared.
-        today: the day on which a query is missed that was declared so far.
-
-    Raises:
-        SettingsError: a plugin cannot be imported.
-    """
-    load_plugins(settings.plugins)
-    missed = _read_missed(settings.home)
-    days = dt.timedelta(days=settings.retention.removed_query_days)
-    return {name: missed.get(name, today) + days for name in _undeclared(settings)}
-
 
 def remove_undeclared_queries(settings: Settings, today: dt.date) -> list[str]:
     """Removes models, predictions, features and metrics of queries that are kept no longer.
 
-    A query that was renamed has a new name, and what the old one left is kept and removed. Of a
+    A query that was renamed has a new name, and what the old one left is kept, then removed. Of a
     query that is about other entities, or predicts another kind of target than before, the
     predictions of the earlier form are removed at once.
 
@@ -72,15 +54,16 @@ def remove_undeclared_queries(settings: Settings, today: dt.date) -> list[str]:
     Raises:
         SettingsError: a plugin cannot be imported.
     """
-    kept, missed = kept_queries(settings, today), _read_missed(settings.home)
+    load_plugins(settings.plugins)
+    kept, missed = kept_queries(settings, today), read_missed(settings.home)
     models, warehouse = ModelStore.of(settings), Warehouse.of(settings)
     declared = {query.name: query for query in queries_of(settings)}
     for name in declared.keys() & {*models.models()}:
-        for query in _stored_queries(models, name):
+        for query in stored_queries(models, name):
             _drop_earlier_form(warehouse, query_table(query), query_table(declared[name]))
     removed = sorted(name for name, until in kept.items() if until <= today)
     if removed:
-        undeclared = _undeclared(settings)
+        undeclared = undeclared_queries(settings)
         stays = [*declared.values(), *(undeclared[name] for name in kept.keys() - {*removed})]
         histories = {_history_of(query).qualified for query in stays}
         for name in removed:
@@ -98,7 +81,7 @@ def kept_queries_declared(settings: Settings) -> Iterator[list[str]]:
     Yields:
         Names of those that cannot be declared any more: what they left is removed.
     """
-    undeclared, removed = _undeclared(settings), list[str]()
+    undeclared, removed = undeclared_queries(settings), list[str]()
     predictions = {**settings.predictions, **undeclared}
     try:
         load_declarations(settings.model_copy(update={"predictions": predictions}))
@@ -114,33 +97,9 @@ def kept_queries_declared(settings: Settings) -> Iterator[list[str]]:
         load_declarations(settings)
 
 
-def _undeclared(settings: Settings) -> dict[str, PredictiveQuery]:
-    """The queries that a home has models of, in their newest form, and that nobody declares."""
-    models, declared = ModelStore.of(settings), {query.name for query in queries_of(settings)}
-    stored = {name: _stored_queries(models, name) for name in models.models()}
-    return {n: queries[-1] for n, queries in stored.items() if queries and n not in declared}
-
-
-def _read_missed(home: Path) -> dict[str, dt.date]:
-    """The days on which undeclared queries were missed first, by name."""
-    refresh(home / FILE_NAME)
-    try:
-        missed = json.loads((home / FILE_NAME).read_text(encoding="utf-8"))
-        return {name: dt.date.fromisoformat(day) for name, day in missed.items()}
-    except (OSError, ValueError):
-        # Missed from today on: they are kept for longer.
-        return {}
-
-
 def _history_of(query: PredictiveQuery) -> Table:
     """The table of a query's features, without the columns of event types."""
     return history_table(History.of((query,), ())).table
-
-
-def _stored_queries(models: ModelStore, name: str) -> list[PredictiveQuery]:
-    """The queries that the versions of a model were trained for; empty for other models."""
-    parameters = (models.manifest(name, v).parameters.get(QUERY) for v in models.versions(name))
-    return [PredictiveQuery(**values) for values in parameters if values]
 
 
 def _drop_earlier_form(warehouse: Warehouse, earlier: Table, declared: Table) -> None:

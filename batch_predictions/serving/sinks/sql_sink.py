@@ -260,7 +260,7 @@ class _SchemaWriter:
                 name = self._dialect.stored_name(column)
                 if name not in self._stored[table]:
                     continue
-                quoted, ids = quote_identifier(name), keys.review_ids
+                quoted, ids = quote_identifier(name), {*keys.review_ids}
                 if column in ROW_IDS:
                     self._cursor.execute(f"select distinct {quoted} from {target}")
                     ids = keys.erased(column, [id_ for (id_,) in self._cursor.fetchall()])

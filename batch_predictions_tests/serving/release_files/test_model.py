@@ -20,12 +20,9 @@ from hypothesis import Phase, assume
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from batch_predictions.core.erasures import ErasedKeys
 from batch_predictions.serving.erasure.release_file_erasure import erase_from_folder
-from batch_predictions.serving.erasure.store_erasure import (
-    ErasedKeys,
-    erase_users,
-    purge_free_pages,
-)
+from batch_predictions.serving.erasure.store_erasure import erase_users, purge_free_pages
 from batch_predictions.serving.lookup import Lookup, NoReleaseError
 from batch_predictions.serving.release import publish as publishing
 from batch_predictions.serving.release.release_records import releases, rollback

@@ -283,13 +283,14 @@ def test_erased_users_leave_every_day_and_version(
     world.use(keep="days")
     for day in (DAY, NEXT):
         world.release(day)
-    statements = []
+    statements: list[str] = []
     execute = sql_sink._SchemaWriter._execute
-    monkeypatch.setattr(
-        sql_sink._SchemaWriter,
-        "_execute",
-        lambda writer, *sql: (statements.extend(sql), execute(writer, *sql)),
-    )
+
+    def record(writer: sql_sink._SchemaWriter, *sql: str) -> None:
+        statements.extend(sql)
+        execute(writer, *sql)
+
+    monkeypatch.setattr(sql_sink._SchemaWriter, "_execute", record)
     erased = ErasedKeys({"u1", USER}.__contains__, review_ids=frozenset([REVIEW]))
     erase_users(world.shop.store.engine, erased)
     assert erase_from_sinks(world.settings, erased) == 1
