@@ -66,11 +66,13 @@ class _RecordedRelease(NamedTuple):
     Attributes:
         number: of its rows, 1 for the first release; 0: there is none.
         release_id: its id; None: there is none.
+        as_of: its day.
         versions: version of each table that has its rows, by name.
     """
 
     number: int
     release_id: str | None
+    as_of: dt.date | None
     versions: Mapping[str, int]
 
 
@@ -112,7 +114,7 @@ class DeltaSink:
             if is_recorded and names <= recorded.versions.keys() and not force:
                 return False
             versions = {table.name: self._write_table(table, force=force) for table in tables}
-            self._record(served, versions, recorded.number + 1)
+            self._record(served.release_id, served.as_of, versions, recorded.number + 1)
             for name in versions:
                 # Files of versions that were replaced more than a week ago.
                 if (written := self._open(name)) is not None:
@@ -137,10 +139,16 @@ class DeltaSink:
     def remove_old_versions(self) -> None:
         """Removes all versions of the tables but the newest, with their log and their files.
 
+        The record names the newest first: commits of the library, which change no row, follow it.
+
         Raises:
             SinkError: the folder or bucket cannot be written.
         """
         with delta_errors_as(SinkError, f"the sink {self.location}"):
+            number, release_id, as_of, recorded = self._recorded()
+            newest = {name: table.version() for name, table in self._tables() if name in recorded}
+            if newest != recorded:
+                self._record(release_id, as_of, newest, number + 1)
             for name, table in self._tables():
                 # The checkpoint has what the commits before it say of the files that are left.
                 table.create_checkpoint()
@@ -194,14 +202,20 @@ class DeltaSink:
         assert written is not None
         return written.version()
 
-    def _record(self, served: ServedRelease, versions: dict[str, int], number: int) -> None:
+    def _record(
+        self,
+        release_id: str | None,
+        as_of: dt.date | None,
+        versions: Mapping[str, int],
+        number: int,
+    ) -> None:
         from deltalake import write_deltalake
 
         rows = [
             {
                 "number": number,
-                "release_id": served.release_id,
-                "as_of": served.as_of,
+                "release_id": release_id,
+                "as_of": as_of,
                 "table_name": name,
                 "version": version,
             }
@@ -221,7 +235,8 @@ class DeltaSink:
         number = max((row["number"] for row in rows), default=0)
         newest = [row for row in rows if row["number"] == number]
         versions = {row["table_name"]: row["version"] for row in newest}
-        return _RecordedRelease(number, newest[0]["release_id"] if newest else None, versions)
+        first = newest[0] if newest else {}
+        return _RecordedRelease(number, first.get("release_id"), first.get("as_of"), versions)
 
     def _open(self, name: str) -> DeltaTable | None:
         """A table of the sink; None: there is none.
