@@ -22,6 +22,7 @@ from batch_predictions.core.home import read_state
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.planning.run_plan import RunPlan, plan_run, weeks_needed
 from batch_predictions.settings import Settings
+from batch_predictions.sources.shrinkage import read_kept_rows
 from batch_predictions.sources.source_registry import source_of
 from batch_predictions.tables import (
     BACKTEST_DECISIONS,
@@ -119,7 +120,8 @@ def read_failures(settings: Settings) -> dict[str, str]:
 
 def record_run(settings: Settings, digest: str, summary: dict[str, object]) -> None:
     """Stores the digest and the summary of a run that ended without an error."""
-    text = json.dumps({"digest": digest, "summary": summary}, indent=1, default=str)
+    record = {"digest": digest, "kept": _kept_rows(settings), "summary": summary}
+    text = json.dumps(record, indent=1, default=str)
     atomic_write(settings.home / FILE_NAME, text)
 
 
@@ -232,9 +234,18 @@ def _recorded_summary(
         return None
     # The last run may have predicted days before those of the plan, too.
     whole = replace(plan, first=first, weeks=weeks_needed(first, plan.last))
+    kept = _kept_rows(settings)
+    if record.get("kept", kept) != kept:
+        return None
     if record.get("digest") != digest_of_run(settings, whole, warehouse):
         return None
     return summary | {"first_day": str(plan.first)}
+
+
+def _kept_rows(settings: Settings) -> list[str]:
+    """What a summary says about rows that are kept although the source has others."""
+    kept = read_kept_rows(settings.home)
+    return [*kept.lost.values(), *kept.notes]
 
 
 def served_release(settings: Settings) -> str | None:

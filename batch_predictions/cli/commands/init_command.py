@@ -43,7 +43,8 @@ def init(
     Without data at hand: `batch-predictions init --example shop`.
 
     With --check, the source is read, and the settings that `check-source` proposes for it are in
-    the file; what it asks is printed. Read them before the first run.
+    the file; what it asks is printed. Read them before the first run. Exits with 1 if a table
+    cannot be read, or if all of its rows are refused.
     """
     target = Path(FILE_NAME)
     if target.exists() and not force:
@@ -58,12 +59,15 @@ def init(
                 "set credentials in the environment, such as AWS_ACCESS_KEY_ID"
             )
         source_settings["path"] = path
+    refusals: list[str] = []
     questions: list[str] = []
     notes: list[str] = []
     with _set_aside(target):
         if check:
-            proposed, questions, notes = _propose(source_settings)
+            proposed, refusals, questions, notes = _propose(source_settings)
             source_settings |= proposed
+    for refusal in refusals:
+        typer.echo(f"please decide: {refusal}")
     target.write_text(as_yaml({"source": source_settings}), encoding="utf-8")
     typer.echo(f"wrote {target}: every setting is explained in it")
     for question in questions:
@@ -78,6 +82,8 @@ def init(
             err=True,
         )
     typer.echo("next: batch-predictions check-source", err=True)
+    if refusals:
+        raise typer.Exit(1)
 
 
 def _write_example(example: ExampleExport) -> str:
@@ -117,8 +123,10 @@ def _set_aside(target: Path) -> Iterator[None]:
     typer.echo(f"the earlier file is {backup} now")
 
 
-def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], list[str], list[str]]:
-    """Settings of a source from its data, what the data does not decide, and what is read.
+def _propose(
+    source_settings: dict[str, object],
+) -> tuple[dict[str, object], list[str], list[str], list[str]]:
+    """Settings of a source from its data; why tables are not read, what is asked, what is read.
 
     The first check finds files and columns, later ones what is in them.
     """
@@ -139,8 +147,7 @@ def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], lis
         if merged == proposed:
             break
         proposed = merged
-    problems = [f"{table.table}: {table.problem}" for table in report.tables if table.problem]
-    notes = [f"not read: {text}" for text in [*report.unreadable.values(), *problems]]
+    notes = [f"not read: {text}" for text in report.unreadable.values()]
     if sums := report.render_sums():
         notes.append(f"as proposed, a run would read (compare it with your books):\n{sums}")
-    return proposed, list(questions), notes
+    return proposed, report.refusals, list(questions), notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,12 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.files.content import count_lines, find_long_line
+from batch_predictions.sources.files.content import (
+    count_lines,
+    cut_off_reason,
+    find_lines,
+    find_long_line,
+)
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 # DuckDB's error types and the reasons of refusals. Of several errors of a line, the first is given.
@@ -25,6 +31,16 @@ _UNCLOSED_QUOTE = (
     "a quote is opened and not closed, so that the lines after it cannot be split into rows: close "
     "it, or double it within a value"
 )
+_SWALLOWED_LINES = (
+    "a quote is opened here and closed {breaks:,} lines later, and the lines between look like "
+    "rows but are part of one value of {column!r}: remove the two quotes, or double them in a value"
+)
+MIN_DELIMITERS = 30
+"""Delimiters in the lines of a value from which these can be rows."""
+ROW_SHARE = 0.9
+"""Share of the lines of a value with as many delimiters as a row has, from which they are rows."""
+MIN_ROWS = 20
+"""Rows of a file from which the last value of one can be told to be cut off."""
 _LONG_LINE = "the line is longer than 2 MB: shorten its values, or write the file as Parquet"
 _MAX_LINE_BYTES = 2_000_000
 
@@ -37,6 +53,7 @@ class CsvScan:
         db: connection of the tables.
         folder: folder to which file names are relative.
         names: columns of the files.
+        delimiter: between values.
         header: whether the first line of a file has their names.
         suffix: of the names of the tables.
     """
@@ -44,6 +61,7 @@ class CsvScan:
     db: duckdb.DuckDBPyConnection
     folder: Path
     names: tuple[str, ...]
+    delimiter: str
     header: bool
     suffix: str
 
@@ -99,6 +117,8 @@ class CsvScan:
         if lines == counted.lines:
             return
         breaks, empty = self._count_breaks_in_rows(path)
+        if breaks:
+            self._refuse_swallowed_lines(path)
         lines += breaks - (empty if len(self.names) > 1 else 0)
         if lines == counted.lines:
             return
@@ -113,6 +133,81 @@ class CsvScan:
         place = f"{name}, line {unclosed}" if unclosed else name
         numbers = f"{lines:,} of {counted.lines:,} lines could be read"
         raise SourceError(f"{place}: {_UNCLOSED_QUOTE} ({numbers})")
+
+    def _refuse_swallowed_lines(self, path: Path) -> None:
+        """Raises SourceError if a value has many lines that look like rows."""
+        expected = len(self.names) - 1
+        if not expected:
+            return
+        cells = ", ".join(
+            f"{{'name': {quote_literal(name)}, 'value': {quote_identifier(name)}}}"
+            for name in self.names
+        )
+        delimiter = quote_literal(self.delimiter)
+        row = self.db.execute(
+            f"select name, lines from (select cell.name as name, __n, "
+            "string_split(cell.value, chr(10)) as lines, lines[2:-2] as inner_lines from "
+            f"(select __n, unnest([{cells}]) as cell from temp.rows_{self.suffix} "
+            "where __path = $path) where contains(cell.value, chr(10))) "
+            f"where len(inner_lines) * {expected} >= {MIN_DELIMITERS} and len(list_filter("
+            f"inner_lines, lambda line: len(line) - len(replace(line, {delimiter}, '')) "
+            f"= {expected})) >= {ROW_SHARE} * len(inner_lines) order by __n limit 1",
+            {"path": str(path)},
+        ).fetchone()
+        if row:
+            name, lines = row
+            line = find_lines(path, lines[0], lines[1])
+            message = _SWALLOWED_LINES.format(breaks=len(lines) - 1, column=name)
+            raise SourceError(f"{self._name(str(path))}, line {line}: {message}")
+
+    def find_cut_off(self, paths: Sequence[Path]) -> dict[int, str]:
+        """Finds last lines that are cut off: the number `__n` of the row, and the reason.
+
+        That of a damaged line is replaced. A last line without a line break is cut off if it has
+        too few fields or a quote that is not closed, or if its last value is shorter than that of
+        all other rows, which are equally long, or have equally many decimals.
+
+        Args:
+            paths: the files of the scan.
+
+        Raises:
+            SourceError: a compressed file is damaged.
+        """
+        cut_off = {}
+        for path in paths:
+            name = self._name(str(path))
+            counted = count_lines(path, name)
+            if not counted.unended.strip():
+                continue
+            reason = cut_off_reason(name, counted)
+            text = counted.unended.decode(errors="replace").rstrip("\r")
+            damaged = self.db.execute(
+                f"update temp.damaged_{self.suffix} set reason = $reason where __path = $path "
+                "and error_type in ('MISSING COLUMNS', 'UNQUOTED VALUE') and csv_line = $text and "
+                f"line = (select max(line) from temp.damaged_{self.suffix} where __path = $path) "
+                "returning 1",
+                {"reason": reason, "path": str(path), "text": text},
+            ).fetchall()
+            if not damaged and (number := self._find_short_row(path)):
+                cut_off[number] = reason
+        return cut_off
+
+    def _find_short_row(self, path: Path) -> int | None:
+        """The number of a file's last row if its last value is shorter than those of the others."""
+        value = quote_identifier(self.names[-1])
+        decimals = f"len(nullif(regexp_extract({value}, '^-?\\d+\\.(\\d+)$', 1), ''))"
+        row = self.db.execute(
+            f"with cells as (select __n, coalesce(len({value}), 0) as length, {decimals} as "
+            f"decimals from temp.rows_{self.suffix} where __path = $path), "
+            "last as (from cells order by __n desc limit 1) "
+            "select any_value(last.__n) from cells, last where cells.__n < last.__n "
+            f"having count(*) >= {MIN_ROWS} and ((min(cells.length) = max(cells.length) and "
+            "any_value(last.length) < min(cells.length)) or (count(cells.decimals) = count(*) and "
+            "min(cells.decimals) = max(cells.decimals) and "
+            "coalesce(any_value(last.decimals), 0) < min(cells.decimals)))",
+            {"path": str(path)},
+        ).fetchone()
+        return row[0] if row else None
 
     def _refuse_long_line(self, path: Path) -> None:
         line = find_long_line(path, _MAX_LINE_BYTES)
