@@ -242,8 +242,7 @@ def _recorded_summary(
         return None
     # The last run may have predicted days before those of the plan, too.
     whole = replace(plan, first=first, weeks=weeks_needed(first, plan.last))
-    kept = _kept_rows(settings)
-    if record.get("kept", kept) != kept:
+    if record.get("kept") != _kept_rows(settings):
         return None
     if record.get("digest") != digest_of_run(settings, whole, warehouse):
         return None

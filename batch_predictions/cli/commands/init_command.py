@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,23 @@ ExampleExport = Literal["shop", "clicks", "reviews", "marketplace"]
 EXAMPLE_FOLDER = "export"
 MAX_CHECKS = 4
 """Checks of `init --check`: each may find something that the one before could not see."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the check of a source proposes.
+
+    Attributes:
+        settings: of the section `source`.
+        refusals: why no row is read of tables that have some.
+        questions: what the data does not decide.
+        notes: files that are not read, and the sums of the rows that are.
+    """
+
+    settings: dict[str, object] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @command("init", order=10)
@@ -59,21 +77,17 @@ def init(
                 "set credentials in the environment, such as AWS_ACCESS_KEY_ID"
             )
         source_settings["path"] = path
-    refusals: list[str] = []
-    questions: list[str] = []
-    notes: list[str] = []
+    proposal = Proposal()
     with _set_aside(target):
         if check:
-            proposed, refusals, questions, notes = _propose(source_settings)
-            source_settings |= proposed
-    for refusal in refusals:
+            proposal = _propose(source_settings)
+    for refusal in proposal.refusals:
         typer.echo(f"please decide: {refusal}")
-    target.write_text(as_yaml({"source": source_settings}), encoding="utf-8")
+    text = as_yaml({"source": source_settings | proposal.settings})
+    target.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {target}: every setting is explained in it")
-    for question in questions:
-        typer.echo(f"please decide: {question}")
-    for note in notes:
-        typer.echo(note)
+    for line in (*(f"please decide: {q}" for q in proposal.questions), *proposal.notes):
+        typer.echo(line)
     if source == "sql":
         typer.echo(
             "set the URL of the database in the environment, not in the file: export "
@@ -82,7 +96,7 @@ def init(
             err=True,
         )
     typer.echo("next: batch-predictions check-source", err=True)
-    if refusals:
+    if proposal.refusals:
         raise typer.Exit(1)
 
 
@@ -123,10 +137,8 @@ def _set_aside(target: Path) -> Iterator[None]:
     typer.echo(f"the earlier file is {backup} now")
 
 
-def _propose(
-    source_settings: dict[str, object],
-) -> tuple[dict[str, object], list[str], list[str], list[str]]:
-    """Settings of a source from its data; why tables are not read, what is asked, what is read.
+def _propose(source_settings: dict[str, object]) -> Proposal:
+    """Proposes settings of a source from its data.
 
     The first check finds files and columns, later ones what is in them.
     """
@@ -150,4 +162,4 @@ def _propose(
     notes = [f"not read: {text}" for text in report.unreadable.values()]
     if sums := report.render_sums():
         notes.append(f"as proposed, a run would read (compare it with your books):\n{sums}")
-    return proposed, report.refusals, list(questions), notes
+    return Proposal(proposed, report.refusals, list(questions), notes)

@@ -266,7 +266,7 @@ class MappedFilesSource(FileSource):
         settings = IndexSettings(
             fingerprint,
             replace(
-                self.day_rules(default_date, dt.date.min), last_day_over=self.last_day_over(table)
+                self.day_rules(default_date, dt.date.min), last_day_over=self._last_day_over(table)
             ),
             Interpretation.of(self.settings, table),
             self.limits,

@@ -12,7 +12,7 @@ from batch_predictions.sources.checking.sums import describe_sums
 from batch_predictions.sources.files.patterns import format_of
 from batch_predictions.sources.validation.column_mapping import EVENT_IDS, TIME_COLUMNS
 from batch_predictions.sources.validation.row_checks import ValidatedRows
-from batch_predictions.tables import Table
+from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 MAX_PLACES = 3
@@ -98,17 +98,18 @@ class _Repeats:
             return []
         every, column = self._describe(f"({rows})"), self.source.column_mapping(self.table)[name]
         setting = f"source.columns.{self.table.name}"
+        order = " or the number of an order" if self.table == INTERACTIONS else ""
+        question = f"is {column!r} the id of a row{order}? Rows of a day share it"
         if self.source.guesses_ids(self.table):
             return [
-                f"is {column!r} the number of an order, or the id of a row? Rows of a day share "
-                f"it, so it is not taken as an id: all count, {every}. As the id "
+                f"{question}, so it is not taken as an id: all count, {every}. As the id "
                 f"({setting}.{name}: {column}), {lost} would be refused as repeats"
             ]
         is_set = name in self.source.settings.columns.get(self.table.name, {})
         remedy = f"take it out of {setting}" if is_set else "rename it"
         return [
-            f"is {column!r} the number of an order? Rows of a day share it, and of {every}, "
-            f"{lost} are refused as repeats: if it is, {remedy}, and all count"
+            f"{question}, and of {every}, {lost} are refused as repeats: if it is no id of a row, "
+            f"{remedy}, and all count"
         ]
 
     def ask_about_equal_rows(self) -> list[str]:

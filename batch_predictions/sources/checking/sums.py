@@ -98,11 +98,12 @@ def sum_months(
 def describe_sums(
     db: duckdb.DuckDBPyConnection, table: str, relation: str, event_types: EventTypes
 ) -> str:
-    """Number of rows and sum of amounts, such as `394 rows, 38,248.62`; empty without rows."""
+    """Number of rows and sum of amounts, such as `394 rows (38,248.62)`; empty without rows."""
     *_, total = [None, *sum_months(db, table, relation, event_types)]
     if total is None:
         return ""
-    return f"{total.rows:,} rows" + ("" if total.amount is None else f", {total.amount:,.2f}")
+    amount = "" if total.amount is None else f" ({total.amount:,.2f})"
+    return f"{total.rows:,} row{'s' if total.rows > 1 else ''}{amount}"
 
 
 def sums_lines(sums: Sequence[MonthSums] | Sequence[Mapping[str, object]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import duckdb
@@ -91,6 +92,7 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
         preview = _preview(source, name, suggestions)
         guess = guess_table(name, tuple(preview)) if preview else None
         if guess is not None and guess.table not in present:
+            guess = _without_repeated_id(guess, preview)
             guesses.setdefault(guess.table, []).append(GuessedFile(name, guess, preview))
     for files in guesses.values():
         for _, guess, preview in files:
@@ -105,6 +107,14 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
         else:
             _suggest_kinds(suggestions, table, [(files, files[0].guess.columns) for files in kinds])
     return suggestions
+
+
+def _without_repeated_id(guess: FileGuess, preview: Preview) -> FileGuess:
+    """A guess without the id of reviews if several rows have one: the others would be refused."""
+    ids = preview.get(guess.columns.get("review_id", ""), ())
+    if len({*ids}) == len(ids):
+        return guess
+    return replace(guess, columns={k: v for k, v in guess.columns.items() if k != "review_id"})
 
 
 def _suggest_encodings(source: Source, suggestions: Suggestions, unread: Sequence[str]) -> Source:

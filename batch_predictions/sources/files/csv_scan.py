@@ -39,8 +39,9 @@ MIN_DELIMITERS = 30
 """Delimiters in the lines of a value from which these can be rows."""
 ROW_SHARE = 0.9
 """Share of the lines of a value with as many delimiters as a row has, from which they are rows."""
-MIN_ROWS = 20
-"""Rows of a file from which the last value of one can be told to be cut off."""
+MIN_ROWS, MIN_LENGTH = 20, 8
+"""Rows of a file, and the length that all of their last values have, such as that of times, from
+which a shorter one is cut off."""
 _LONG_LINE = "the line is longer than 2 MB: shorten its values, or write the file as Parquet"
 _MAX_LINE_BYTES = 2_000_000
 
@@ -164,8 +165,9 @@ class CsvScan:
         """Finds last lines that are cut off: the number `__n` of the row, and the reason.
 
         That of a damaged line is replaced. A last line without a line break is cut off if it has
-        too few fields or a quote that is not closed, or if its last value is shorter than that of
-        all other rows, which are equally long, or have equally many decimals.
+        too few fields or a quote that is not closed, or if its last value has fewer decimals than
+        those of all other rows, which have equally many, or is shorter than these, which are
+        equally long.
 
         Args:
             paths: the files of the scan.
@@ -201,10 +203,11 @@ class CsvScan:
             f"decimals from temp.rows_{self.suffix} where __path = $path), "
             "last as (from cells order by __n desc limit 1) "
             "select any_value(last.__n) from cells, last where cells.__n < last.__n "
-            f"having count(*) >= {MIN_ROWS} and ((min(cells.length) = max(cells.length) and "
-            "any_value(last.length) < min(cells.length)) or (count(cells.decimals) = count(*) and "
-            "min(cells.decimals) = max(cells.decimals) and "
-            "coalesce(any_value(last.decimals), 0) < min(cells.decimals)))",
+            f"having count(*) >= {MIN_ROWS} and case when count(cells.decimals) = count(*) "
+            "then min(cells.decimals) = max(cells.decimals) "
+            "and coalesce(any_value(last.decimals), 0) < min(cells.decimals) "
+            f"else min(cells.length) = max(cells.length) and min(cells.length) >= {MIN_LENGTH} "
+            "and any_value(last.length) < min(cells.length) end",
             {"path": str(path)},
         ).fetchone()
         return row[0] if row else None

@@ -171,7 +171,7 @@ class FileSource(TabularSource):
         columns = self.column_sql(table, rows.types)
         return [interpret_rows(db, table, rows, columns, Interpretation.of(self.settings, table))]
 
-    def last_day_over(self, table: Table) -> dt.date | None:
+    def _last_day_over(self, table: Table) -> dt.date | None:
         """The last day that was over when the newest file was written; see `DayRules`."""
         written_at = max((path.stat().st_mtime for path in self.files(table)), default=None)
         if written_at is None:

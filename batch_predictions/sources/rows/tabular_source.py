@@ -92,10 +92,10 @@ class TabularSource(Source):
         """A query for the rows of a table; see `Source.rows_sql`."""
         groups = self.row_groups(db, table, limit)
         rules = self.day_rules(self.state.default_date, self.state.first_day)
-        rules = replace(rules, last_day_over=self.last_day_over(table))
+        rules = replace(rules, last_day_over=self._last_day_over(table))
         return group_rows_sql(db, table, groups, rules, days)
 
-    def last_day_over(self, table: Table) -> dt.date | None:
+    def _last_day_over(self, table: Table) -> dt.date | None:
         """`DayRules.last_day_over` of a table."""
         return None
 
