@@ -234,7 +234,10 @@ class MappedFilesSource(FileSource):
 
     def guesses_ids(self, table: Table) -> bool:
         """Returns whether a column of any group of files is the id of events by a synonym alone."""
-        return any(group.guesses_id(types) for group, types in self._types_of_groups(table))
+        if self.home is None:
+            return any(group.guesses_id(types) for group, types in self._types_of_groups(table))
+        index = self._index(self.home, table, self.state.default_date)
+        return any(group.guesses_id(index.types_of(group)) for group in self._groups(table))
 
     def _matches_of_groups(self, table: Table) -> list[tuple[tuple[str, ...], dict[str, str]]]:
         """Pairs the columns of each group's files with the raw columns that they match."""

@@ -169,7 +169,8 @@ class SourceReport:
 
     def as_dict(self) -> dict[str, object]:
         """The report in values of JSON."""
-        report: dict[str, object] = _to_json({**asdict(self), "ok": self.ok})
+        further = {"refusals": self.refusals, "ok": self.ok}
+        report: dict[str, object] = _to_json({**asdict(self), **further})
         return report
 
     def render(self) -> str:

@@ -158,8 +158,9 @@ class CsvScan:
         if row:
             name, lines = row
             line = find_lines(path, lines[0], lines[1])
+            place = self._name(str(path)) + (f", line {line}" if line else "")
             message = _SWALLOWED_LINES.format(breaks=len(lines) - 1, column=name)
-            raise SourceError(f"{self._name(str(path))}, line {line}: {message}")
+            raise SourceError(f"{place}: {message}")
 
     def find_cut_off(self, paths: Sequence[Path]) -> dict[int, str]:
         """Finds last lines that are cut off: the number `__n` of the row, and the reason.
@@ -175,42 +176,44 @@ class CsvScan:
         Raises:
             SourceError: a compressed file is damaged.
         """
-        cut_off = {}
-        for path in paths:
-            name = self._name(str(path))
-            counted = count_lines(path, name)
+        reasons = {}
+        for path in map(str, paths):
+            name = self._name(path)
+            counted = count_lines(Path(path), name)
             if not counted.unended.strip():
                 continue
-            reason = cut_off_reason(name, counted)
+            reasons[path] = cut_off_reason(name, counted)
             text = counted.unended.decode(errors="replace").rstrip("\r")
             damaged = self.db.execute(
                 f"update temp.damaged_{self.suffix} set reason = $reason where __path = $path "
                 "and error_type in ('MISSING COLUMNS', 'UNQUOTED VALUE') and csv_line = $text and "
                 f"line = (select max(line) from temp.damaged_{self.suffix} where __path = $path) "
                 "returning 1",
-                {"reason": reason, "path": str(path), "text": text},
+                {"reason": reasons[path], "path": path, "text": text},
             ).fetchall()
-            if not damaged and (number := self._find_short_row(path)):
-                cut_off[number] = reason
-        return cut_off
+            if damaged:
+                del reasons[path]
+        return {number: reasons[path] for path, number in self._find_short_rows([*reasons])}
 
-    def _find_short_row(self, path: Path) -> int | None:
-        """The number of a file's last row if its last value is shorter than those of the others."""
+    def _find_short_rows(self, paths: Sequence[str]) -> list[tuple[str, int]]:
+        """Files whose last row ends with a value that is shorter than the others; its number."""
+        if not paths:
+            return []
         value = quote_identifier(self.names[-1])
         decimals = f"len(nullif(regexp_extract({value}, '^-?\\d+\\.(\\d+)$', 1), ''))"
-        row = self.db.execute(
-            f"with cells as (select __n, coalesce(len({value}), 0) as length, {decimals} as "
-            f"decimals from temp.rows_{self.suffix} where __path = $path), "
-            "last as (from cells order by __n desc limit 1) "
-            "select any_value(last.__n) from cells, last where cells.__n < last.__n "
-            f"having count(*) >= {MIN_ROWS} and case when count(cells.decimals) = count(*) "
-            "then min(cells.decimals) = max(cells.decimals) "
-            "and coalesce(any_value(last.decimals), 0) < min(cells.decimals) "
-            f"else min(cells.length) = max(cells.length) and min(cells.length) >= {MIN_LENGTH} "
-            "and any_value(last.length) < min(cells.length) end",
-            {"path": str(path)},
-        ).fetchone()
-        return row[0] if row else None
+        return self.db.execute(
+            f"with cells as (select __path, __n, coalesce(len({value}), 0) as length, {decimals} "
+            f"as decimals from temp.rows_{self.suffix} where list_contains($paths, __path)), "
+            "last_cells as (select __path, max(__n) as n, arg_max(length, __n) as length, "
+            "arg_max(coalesce(decimals, 0), __n) as decimals from cells group by __path) "
+            "select __path, l.n from cells c join last_cells l using (__path) where c.__n < l.n "
+            "group by __path, l.n, l.length, l.decimals "
+            f"having count(*) >= {MIN_ROWS} and case when count(c.decimals) = count(*) "
+            "then min(c.decimals) = max(c.decimals) and l.decimals < min(c.decimals) "
+            f"else min(c.length) = max(c.length) and min(c.length) >= {MIN_LENGTH} "
+            "and l.length < min(c.length) end",
+            {"paths": paths},
+        ).fetchall()
 
     def _refuse_long_line(self, path: Path) -> None:
         line = find_long_line(path, _MAX_LINE_BYTES)
