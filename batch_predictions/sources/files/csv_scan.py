@@ -46,6 +46,10 @@ _LONG_LINE = "the line is longer than 2 MB: shorten its values, or write the fil
 _MAX_LINE_BYTES = 2_000_000
 
 
+class SwallowedLinesError(SourceError):
+    """A value has lines that look like rows: two stray quotes are before and after them."""
+
+
 @dataclass(frozen=True)
 class CsvScan:
     """The temporary tables of one scan: rows, and DuckDB's tables of refused lines.
@@ -136,7 +140,7 @@ class CsvScan:
         raise SourceError(f"{place}: {_UNCLOSED_QUOTE} ({numbers})")
 
     def _refuse_swallowed_lines(self, path: Path) -> None:
-        """Raises SourceError if a value has many lines that look like rows."""
+        """Raises SwallowedLinesError if a value has many lines that look like rows."""
         expected = len(self.names) - 1
         if not expected:
             return
@@ -160,7 +164,7 @@ class CsvScan:
             line = find_lines(path, lines[0], lines[1])
             place = self._name(str(path)) + (f", line {line}" if line else "")
             message = _SWALLOWED_LINES.format(breaks=len(lines) - 1, column=name)
-            raise SourceError(f"{place}: {message}")
+            raise SwallowedLinesError(f"{place}: {message}")
 
     def find_cut_off(self, paths: Sequence[Path]) -> dict[int, str]:
         """Finds last lines that are cut off: the number `__n` of the row, and the reason.
