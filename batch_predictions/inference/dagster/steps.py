@@ -131,6 +131,7 @@ def score(
             for name, metric in mean_metrics(path).items()
         )
         context.log.info(f"{label}: {format_summary(summary)}{metrics}")
+    record_scorer_code(settings, prediction)
     return dict(staged)
 
 
@@ -176,7 +177,6 @@ def load(
         # Check results without a materialization: the old rows stay.
         yield from check_results
         raise _validation_failure(prediction, validations)
-    record_scorer_code(settings, prediction)
     loaded = {
         partition: load_partition(warehouse, table, Path(path), child_tables)
         for partition, path in scored.items()
