@@ -48,6 +48,7 @@ class Summary:
         failed: by table or model that could not be made, and by step at the end of the run, why,
             and what is served instead.
         lost: rows that the source has lost and that are kept until someone decides, in words.
+        edited: scorers that were edited while their version stayed, in words.
         left_out: rows, values, events and keys that are left out, in words.
         sums: by raw table of events, sums by month from the first month with new rows.
         release_id: of the release that is served; None: none.
@@ -69,6 +70,7 @@ class Summary:
     not_released: str | None = None
     failed: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+    edited: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     sums: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     release_id: str | None = None
@@ -205,7 +207,7 @@ def _work_lines(summary: Summary) -> Iterator[str]:
         yield f"  served       {summary.served}"
     for name, reason in summary.failed.items():
         yield f"  failed       {name}: {reason}"
-    for line in summary.lost:
+    for line in (*summary.lost, *summary.edited):
         yield f"  decide       {line}"
     for line in summary.skipped:
         yield f"  skipped      {line}"

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 from batch_predictions.core.home import State, read_state
 from batch_predictions.core.home_bucket import location_of
+from batch_predictions.inference.scorer_code import edited_scorers
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.alert_state import (
     UNSENT,
@@ -140,6 +141,8 @@ def read_status(
     status.models = {name: version for name, version in versions.items() if version}
     for name, message in refused_models(models, today).items():
         status.add_problem(f"refused_model:{name}", message)
+    for name, message in edited_scorers(settings).items():
+        status.add_problem(f"edited:{name}", message)
     for name, message in read_failures(settings).items():
         status.add_problem(f"failed:{name}", f"{name} of {message}")
     if (day := due_report(settings)) is not None:

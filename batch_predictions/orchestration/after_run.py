@@ -6,6 +6,7 @@ whose exit code says so; the next run tries it again, even if nothing else is ne
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 
 from batch_predictions.core.redaction import redact
@@ -15,7 +16,7 @@ from batch_predictions.operations.records import RunRecords
 from batch_predictions.planning.unchanged import read_failures, record_failures
 from batch_predictions.settings import Settings
 
-RETENTION, COSTS, REPORT = "retention", "costs", "report"
+RETENTION, COSTS, DAMAGE, REPORT = "retention", "costs", "damage", "report"
 """Names of the steps among the failures of a run; those of sinks have their locations."""
 
 
@@ -25,7 +26,7 @@ def finish_run(
     log: Callable[[str], None],
     steps: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, str]:
-    """Removes what is not kept, and collects costs.
+    """Removes what is not kept, collects costs, and verifies the files whose turn it is.
 
     Args:
         settings: of the home, whose lock the caller holds.
@@ -44,8 +45,27 @@ def finish_run(
         {
             RETENTION: lambda: prune_and_log(settings, records, log),
             COSTS: lambda: collect_costs(settings, records.last_partition, steps),
+            DAMAGE: lambda: _move_damaged_aside(settings),
         }
     )
+
+
+def _move_damaged_aside(settings: Settings) -> None:
+    """Moves the damaged ones among the files whose turn it is aside.
+
+    Raises:
+        DamagedPartitionError: there are some.
+    """
+    from batch_predictions.planning.repair import move_damaged_aside
+    from batch_predictions.warehouse.digests import DamagedPartitionError
+
+    limit = settings.checks.verify_mb
+    damaged = move_damaged_aside(settings, sys.maxsize if limit is None else int(limit * 2**20))
+    if damaged:
+        raise DamagedPartitionError(
+            f"{'; '.join(map(str, damaged[:3]))}{' …' if len(damaged) > 3 else ''} ({len(damaged)} "
+            f"in all): moved to {settings.home}/damaged; the next run makes them again"
+        )
 
 
 def notify(settings: Settings, records: RunRecords) -> dict[str, str]:
@@ -103,5 +123,5 @@ def _failures(steps: Mapping[str, Callable[[], object]]) -> dict[str, str]:
             step()
         except Exception as error:
             reason = " ".join(redact(str(error)).split())
-            failed[name] = f"{type(error).__name__}: {reason}; the next run tries it again"
+            failed[name] = f"{type(error).__name__}: {reason}"
     return failed

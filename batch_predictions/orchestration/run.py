@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from batch_predictions.inference.scorer_code import edited_scorers, forget_results_of_edited
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.left_out import describe_left_out
 from batch_predictions.operations.run_summary import Summary, count_rows, sum_events
@@ -191,6 +192,7 @@ def _describe_result(
     summary.rows = count_rows(this.warehouse, last, skipped)
     summary.left_out = describe_left_out(this.warehouse, settings, this.planner.source, last)
     summary.lost = list(read_kept_rows(settings.home).lost.values())
+    summary.edited = list(edited_scorers(settings).values())
     summary.release_id = served_release(settings)
     if summary.not_released and summary.release_id != served_before:
         # Its step failed after the pointer had moved.
@@ -300,6 +302,8 @@ def _predict(this: Run) -> None:
     Raises:
         RunError: no prediction of the days could be made.
     """
+    if this.planner.force:
+        forget_results_of_edited(this.settings)
     weekly = this.planner.due(jobs.WEEKLY_PREDICTIONS, this.plan)
     this.skip(jobs.WEEKLY_PREDICTIONS, (), weekly)
     failures: list[Failure] = []

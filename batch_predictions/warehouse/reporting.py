@@ -15,7 +15,7 @@ from batch_predictions.core.redaction import mask, shows_identifiers
 from batch_predictions.tables import Table
 from batch_predictions.tables.identifiers import is_identifying
 from batch_predictions.warehouse import Warehouse, WriteResult
-from batch_predictions.warehouse.delta_tables import content_hash, local_file
+from batch_predictions.warehouse.delta_tables import local_file
 from batch_predictions.warehouse.path_sql import escape_pattern
 from batch_predictions.warehouse.plot_style import figure_png
 
@@ -78,7 +78,8 @@ def record_materializations(
     if not results:
         return
     newest = max(results)
-    hashes = {key: content_hash(result.path)[:16] for key, result in results.items()}
+    digests = warehouse.digests(results[newest].table)
+    hashes = {key: digests.get(result.path)[:16] for key, result in results.items()}
     newest_change = max((key for key in results if results[key].changed), default=newest)
     is_selected = asset_key is None or asset_key in context.selected_asset_keys
     recorded: set[str] = set()

@@ -7,6 +7,7 @@ night, makes what is missing and nothing else.
 from __future__ import annotations
 
 import datetime as dt
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -23,8 +24,9 @@ from batch_predictions.operations.retention import model_retention, prune
 from batch_predictions.orchestration.job_runner import JobRunner
 from batch_predictions.planning.unchanged import FILE_NAME
 from batch_predictions.settings import ReportSettings, SinkSettings
+from batch_predictions.tables import INTERACTIONS
 from batch_predictions_tests.worlds.tiny_home import TinyHome
-from batch_predictions_tests.worlds.tiny_platform import TinyScorer, faults, write_day
+from batch_predictions_tests.worlds.tiny_platform import WEEKLY, TinyScorer, faults, write_day
 from batch_predictions_tests.worlds.tiny_platform import tiny_platform as tiny_platform
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_platform")]
@@ -170,14 +172,14 @@ OF_COMMANDS = {
 }
 
 
-def home_of_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyHome:
-    """A home whose first Sunday is released, and whose source has a second week since."""
+def home_of_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_days: int = 7) -> TinyHome:
+    """A home whose first Sunday is released, and whose source has new days since."""
     source = tmp_path / "source"
     for number in range(7):
         write_day(source, MONDAY + dt.timedelta(days=number))
     home = TinyHome(tmp_path / "home", source, monkeypatch)
     home.run()
-    for number in range(7, 14):
+    for number in range(7, 7 + new_days):
         write_day(source, MONDAY + dt.timedelta(days=number))
     return home
 
@@ -230,6 +232,55 @@ def test_steps_whose_costs_are_not_recorded_are_counted(
     code, line = home.command(capsys)
     assert code == INCOMPLETE and "failed: costs" in line
     assert "steps have used was not recorded" in home.problems()["failed:costs"]
+
+
+def damage_in_place(path: Path) -> None:
+    """Flips a bit as a disk does: size and times stay."""
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_release_reads_no_damaged_partition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = home_of_a_week(tmp_path, monkeypatch, new_days=1)
+    before = home.contents()
+    damage_in_place(home.warehouse.path(WEEKLY, "2024-03-04"))
+    code, line = home.command(capsys)
+    assert code == FAILED and line.startswith("Not released: ") and "is damaged" in line
+    code, line = home.command(capsys)
+    assert code == 0 and line.startswith("Done in ")
+    assert str(home.released()).startswith("2024-03-11")
+    assert home.contents() | before == home.contents()
+
+
+@pytest.mark.parametrize("by_schedule", [False, True])
+def test_a_flipped_bit_is_found_at_the_end_of_a_night_and_made_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    by_schedule: bool,
+) -> None:
+    home = home_of_a_week(tmp_path, monkeypatch, new_days=1)
+    before = home.contents()
+    damage_in_place(home.warehouse.path(INTERACTIONS, "2024-03-05"))
+
+    def run(day: int) -> None:
+        if by_schedule:
+            home.tick(dt.datetime(2024, 3, day + 1, 5, tzinfo=dt.UTC))
+        else:
+            home.command(capsys)
+
+    run(11)
+    message = problem(home, "failed:damage")
+    assert message and "has other bytes than were written" in message, home.problems()
+    write_day(home.source, MONDAY + dt.timedelta(days=8))
+    run(12)
+    assert home.problems().keys() <= STALE
+    assert home.contents() | before == home.contents()
 
 
 @pytest.mark.parametrize("step", FAULTS)

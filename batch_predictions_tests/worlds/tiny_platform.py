@@ -17,6 +17,7 @@ import pytest
 
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.features.base import FeatureTable
+from batch_predictions.inference import scorer_code
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.models.training import Trained, Training
@@ -130,6 +131,7 @@ def tiny_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
 
     kinds = {BatchPrediction: PREDICTIONS, FeatureTable: [], RealizedMetric: []}
     monkeypatch.setattr(definitions, "instances", lambda kind, _: kinds[kind])
+    monkeypatch.setattr(scorer_code, "instances", lambda *_: PREDICTIONS)
     monkeypatch.setattr(definitions, "TILES", {})
     # Each step takes a moment: only the raw tables without which a day or a week is missing.
     needed = [table for table in INGESTED_TABLES if table.partition]

@@ -287,7 +287,7 @@ def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:
     )
     for name, message in summary["failed"].items():
         typer.echo(f"  {name}: {message}", err=True)
-    for line in summary.get("lost", ()):
+    for line in (*summary.get("lost", ()), *summary.get("edited", ())):
         typer.echo(f"  decide       {line}")
     for line in summary["left_out"]:
         typer.echo(f"  left out     {line}")
