@@ -174,8 +174,13 @@ class JobRunner(JobAssets):
         """Waits until no other run holds the pool `gpu`.
 
         Raises:
-            RunError: it is held for longer than `execution.pool_wait_minutes`.
+            RunError: it is held for longer than `execution.pool_wait_minutes`, or a pool is closed.
         """
+        if closed := home_instance.closed_pools(self.instance):
+            raise RunError(
+                f"the limit of the pool {' and '.join(closed)} is 0, so that no step of it begins: "
+                "set it to 1 or more in Dagster's pages (Deployment, Concurrency)"
+            )
         minutes = self.settings.execution.pool_wait_minutes
         deadline = time.monotonic() + 60 * minutes
         logged: set[str] = set()
