@@ -242,7 +242,7 @@ def test_the_service_needs_nothing_of_the_warehouse(tmp_path: Path) -> None:
 
 def test_nothing_is_pickled_and_no_asset_reads_the_clock() -> None:
     clocks = {
-        "operations/alerts.py",
+        "operations/alert_state.py",
         "operations/backup/storage.py",
         "sources/source_registry.py",
         "core/process_records.py",

@@ -202,9 +202,14 @@ class HomeBucket:
 
         in_threads(upload, files)
 
-    def remove_shared(self, before: dt.datetime | None = None) -> None:
-        """Removes what machines have shared of the engine: what is older than a time, or all."""
-        shared = self.objects.list(f"{ENGINE}/").items()
+    def remove_shared(self, before: dt.datetime | None = None, folder: str = "") -> None:
+        """Removes what machines have shared of the engine.
+
+        Args:
+            before: only what is older than this; None: all.
+            folder: only that of one prediction; empty: all.
+        """
+        shared = self.objects.list(f"{ENGINE}/{folder}").items()
         old = [name for name, info in shared if before is None or info.modified < before]
         in_threads(self.objects.delete, old)
 

@@ -24,7 +24,6 @@ from batch_predictions.tables import (
 from batch_predictions.tables.discovery import index_unique, instances
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.arrow_rows import arrow_rows
-from batch_predictions.warehouse.delta_tables import content_hash
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -191,10 +190,9 @@ def data_version(warehouse: Warehouse, through: dt.date, tables: Sequence[Table]
     first = (through - dt.timedelta(days=days - 1)).isoformat()
     digest = hashlib.sha256()
     for table in tables:
-        for day in warehouse.partitions(table):
-            if first <= day <= through.isoformat():
-                digest.update(f"{table.name} {day}".encode())
-                digest.update(content_hash(warehouse.path(table, day)).encode())
+        keys = [key for key in warehouse.partitions(table) if first <= key <= through.isoformat()]
+        for day, content in warehouse.digests(table).of_partitions(keys).items():
+            digest.update(f"{table.name} {day}{content}".encode())
     return digest.hexdigest()[:16]
 
 

@@ -92,7 +92,7 @@ def training_asset(
             versions[week] = metadata[CONTENT_HASH] = decision.version
             metadata["card"] = _card(settings, training, through)
             context.add_asset_metadata(metadata, partition_key=week)
-        set_data_version(context, versions)
+        set_data_version(context, versions[max(versions)])
 
     return model
 

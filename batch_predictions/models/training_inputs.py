@@ -98,6 +98,11 @@ class TrainingInputs:
         return None if decision.code == self.code else "its code has changed since it was trained"
 
 
+def code_of_file(path: Path) -> str:
+    """A hash of a file's statements, without imports, comments and docstrings."""
+    return _hash("\n".join(sorted(_read(path).statements)))[:16]
+
+
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Describes the settings that have changed; those that are new count if they are not default.
 

@@ -7,32 +7,38 @@ change or the next look. Nothing here runs in Dagster, so that it reports a daem
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.file_lock import file_lock
 from batch_predictions.core.home_bucket import refresh
 from batch_predictions.core.redaction import ALERT_URLS, redact
+from batch_predictions.operations.alert_state import (
+    MAX_UNSENT,
+    STATE_NAME,
+    UNSENT,
+    StatusProblem,
+    describe_unsent,
+    log_alerts,
+    read_alert_state,
+    write_alert_state,
+)
 from batch_predictions.operations.records import RunRecords
-from batch_predictions.operations.status import Status, StatusProblem, read_status
+from batch_predictions.operations.status import Status, read_status
 from batch_predictions.settings import Settings
-
-STATE_NAME, LOG_NAME = "alerts.json", "alerts.log"
-MAX_UNSENT = 100
-"""Lines that are kept to be sent, the newest."""
 
 UNREADABLE = "status"
 """The condition of a status that cannot be read."""
 
 Send: TypeAlias = Callable[[Sequence[str], str, str], bool]
 """Sends a message, given addresses, title and text; whether all took it."""
+
+
+class AlertsError(RuntimeError):
+    """Alerts could not be sent."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +49,19 @@ class AlertChanges:
         begun: problems that were not there before.
         ended: problems that are there no more.
         unsent: lines that could not be sent.
+        error: why the state could not be kept; None: it is kept.
     """
 
     begun: list[StatusProblem]
     ended: list[StatusProblem]
     unsent: list[str]
+    error: str | None = None
 
 
 def watch_once(settings: Settings, records: RunRecords, max_age_days: int | None = None) -> Status:
     """Reads the status, logs what has changed and sends alerts.
 
-    A status that cannot be read is a problem too.
+    A status that cannot be read is a problem too, and so are alerts that could not be sent.
 
     Args:
         settings: of the home.
@@ -67,16 +75,24 @@ def watch_once(settings: Settings, records: RunRecords, max_age_days: int | None
         text = " ".join(redact(str(error)).split())
         status.add_problem(UNREADABLE, f"the status cannot be read: {type(error).__name__}: {text}")
     settings.home.mkdir(parents=True, exist_ok=True)
-    update_alerts(settings.home, status, alert_urls())
+    changes = update_alerts(settings.home, status, alert_urls())
+    status.problems = [problem for problem in status.problems if problem.condition != UNSENT]
+    if changes.error:
+        status.add_problem(UNSENT, f"alerts cannot be kept in {settings.home}: {changes.error}")
+    elif changes.unsent:
+        status.add_problem(UNSENT, describe_unsent(changes.unsent))
     return status
 
 
-def watch_after_run(settings: Settings, records: RunRecords) -> None:
-    """Updates the alerts after a run; an error of this never replaces the run's own error."""
-    try:
-        watch_once(settings, records)
-    except Exception as error:
-        print(f"alerts could not be updated: {redact(str(error))}", file=sys.stderr)
+def send_alerts(settings: Settings, records: RunRecords) -> None:
+    """Looks at the status once, and sends alerts.
+
+    Raises:
+        AlertsError: they could not be sent.
+    """
+    for problem in watch_once(settings, records).problems:
+        if problem.condition == UNSENT:
+            raise AlertsError(problem.message)
 
 
 def alert_urls() -> list[str]:
@@ -98,8 +114,10 @@ def update_alerts(
     with file_lock(home / f".{STATE_NAME}.lock"):
         # A run and a watcher may look at once, on other machines too.
         refresh(home / STATE_NAME)
-        before, unsent = _read_state(home)
+        before, unsent = read_alert_state(home)
         now = {problem.condition: problem for problem in status.problems}
+        # It would be sent with the lines that it is about.
+        now.pop(UNSENT, None)
         if UNREADABLE in now:
             # What else is wrong is not known: nothing has ended.
             now = before | now
@@ -110,23 +128,21 @@ def update_alerts(
         unsent = [*unsent, *lines][-MAX_UNSENT:] if urls else []
         error = None
         try:
-            _log(home, lines)
+            log_alerts(home, lines)
             # Before it is sent: a process that dies here sends it again, and loses nothing.
-            _write_state(home, now, unsent)
+            write_alert_state(home, now.values(), unsent)
         except OSError as full:
             # A full disk is reported on every check until the state can be saved.
-            error = full
+            error = redact(str(full))
         if unsent:
             text = "\n".join([*unsent, "", _served(status)])
             if (send or send_by_apprise)(urls, _title(home, now), text):
                 unsent = []
                 if error is None:
-                    _write_state(home, now, unsent)
+                    write_alert_state(home, now.values(), unsent)
             elif error is None:
-                _log(home, [f"not sent: {len(unsent)} lines; they are sent with the next look"])
-        if error is not None:
-            print(f"alerts cannot be kept in {home}: {redact(str(error))}", file=sys.stderr)
-        return AlertChanges(begun, ended, unsent)
+                log_alerts(home, [f"not sent: {len(unsent)} lines; they are sent next time"])
+        return AlertChanges(begun, ended, unsent, error)
 
 
 def send_by_apprise(urls: Sequence[str], title: str, text: str) -> bool:
@@ -156,27 +172,3 @@ def _served(status: Status) -> str:
     if status.release_id is None:
         return "Applications see no predictions."
     return f"Applications see release {status.release_id} as of {status.as_of}."
-
-
-def _read_state(home: Path) -> tuple[dict[str, StatusProblem], list[str]]:
-    """Reads the recorded problems by condition, and the lines that could not be sent."""
-    try:
-        state = json.loads((home / STATE_NAME).read_text(encoding="utf-8"))
-        problems = {name: StatusProblem(name, text) for name, text in state["problems"].items()}
-        return problems, [str(line) for line in state["unsent"]]
-    except (OSError, ValueError, KeyError, AttributeError):
-        return {}, []
-
-
-def _write_state(home: Path, problems: dict[str, StatusProblem], unsent: Sequence[str]) -> None:
-    messages = {name: problem.message for name, problem in problems.items()}
-    text = json.dumps({"problems": messages, "unsent": list(unsent)}, indent=1)
-    atomic_write(home / STATE_NAME, text)
-
-
-def _log(home: Path, lines: Sequence[str]) -> None:
-    if not lines:
-        return
-    now = dt.datetime.now(dt.UTC).replace(microsecond=0, tzinfo=None)
-    with (home / LOG_NAME).open("a", encoding="utf-8") as file:
-        file.writelines(f"{now.isoformat()}Z {line}\n" for line in lines)

@@ -21,6 +21,7 @@ from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.rows.ingest_log import IngestLogError, read_ingest_log
 from batch_predictions.tables import MODEL_METRICS
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.delta_tables import tables_of
 from batch_predictions.warehouse.integrity import find_damaged
 
 
@@ -33,12 +34,14 @@ class Problem:
         reason: why it cannot be used, and what to do if it cannot be made again.
         lost: what is made again if it is moved aside.
         is_repairable: whether it can be moved aside.
+        is_lost: whether the bucket of the home has it no more.
     """
 
     path: Path
     reason: str
     lost: tuple[Lost, ...] = ()
     is_repairable: bool = True
+    is_lost: bool = False
 
     def as_dict(self) -> dict[str, str]:
         """Returns the problem as a dictionary of JSON values."""
@@ -60,26 +63,37 @@ def examine(
     damaged = find_damaged(Warehouse.of(settings), thorough=True, on_progress=on_progress)
     return [
         *_state(settings),
-        *(Problem(file.path, file.reason, (lost_of(file),)) for file in damaged),
+        *(
+            Problem(file.path, file.reason, (lost_of(file),), is_lost=file.is_lost)
+            for file in damaged
+        ),
         *_models(settings),
         *_ingest_logs(settings),
         *_databases(settings),
     ]
 
 
-def move_problems_aside(settings: Settings, problems: Sequence[Problem]) -> list[Problem]:
+def repair_problems(settings: Settings, problems: Sequence[Problem]) -> dict[Problem, str]:
     """Moves repairable files to `<home>/damaged`; the next run makes again what they had.
 
+    What the bucket of the home has lost is uploaded again, where this machine has a copy.
+
     Returns:
-        Those that were moved.
+        What was done, moved or uploaded, by problem.
     """
-    moved = [problem for problem in problems if problem.is_repairable]
+    tables = tables_of(settings.home)
+    done = {
+        problem: "uploaded"
+        for problem in problems
+        if problem.is_lost and tables is not None and tables.restore(problem.path)
+    }
+    moved = [problem for problem in problems if problem.is_repairable and problem not in done]
     # Before they are moved: what is still there when this process dies is found again.
     add_pending(settings, [lost for problem in moved for lost in problem.lost])
     for problem in moved:
         for path in (problem.path, *_companions(problem.path)):
             move_aside(settings, path)
-    return moved
+    return done | dict.fromkeys(moved, "moved")
 
 
 def _companions(path: Path) -> list[Path]:

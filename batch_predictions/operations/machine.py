@@ -57,6 +57,8 @@ def file_sizes(folder: str) -> Iterator[int]:
 
 MIN_MEMORY_GIB = 4.0
 """The demo's trainings take 2.1 GiB; with less than this, other programs leave too little."""
+_NEEDED = ("source", "store")
+"""What a run cannot do without."""
 DAEMON_SECONDS = 300.0
 """A daemon without a sign of life for longer is not running."""
 
@@ -67,12 +69,12 @@ class Finding:
 
     Attributes:
         name: such as memory.
-        state: fine, or worth a look.
+        state: fine, worth a look, or failed: a run could not go on.
         text: what it is, and what to do if it is worth a look.
     """
 
     name: str
-    state: Literal["fine", "look"]
+    state: Literal["fine", "look", "failed"]
     text: str
 
     def as_dict(self) -> dict[str, str]:
@@ -112,7 +114,8 @@ def _safely(name: str, look: Callable[[], Finding]) -> Iterator[Finding]:
         yield look()
     except Exception as error:
         text = " ".join(redact(str(error)).split())
-        yield Finding(name, "look", f"{type(error).__name__}: {text}")
+        message = f"{type(error).__name__}: {text}"
+        yield Finding(name, "failed" if name in _NEEDED else "look", message)
 
 
 def _python() -> Finding:

@@ -20,11 +20,7 @@ from batch_predictions.models.model_store import ModelStore
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.delta_tables import (
-    content_hash,
-    count_rows,
-    local_file,
-)
+from batch_predictions.warehouse.delta_tables import count_rows, local_file
 from batch_predictions.warehouse.partition_files import scratch_dir
 
 PARTITIONS_AT_ONCE = 256
@@ -119,10 +115,11 @@ def _copy_partitions(
 ) -> int:
     """Copies partitions that the copy lacks or has otherwise. Returns their number of rows."""
     targets = {path: copy.folder / path.relative_to(source.folder) for path in paths}
+    digests, copied = source.digests(table), copy.digests(table)
     due = {
         path: target
         for path, target in targets.items()
-        if not (target.exists() and content_hash(target) == content_hash(path))
+        if not (target.exists() and copied.get(target) == digests.verify(path))
     }
     with scratch_dir(copy.folder) as scratch:
         drafts = {}

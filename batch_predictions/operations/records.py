@@ -72,6 +72,19 @@ class CheckState:
     description: str
 
 
+@dataclass(frozen=True)
+class FailedTick:
+    """A schedule or sensor whose newest tick failed.
+
+    Attributes:
+        name: of the schedule or sensor.
+        reason: the error in a line.
+    """
+
+    name: str
+    reason: str
+
+
 class RunRecords(Protocol):
     """Dagster's records of a home: runs, check results, events of partitions, captured output."""
 
@@ -85,6 +98,14 @@ class RunRecords(Protocol):
 
     def last_checks(self) -> list[CheckState]:
         """Reads the newest result of every asset check that has one, by table and name."""
+        ...
+
+    def last_partition(self, run_id: str) -> str | None:
+        """The partition of a run, or the last of a range; None if it had none, or is unknown."""
+        ...
+
+    def failed_ticks(self) -> list[FailedTick]:
+        """Reads which schedules and sensors failed at their newest tick, by name."""
         ...
 
     def daemon_heartbeat(self) -> float | None:

@@ -44,11 +44,15 @@ class Summary:
         trained: decisions of the trainings.
         rows: by prediction table, rows of the last day.
         skipped: predictions that the source has no data for, in words.
-        failed: by table or model that could not be made, why, and what is served instead.
+        not_released: why the release of the last day was not made; None: it was.
+        failed: by table or model that could not be made, and by step at the end of the run, why,
+            and what is served instead.
         lost: rows that the source has lost and that are kept until someone decides, in words.
+        edited: scorers that were edited while their version stayed, in words.
         left_out: rows, values, events and keys that are left out, in words.
         sums: by raw table of events, sums by month from the first month with new rows.
         release_id: of the release that is served; None: none.
+        served: the same in a sentence, with its day and since when it serves.
         unchanged: whether nothing was new, so that nothing was done.
         seconds: duration.
     """
@@ -63,11 +67,14 @@ class Summary:
     trained: list[dict[str, Any]] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    not_released: str | None = None
     failed: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+    edited: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     sums: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     release_id: str | None = None
+    served: str = ""
     unchanged: bool = False
     seconds: float = 0.0
 
@@ -159,8 +166,17 @@ def as_text(settings: Settings, summary: Summary, *, with_lookups: bool) -> str:
     return "\n".join(line for lines in parts for line in lines)
 
 
+def headline(summary: Summary) -> str:
+    """The first line of a summary: what was not made, or that all of it was."""
+    if summary.not_released:
+        return f"Not released: {summary.not_released}. {summary.served}"
+    if summary.failed:
+        return f"Released {summary.release_id}, but these failed: {', '.join(summary.failed)}."
+    return f"Done in {summary.seconds:.0f} s. Home: {summary.home}"
+
+
 def _work_lines(summary: Summary) -> Iterator[str]:
-    yield f"Done in {summary.seconds:.0f} s. Home: {summary.home}"
+    yield headline(summary)
     yield ""
     for line in summary.repaired:
         yield f"  repaired     {line}"
@@ -185,10 +201,13 @@ def _work_lines(summary: Summary) -> Iterator[str]:
     yield f"  predicted    {span}"
     for table, rows in summary.rows.items():
         yield f"               {rows:>9,} rows of {table} as of {summary.last_day}"
-    yield f"  released     {summary.release_id or 'nothing'}"
+    if (summary.release_id or "").startswith(summary.last_day) and not summary.not_released:
+        yield f"  released     {summary.release_id}"
+    else:
+        yield f"  served       {summary.served}"
     for name, reason in summary.failed.items():
         yield f"  failed       {name}: {reason}"
-    for line in summary.lost:
+    for line in (*summary.lost, *summary.edited):
         yield f"  decide       {line}"
     for line in summary.skipped:
         yield f"  skipped      {line}"

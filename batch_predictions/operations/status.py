@@ -11,7 +11,15 @@ from dataclasses import asdict, dataclass, field
 
 from batch_predictions.core.home import State, read_state
 from batch_predictions.core.home_bucket import location_of
+from batch_predictions.inference.scorer_code import edited_scorers
 from batch_predictions.models.model_store import ModelStore
+from batch_predictions.operations.alert_state import (
+    UNSENT,
+    StatusProblem,
+    describe_unsent,
+    read_alert_state,
+)
+from batch_predictions.operations.due_report import describe_due_report, due_report
 from batch_predictions.operations.machine import disk_of, file_sizes
 from batch_predictions.operations.records import (
     DEAD,
@@ -22,6 +30,7 @@ from batch_predictions.operations.records import (
 )
 from batch_predictions.operations.refused_models import refused_models
 from batch_predictions.planning.unchanged import read_failures
+from batch_predictions.serving.release.served import served_since
 from batch_predictions.serving.sinks.sync import outdated_sinks
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
@@ -38,20 +47,6 @@ GAP_DAYS = 8
 """Newest days of raw tables among which a day without rows is reported."""
 
 
-@dataclass(frozen=True)
-class StatusProblem:
-    """A condition of the home that needs somebody's attention.
-
-    Attributes:
-        condition: its kind, with the table, job or check that it is about; equal as long as it
-            lasts.
-        message: what is seen, and what to do.
-    """
-
-    condition: str
-    message: str
-
-
 @dataclass
 class Status:
     """The release that a home serves, its last runs, checks, disk, and problems.
@@ -63,7 +58,8 @@ class Status:
         source_day: newest complete day of the source; None: it cannot be read.
         release_id: what is served; None: nothing yet.
         as_of: day of the release.
-        age_days: days since then.
+        served_since: when it was served first, or again, UTC, to the second.
+        age_days: days since `as_of`.
         earlier_days: tables of the release that are of an earlier day, with the day.
         rows: rows of the release by table.
         next_day: the next day to predict; None: it is not known.
@@ -84,6 +80,7 @@ class Status:
     source_day: str | None = None
     release_id: str | None = None
     as_of: str | None = None
+    served_since: str | None = None
     age_days: int | None = None
     earlier_days: dict[str, str] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
@@ -144,8 +141,16 @@ def read_status(
     status.models = {name: version for name, version in versions.items() if version}
     for name, message in refused_models(models, today).items():
         status.add_problem(f"refused_model:{name}", message)
+    for name, message in edited_scorers(settings).items():
+        status.add_problem(f"edited:{name}", message)
     for name, message in read_failures(settings).items():
-        status.add_problem(f"failed:{name}", f"the last run failed to make {name} of {message}")
+        status.add_problem(f"failed:{name}", f"{name} of {message}")
+    if (day := due_report(settings)) is not None:
+        message = describe_due_report(day, "the next run, or `batch-predictions watch`, sends it")
+        status.add_problem("report", message)
+    _, unsent = read_alert_state(settings.home)
+    if unsent:
+        status.add_problem(UNSENT, describe_unsent(unsent))
     _add_runs(status, records)
     return status
 
@@ -169,13 +174,16 @@ def _add_disk(status: Status, settings: Settings) -> None:
 
 def _add_release(status: Status, settings: Settings, today: dt.date, max_age_days: int) -> None:
     with ReadStore(store_url(settings)) as store:
-        release = store.current_release()
-    if release is None:
+        releases = store.releases()
+    release = next((release for release in releases if release.current), None)
+    since = served_since(releases)
+    if release is None or since is None:
         status.add_problem(
             "no_release", "nothing is served: `batch-predictions run` publishes a release"
         )
         return
     status.release_id, status.as_of = release.release_id, release.as_of.isoformat()
+    status.served_since = since.isoformat(timespec="seconds")
     status.age_days = (today - release.as_of).days
     status.earlier_days, status.rows = release.earlier_days, release.rows
     if status.age_days > max_age_days:
@@ -303,6 +311,10 @@ def _add_runs(status: Status, records: RunRecords) -> None:
                 f"the process of {run.job} died ({run.partition}): the next run, or the sensor "
                 "dead_runs, marks it as failed, and what it had finished is kept",
             )
+    for tick in records.failed_ticks():
+        status.add_problem(
+            f"tick:{tick.name}", f"{tick.name} of Dagster's daemon failed: {tick.reason}"
+        )
     checks = records.last_checks()
     status.checks = [check for check in checks if not check.passed]
     status.checks_passed = len(checks) - len(status.checks)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from batch_predictions.core.erasures import ErasedUsers
-from batch_predictions.operations.records import CheckState, RunState
+from batch_predictions.operations.records import CheckState, FailedTick, RunState
 from batch_predictions.orchestration import dagster_internals, run_history
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 
 if TYPE_CHECKING:
     import dagster as dg
+
+
+MAX_TICK_AGE_SECONDS = 7 * 86_400
+"""Age of the newest tick of a schedule or sensor that is still looked at."""
 
 
 class DagsterRecords:
@@ -50,6 +55,17 @@ class DagsterRecords:
 
         with self._instance() as instance:
             return last_checks(instance) if instance else []
+
+    def last_partition(self, run_id: str) -> str | None:
+        """The partition of a run, or the last of a range; None if it had none, or is unknown."""
+        with self._instance() as instance:
+            return run_history.last_partition(instance, run_id) if instance else None
+
+    def failed_ticks(self) -> list[FailedTick]:
+        """Reads which schedules and sensors failed at their newest tick, by name."""
+        since = time.time() - MAX_TICK_AGE_SECONDS
+        with self._instance() as instance:
+            return run_history.failed_ticks(instance, since) if instance else []
 
     def daemon_heartbeat(self) -> float | None:
         """The daemon's newest sign of life, seconds since the epoch; None: it never ran."""

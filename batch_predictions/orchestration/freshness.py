@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from batch_predictions.core.home import State, read_state
+from batch_predictions.serving.assets import RELEASE_KEY
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
@@ -23,7 +24,6 @@ from batch_predictions.tables.partitions import latest_ended_week
 from batch_predictions.warehouse import Warehouse, as_date
 
 IS_FRESH = "is_fresh"
-RELEASE_KEY = dg.AssetKey(["serving", "release"])
 EVERY_SECONDS = 300
 
 

@@ -169,6 +169,14 @@ def _require_psycopg2(config: object) -> None:
         _require_psycopg2(value)
 
 
+def closed_pools(instance: dg.DagsterInstance) -> list[str]:
+    """Names of pools whose limit is 0, so that no step of theirs ever begins."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return []
+    return sorted(pool.name for pool in storage.get_pool_limits() if pool.limit == 0)
+
+
 def slot_holders(instance: dg.DagsterInstance, pool: str) -> list[str]:
     """Unfinished runs, with their steps, that hold the slots of a pool.
 

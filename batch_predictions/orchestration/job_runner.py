@@ -15,10 +15,10 @@ import dagster as dg
 from batch_predictions.core import process_records
 from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.core.interruption import raise_if_stopped
-from batch_predictions.operations.costs.collect import collect_costs
 from batch_predictions.operations.records import OWNER_TAG
 from batch_predictions.orchestration import dagster_internals
 from batch_predictions.orchestration import instance as home_instance
+from batch_predictions.orchestration.cost_handler import CostHandler
 from batch_predictions.orchestration.dead_runs import owner
 from batch_predictions.orchestration.failures import Failure, failures_of
 from batch_predictions.orchestration.jobs import JobAssets, JobSpec
@@ -47,6 +47,9 @@ class JobRunner(JobAssets):
         definitions: the platform's.
         missing: raw tables of events that the source lacks.
         settings: of the home.
+
+    Attributes:
+        steps: keys of the steps that succeeded, by run, where they are measured.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class JobRunner(JobAssets):
     ) -> None:
         super().__init__(definitions.resolve_asset_graph(), missing)
         self.instance, self.settings = instance, settings
+        self.steps: dict[str, set[str]] = {}
 
     def execute(
         self,
@@ -133,16 +137,32 @@ class JobRunner(JobAssets):
         ):
             process_records.unregister(processes_folder(self.settings.home), result.run_id)
             raise_if_stopped()
-            failures = [] if result.success else failures_of(result, selected, self.graph)
+            failures = self._failures_of(result, selected)
             if not (result.success or failures):
                 raise RunError(f"{job.name} failed: see run {result.run_id} in the UI")
-            run_id = result.run_id
         # Steps may have run on other machines.
         Warehouse.of(self.settings).refresh()
-        collect_costs(self.settings, [run_id], lambda _: last)
         if any(failure.concerns_all for failure in failures):
             raise self.error(job, partition_keys, failures)
         return failures
+
+    def is_measured(self) -> bool:
+        """Whether steps write on this machine what they use."""
+        if self.settings.execution.executor not in ("in_process", "multiprocess"):
+            return False
+        return any(isinstance(handler, CostHandler) for handler in self.instance.get_handlers())
+
+    def _failures_of(
+        self, result: dg.JobExecutionResult, selected: Sequence[dg.AssetKey]
+    ) -> list[Failure]:
+        """Notes the steps of a job that succeeded; returns what was not made."""
+        events = result.all_events
+        if self.is_measured():
+            steps = {event.step_key for event in events if event.is_step_success}
+            self.steps[result.run_id] = {step for step in steps if step}
+        if result.success:
+            return []
+        return failures_of(events, selected, self.graph, result.run_id)
 
     @staticmethod
     def error(job: JobSpec, partition_keys: Sequence[str], failures: Sequence[Failure]) -> RunError:
@@ -154,8 +174,13 @@ class JobRunner(JobAssets):
         """Waits until no other run holds the pool `gpu`.
 
         Raises:
-            RunError: it is held for longer than `execution.pool_wait_minutes`.
+            RunError: it is held for longer than `execution.pool_wait_minutes`, or a pool is closed.
         """
+        if closed := home_instance.closed_pools(self.instance):
+            raise RunError(
+                f"the limit of the pool {' and '.join(closed)} is 0, so that no step of it begins: "
+                "set it to 1 or more in Dagster's pages (Deployment, Concurrency)"
+            )
         minutes = self.settings.execution.pool_wait_minutes
         deadline = time.monotonic() + 60 * minutes
         logged: set[str] = set()

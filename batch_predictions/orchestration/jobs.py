@@ -89,10 +89,10 @@ NIGHTLY = JobSpec(
 SCHEDULED = (INGEST, INGEST_WEEKLY, WEEKLY_TRAINING, WEEKLY_PREDICTIONS, NIGHTLY)
 RELEASE = JobSpec(
     "release",
-    ("serving",),
+    ("evaluation", "serving"),
     False,
-    "A release of what there is of a day, with earlier days of the rest. A sensor starts it where "
-    "a nightly run of the UI or of a schedule fails.",
+    "Metrics and a release of what there is of a day, with earlier days of the rest. A sensor "
+    "starts it where a nightly run of the UI or of a schedule fails.",
 )
 AFTER_INGEST = ("features", "predictions", "evaluation", "serving")
 """Groups of the nightly job that come after the ingest."""

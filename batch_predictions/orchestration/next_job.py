@@ -8,7 +8,8 @@ first moment in which a source cannot be read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -16,10 +17,11 @@ from dagster import DagsterEventType, DagsterRunStatus
 
 from batch_predictions.core.durability import is_about_full_disk
 from batch_predictions.core.home_lock import HomeBusyError, home_lock
-from batch_predictions.operations.retention.prune import prune_after_run
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.orchestration import jobs
+from batch_predictions.orchestration.after_run import finish_run
 from batch_predictions.orchestration.dagster_records import DagsterRecords
-from batch_predictions.orchestration.failures import reason_of
+from batch_predictions.orchestration.failures import Failure, failures_of_run, reason_of
 from batch_predictions.orchestration.nights import (
     UNFINISHED,
     Night,
@@ -31,7 +33,12 @@ from batch_predictions.orchestration.nights import (
 )
 from batch_predictions.orchestration.planner import Planner, is_any_prediction_made
 from batch_predictions.planning.repair import finish_repair
-from batch_predictions.planning.unchanged import record_night, record_weeks_of_run
+from batch_predictions.planning.unchanged import (
+    record_failures,
+    record_night,
+    record_weeks_of_run,
+)
+from batch_predictions.serving.release.served import describe_served
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import as_date
 
@@ -101,22 +108,22 @@ def _go_on(planner: Planner, records: Sequence[dg.RunRecord]) -> list[dg.RunRequ
     if newest.status == DagsterRunStatus.CANCELED:
         return f"{job.name} was ended by a person: the next tick of the schedule begins again"
     if failed and job in _MUST_SUCCEED:
+        _record_failures(planner, night, records)
         return (
             f"{job.name} of {partitions_of(failed[0])} failed: the night of {day} ends, and the "
             "release before serves; the next tick of the schedule tries again"
         )
     if failed and _is_disk_full(planner.instance, newest.run_id):
+        _record_failures(planner, night, records)
         return f"the disk is full: the night of {day} ends, and the release before serves"
-    if job == jobs.RELEASE:
-        return f"the night of {day} is over"
-    if job == jobs.NIGHTLY:
+    if job in (jobs.NIGHTLY, jobs.RELEASE):
         return _finish(planner, night, records)
     if job == jobs.WEEKLY_PREDICTIONS and not failed:
         plan, times = planner.plan(day, day, after=jobs.NIGHTLY), _times_of(records[0])
         record_weeks_of_run(planner.settings, plan, planner.warehouse, *times)
     due = planner.next_due(day, job)
     if due is None:
-        _end_night(planner, records)
+        _end_night(planner, night, records)
         return f"the night of {day} is over: nothing else is due"
     following, runs = due
     return [night.request(following, run, newest.run_id) for run in runs]
@@ -125,31 +132,81 @@ def _go_on(planner: Planner, records: Sequence[dg.RunRecord]) -> list[dg.RunRequ
 def _finish(
     planner: Planner, night: Night, records: Sequence[dg.RunRecord]
 ) -> list[dg.RunRequest] | str:
-    """Records a night that is complete; where `nightly` failed, releases what it made."""
+    """Ends a night whose last job has ended; where `nightly` failed, releases what it made."""
     newest = records[0].dagster_run
-    if newest.status == DagsterRunStatus.SUCCESS:
-        _end_night(planner, records)
-        # A night with a failure is not recorded, so that the next tick tries again what failed.
-        if not failed_runs(records):
-            day = as_date(night.day)
-            plan, times = planner.plan(day, day, after=jobs.NIGHTLY), _times_of(records[0])
-            record_night(planner.settings, plan, planner.warehouse, *times)
-        return f"the night of {night.day} is over"
-    if not is_any_prediction_made(planner.warehouse, night.day):
-        return f"no prediction of {night.day} was made: the release before serves"
-    return [night.request(jobs.RELEASE, PlannedRun([night.day]), newest.run_id)]
+    if newest.job_name == jobs.NIGHTLY.name and newest.status != DagsterRunStatus.SUCCESS:
+        if not is_any_prediction_made(planner.warehouse, night.day):
+            _record_failures(planner, night, records)
+            return f"no prediction of {night.day} was made: the release before serves"
+        failures = _failures_of(planner, newest)
+        waiting = [failure.asset for failure in failures if failure.waits or failure.is_of_release]
+        if waiting:
+            # Metrics and the release need all predictions, and do with what there is of them.
+            return [night.request(jobs.RELEASE, PlannedRun([night.day], waiting), newest.run_id)]
+    _end_night(planner, night, records)
+    # A night with a failure is not recorded, so that the next tick tries again what failed.
+    if not failed_runs(records):
+        day = as_date(night.day)
+        plan, times = planner.plan(day, day, after=jobs.NIGHTLY), _times_of(records[0])
+        record_night(planner.settings, plan, planner.warehouse, *times)
+    return f"the night of {night.day} is over"
 
 
-def _end_night(planner: Planner, records: Sequence[dg.RunRecord]) -> None:
+def _end_night(planner: Planner, night: Night, records: Sequence[dg.RunRecord]) -> None:
     """Forgets what was repaired, and removes what is not kept, as `run` does at its end."""
     settings = planner.settings
     begun = min(record.create_timestamp.timestamp() for record in records)
     finish_repair(settings, [partitions_of(run) for run in failed_runs(records)], begun)
+    unfinished: dict[str, str] = {}
     try:
         with home_lock(settings.home, "retention at the end of a night"):
-            prune_after_run(settings, DagsterRecords(settings, planner.instance), _log.info)
+            unfinished = finish_run(settings, DagsterRecords(settings, planner.instance), _log.info)
     except HomeBusyError as error:
         _log.info("nothing is removed by this night: %s", error)
+    _record_failures(planner, night, records, unfinished)
+
+
+def _record_failures(
+    planner: Planner,
+    night: Night,
+    records: Sequence[dg.RunRecord],
+    unfinished: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Stores what the runs of a night could not make, for `status` and alerts.
+
+    Args:
+        planner: of the home.
+        night: the night, whose last run has ended.
+        records: its runs, newest first.
+        unfinished: why a step at its end failed, by its name.
+    """
+    settings, models = planner.settings, ModelStore.of(planner.settings)
+    failed: dict[str, str] = {}
+    for record in reversed(records):
+        run = record.dagster_run
+        for key in _assets_of(planner, run):
+            # What a later run of the night has made is there.
+            failed.pop("/".join(key.path), None)
+        for failure in _failures_of(planner, run):
+            if failure.is_of_release:
+                failed[failure.name] = f"{failure.reason}. {describe_served(settings)}"
+            else:
+                is_weekly = _JOBS[run.job_name].is_weekly
+                failed[failure.name] = failure.describe(
+                    models, as_date(night.day), is_weekly=is_weekly
+                )
+    record_failures(settings, night.day, failed | dict(unfinished))
+
+
+def _failures_of(planner: Planner, run: dg.DagsterRun) -> list[Failure]:
+    """The assets that a run of a night did not make."""
+    if run.status == DagsterRunStatus.SUCCESS:
+        return []
+    return failures_of_run(planner.instance, run, _assets_of(planner, run), planner.graph)
+
+
+def _assets_of(planner: Planner, run: dg.DagsterRun) -> Collection[dg.AssetKey]:
+    return run.asset_selection or planner.assets.keys(_JOBS[run.job_name])
 
 
 def _times_of(record: dg.RunRecord) -> tuple[float, float]:

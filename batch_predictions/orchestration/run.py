@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from batch_predictions.inference.scorer_code import edited_scorers, forget_results_of_edited
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.left_out import describe_left_out
-from batch_predictions.operations.retention.prune import prune_after_run
 from batch_predictions.operations.run_summary import Summary, count_rows, sum_events
 from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration import jobs
+from batch_predictions.orchestration.after_run import finish_run
 from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.orchestration.dead_runs import fail_dead_runs
 from batch_predictions.orchestration.failures import Failure
@@ -38,6 +39,7 @@ from batch_predictions.planning.unchanged import (
     record_weeks,
     served_release,
 )
+from batch_predictions.serving.release.served import describe_served
 from batch_predictions.serving.sinks.sync import failed_sinks
 from batch_predictions.settings import Settings
 from batch_predictions.sources.item_exclusions import validate_exclusions
@@ -47,7 +49,7 @@ from batch_predictions.tables.partitions import days_between, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
     """A run under way.
 
@@ -59,6 +61,7 @@ class Run:
         summary: what it did so far.
         errors: of trainings that failed.
         not_repaired: partitions of damaged files that could not be made again.
+        unfinished: why a step at the end failed, by its name.
     """
 
     planner: Planner
@@ -68,6 +71,7 @@ class Run:
     summary: Summary
     errors: list[RunError] = field(default_factory=list)
     not_repaired: list[str] = field(default_factory=list)
+    unfinished: dict[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
@@ -98,17 +102,25 @@ class Run:
         if failures:
             self.not_repaired.append(partition)
             reason = self.runner.error(job, run.partitions, failures)
-            line = f"{names} of {partition} could not be made again: {reason}"
+            self.summary.failed[f"{names} of {partition}"] = f"could not be made again: {reason}"
         else:
-            line = f"{names} of {partition} made again"
-        self.summary.repaired.append(line)
+            self.summary.repaired.append(f"{names} of {partition} made again")
 
-    def record_failures(self, failures: Sequence[Failure], goes_on: str) -> None:
-        """Adds failed assets, and what is served instead, to the summary."""
+    def record_failures(self, job: jobs.JobSpec, failures: Sequence[Failure], day: dt.date) -> None:
+        """Adds failed assets, and what is served instead, to the summary.
+
+        Args:
+            job: the job.
+            failures: what it did not make.
+            day: last day of its partitions.
+        """
+        models = ModelStore.of(self.settings)
         for failure in failures:
-            if failure.asset.path[0] == "serving":
-                continue
-            self.summary.failed[failure.name] = f"{failure.reason}; {goes_on}"
+            if failure.is_of_release:
+                self.summary.not_released = failure.reason
+            else:
+                reason = failure.describe(models, day, is_weekly=job.is_weekly)
+                self.summary.failed[failure.name] = reason
 
 
 def run(
@@ -143,6 +155,7 @@ def run(
     home_instance.prepare(settings)
     instance = dg.DagsterInstance.get()
     planner = Planner(settings, instance, definitions.resolve_asset_graph(), only=only, force=force)
+    served_before = served_release(settings)
     runner = JobRunner(instance, definitions, planner.assets.missing, settings)
     plan = planner.plan(first, last, days)
     summary = Summary(str(settings.home), str(plan.first), str(plan.last))
@@ -155,22 +168,55 @@ def run(
         this = Run(planner, plan, runner, progress, summary)
         corrections = _execute(this)
         progress.finish()
-    _record_stale(this, corrections)
-    skipped = {key.path[-1] for key in runner.skipped_assets}
-    skipped |= {name.rpartition("/")[2] for name in summary.failed}
-    summary.rows = count_rows(planner.warehouse, plan.last, skipped)
-    summary.release_id = served_release(settings)
-    summary.left_out = describe_left_out(planner.warehouse, settings, planner.source, plan.last)
-    summary.lost = list(read_kept_rows(settings.home).lost.values())
+    _describe_result(this, corrections, served_before)
     summary.seconds = time.perf_counter() - start
-    if summary.failed or not only:
-        record_failures(settings, summary.last_day, summary.failed)
-    if not (summary.failed or only):
-        # The plan without its days to ingest, which have been ingested.
-        record_run(settings, digest_of_run(settings, plan, planner.warehouse), summary.as_dict())
-    # Afterwards: a sink that cannot be written makes no night undone.
+    _record(this, only=bool(only))
     summary.failed |= failed_sinks(settings, summary.release_id)
     return summary
+
+
+def _describe_result(
+    this: Run, corrections: Mapping[str, dt.date], served_before: str | None
+) -> None:
+    """Adds rows, what is left out and the release to the summary.
+
+    Args:
+        this: the run.
+        corrections: the oldest corrected day by table.
+        served_before: the release that served when the run began.
+    """
+    summary, settings, last = this.summary, this.settings, this.plan.last
+    _record_stale(this, corrections)
+    skipped = {key.path[-1] for key in this.runner.skipped_assets}
+    skipped |= {name.rpartition("/")[2] for name in summary.failed}
+    summary.rows = count_rows(this.warehouse, last, skipped)
+    summary.left_out = describe_left_out(this.warehouse, settings, this.planner.source, last)
+    summary.lost = list(read_kept_rows(settings.home).lost.values())
+    summary.edited = list(edited_scorers(settings).values())
+    summary.release_id = served_release(settings)
+    if summary.not_released and summary.release_id != served_before:
+        # Its step failed after the pointer had moved.
+        summary.failed["serving/release"] = f"{summary.not_released}; {summary.release_id} serves"
+        summary.not_released = None
+    summary.served = describe_served(settings)
+
+
+def _record(this: Run, *, only: bool) -> None:
+    """Records what failed, or that there is nothing left to do.
+
+    What failed at the end of the run is made again alone, so that it does not undo a night.
+    """
+    settings, summary = this.settings, this.summary
+    failed = dict(summary.failed)
+    if summary.not_released:
+        failed["serving/release"] = f"{summary.not_released}. {summary.served}"
+    if failed or this.unfinished or not only:
+        record_failures(settings, summary.last_day, failed | this.unfinished)
+    if not (failed or only):
+        # The plan without its days to ingest, which have been ingested.
+        digest = digest_of_run(settings, this.plan, this.warehouse)
+        record_run(settings, digest, summary.as_dict())
+    summary.failed |= this.unfinished
 
 
 def _execute(this: Run) -> Mapping[str, dt.date]:
@@ -188,7 +234,8 @@ def _execute(this: Run) -> Mapping[str, dt.date]:
     _train(this)
     _predict(this)
     finish_repair(settings, this.not_repaired)
-    prune_after_run(settings, DagsterRecords(settings, runner.instance), progress.log)
+    records = DagsterRecords(settings, runner.instance)
+    this.unfinished = finish_run(settings, records, progress.log, runner.steps)
     summary = this.summary
     summary.add_ingested(before, after)
     if summary.ingested:
@@ -237,10 +284,7 @@ def _train(this: Run) -> None:
         if failures:
             this.errors.append(this.runner.error(jobs.WEEKLY_TRAINING, [week], failures))
             this.not_repaired.append(week)
-        for failure in failures:
-            version = models.version_of(failure.asset.path[-1], through)
-            serving = f"{version} goes on serving" if version else "no version of it serves yet"
-            this.record_failures([failure], serving)
+        this.record_failures(jobs.WEEKLY_TRAINING, failures, through)
         if DAMAGED in run.why and not failures:
             trained = ", ".join(names)
             this.summary.repaired.append(f"{trained} trained again for the week {week}")
@@ -256,8 +300,10 @@ def _predict(this: Run) -> None:
     """Predicts the plan's weeks and days, unless nothing that they read is new; releases.
 
     Raises:
-        RunError: no prediction of the days could be made, or no release.
+        RunError: no prediction of the days could be made.
     """
+    if this.planner.force:
+        forget_results_of_edited(this.settings)
     weekly = this.planner.due(jobs.WEEKLY_PREDICTIONS, this.plan)
     this.skip(jobs.WEEKLY_PREDICTIONS, (), weekly)
     failures: list[Failure] = []
@@ -266,7 +312,7 @@ def _predict(this: Run) -> None:
             this.repair(jobs.WEEKLY_PREDICTIONS, run)
             continue
         failures = this.attempt(jobs.WEEKLY_PREDICTIONS, run)
-        this.record_failures(failures, "the release has an earlier week, if there is one")
+        this.record_failures(jobs.WEEKLY_PREDICTIONS, failures, this.plan.last)
         if not failures and this.planner.only is None:
             record_weeks(this.settings, this.plan, this.warehouse)
     daily = this.planner.due(jobs.NIGHTLY, this.plan)
@@ -291,16 +337,12 @@ def _predict_days(
         failures: of these assets.
 
     Raises:
-        RunError: no prediction could be made, or no release.
+        RunError: no prediction could be made.
     """
     of_days = this.attempt(jobs.NIGHTLY, run)
-    waiting = {
-        failure.asset
-        for failure in of_days
-        if not failure.is_cause and failure.asset.path[0] in ("evaluation", "serving")
-    }
+    waiting = {failure.asset for failure in of_days if failure.waits}
     of_days = [failure for failure in of_days if failure.asset not in waiting]
-    this.record_failures(of_days, "the release has an earlier day, if there is one")
+    this.record_failures(jobs.NIGHTLY, of_days, this.plan.last)
     all_failures = [*failures, *of_days]
     due = {key for key in {*weekly, *(run.assets or ())} if key.path[0] == "predictions"}
     if due and due <= {failure.asset for failure in all_failures}:
@@ -308,10 +350,7 @@ def _predict_days(
     if waiting:
         # Metrics and the release need all predictions, and do with what there is of them.
         again = this.attempt(jobs.NIGHTLY, PlannedRun(run.partitions, sorted(waiting)))
-        release = this.runner.keys(jobs.NIGHTLY, ["serving"])
-        if {failure.asset for failure in again} & {*release}:
-            raise this.runner.error(jobs.NIGHTLY, run.partitions, again)
-        this.record_failures(again, "the rest goes on")
+        this.record_failures(jobs.NIGHTLY, again, this.plan.last)
 
 
 def _record_stale(this: Run, corrections: Mapping[str, dt.date]) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from batch_predictions.core import process_records
 from batch_predictions.core.home_lock import processes_folder
-from batch_predictions.operations.records import DEAD, MAX_RUNS, RunState
+from batch_predictions.core.redaction import redact
+from batch_predictions.operations.records import DEAD, MAX_RUNS, FailedTick, RunState
 from batch_predictions.orchestration import instance as home_instance
-from batch_predictions.orchestration.failures import reason_of
+from batch_predictions.orchestration.failures import first_cause, reason_of
 from batch_predictions.orchestration.job_runner import PARTITION, RANGE_END, RANGE_START
 from batch_predictions.orchestration.jobs import RELEASE, SCHEDULED
 from batch_predictions.settings import Settings
@@ -69,6 +70,24 @@ def last_partition(instance: dg.DagsterInstance, run_id: str) -> str | None:
     """The partition of a run, or the last of a range; None if it had none, or is not known."""
     run = instance.get_run_by_id(run_id)
     return (run.tags.get(PARTITION) or run.tags.get(RANGE_END)) if run else None
+
+
+def failed_ticks(instance: dg.DagsterInstance, since: float) -> list[FailedTick]:
+    """The schedules and sensors whose newest tick failed, with its error, by name.
+
+    Args:
+        instance: of the home.
+        since: seconds since the epoch; older ticks are of a sensor that is no more.
+    """
+    failed: list[FailedTick] = []
+    if instance.schedule_storage is None:
+        return failed
+    for state in instance.all_instigator_state():
+        for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1):
+            if tick.status.value == "FAILURE" and tick.timestamp >= since:
+                reason = redact(" ".join(first_cause(tick.error).split()))
+                failed.append(FailedTick(state.instigator_name, reason))
+    return sorted(failed, key=lambda tick: tick.name)
 
 
 def _reason(instance: dg.DagsterInstance, run_id: str) -> str:

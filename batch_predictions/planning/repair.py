@@ -66,13 +66,15 @@ class Repair:
         return any(parts)
 
 
-def move_damaged_aside(settings: Settings) -> list[DamagedFile]:
+def move_damaged_aside(settings: Settings, share_bytes: int = 0) -> list[DamagedFile]:
     """Moves damaged files of the warehouse to `<home>/damaged`; the next run makes them again.
 
-    Files that are new or have changed since they were last verified are examined. The caller holds
-    the home's lock.
+    Args:
+        settings: of the home, whose lock the caller holds.
+        share_bytes: of the files that have not changed, those are examined whose turn it is, up to
+            so many bytes.
     """
-    damaged = find_damaged(Warehouse.of(settings))
+    damaged = find_damaged(Warehouse.of(settings), share_bytes=share_bytes)
     if damaged:
         # Before they are moved: a file that is still there when this process dies is found again.
         add_pending(settings, [lost_of(file) for file in damaged])

@@ -22,6 +22,7 @@ from batch_predictions.core.home import read_state
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.planning.run_plan import RunPlan, plan_run, weeks_needed
 from batch_predictions.settings import Settings
+from batch_predictions.sources.shrinkage import read_kept_rows
 from batch_predictions.sources.source_registry import source_of
 from batch_predictions.tables import (
     BACKTEST_DECISIONS,
@@ -94,12 +95,13 @@ def record_weeks(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> Non
 
 
 def record_failures(settings: Settings, day: str, failed: Mapping[str, str]) -> None:
-    """Stores what the last run of everything could not make; nothing: removes what is stored.
+    """Stores what failed in the last run or night of everything; nothing: removes what is stored.
 
     Args:
         settings: of the home.
         day: last day of the run.
-        failed: by table or model, why, and what is served instead.
+        failed: by asset, such as models/churn, or by step at the end, such as retention: why, and
+            what is served instead.
     """
     path = settings.home / FAILURES_FILE_NAME
     if failed:
@@ -109,7 +111,7 @@ def record_failures(settings: Settings, day: str, failed: Mapping[str, str]) -> 
 
 
 def read_failures(settings: Settings) -> dict[str, str]:
-    """Reads what the last run could not make, by table or model: day, reason, what is served."""
+    """Reads what failed in the last run or night, by asset or step: day, reason, what serves."""
     try:
         stored = json.loads((settings.home / FAILURES_FILE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -117,9 +119,15 @@ def read_failures(settings: Settings) -> dict[str, str]:
     return {name: f"{stored['day']}: {reason}" for name, reason in stored["failed"].items()}
 
 
+def _has_failed_assets(settings: Settings) -> bool:
+    """Returns whether a table, a model or the release is still to be made."""
+    return any("/" in name for name in read_failures(settings))
+
+
 def record_run(settings: Settings, digest: str, summary: dict[str, object]) -> None:
     """Stores the digest and the summary of a run that ended without an error."""
-    text = json.dumps({"digest": digest, "summary": summary}, indent=1, default=str)
+    record = {"digest": digest, "kept": _kept_rows(settings), "summary": summary}
+    text = json.dumps(record, indent=1, default=str)
     atomic_write(settings.home / FILE_NAME, text)
 
 
@@ -128,6 +136,8 @@ def is_night_unchanged(settings: Settings, plan: RunPlan, warehouse: Warehouse) 
 
     By the runs of schedules and sensors, or by the command `run`.
     """
+    if _has_failed_assets(settings):
+        return False
     recorded = set()
     with contextlib.suppress(OSError):
         recorded.add((settings.home / NIGHT_FILE_NAME).read_text(encoding="utf-8"))
@@ -220,7 +230,7 @@ def find_unchanged_run(
 def _recorded_summary(
     settings: Settings, plan: RunPlan, warehouse: Warehouse
 ) -> dict[str, object] | None:
-    if plan.raw_days or plan.weeks_ahead:
+    if plan.raw_days or plan.weeks_ahead or _has_failed_assets(settings):
         return None
     try:
         record = json.loads((settings.home / FILE_NAME).read_text(encoding="utf-8"))
@@ -232,19 +242,27 @@ def _recorded_summary(
         return None
     # The last run may have predicted days before those of the plan, too.
     whole = replace(plan, first=first, weeks=weeks_needed(first, plan.last))
+    if record.get("kept") != _kept_rows(settings):
+        return None
     if record.get("digest") != digest_of_run(settings, whole, warehouse):
         return None
     return summary | {"first_day": str(plan.first)}
 
 
+def _kept_rows(settings: Settings) -> list[str]:
+    """What a summary says about rows that are kept although the source has others."""
+    kept = read_kept_rows(settings.home)
+    return [*kept.lost.values(), *kept.notes]
+
+
 def served_release(settings: Settings) -> str | None:
     """The release that applications see; None before the first."""
-    from batch_predictions.serving.store.pointer import read_pointer
-    from batch_predictions.serving.store.store import Store
+    from batch_predictions.serving.store.snapshot import ReadStore
+    from batch_predictions.serving.store.store import store_url
 
-    with Store.of(settings) as store, store.read() as db:
-        pointer = read_pointer(db)
-    return pointer.release_id if pointer else None
+    with ReadStore(store_url(settings)) as store:
+        release = store.current_release()
+    return release.release_id if release else None
 
 
 def _code_files() -> Iterator[Path]:

@@ -9,7 +9,6 @@ import dagster as dg
 from batch_predictions.inference.base import BatchPrediction, asset_key_of
 from batch_predictions.serving.release.context_tables import ContextChoice
 from batch_predictions.serving.release.publish import publish
-from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.sinks.sync import sync_sinks
 from batch_predictions.serving.store.pointer import Release
 from batch_predictions.serving.store.store import Store
@@ -18,6 +17,9 @@ from batch_predictions.tables import Table
 from batch_predictions.tables.partitions import Partitions, newest_ended_week
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.reporting import OWNERS, markdown
+
+IS_DELIVERED = "is_delivered"
+RELEASE_KEY = dg.AssetKey(["serving", "release"])
 
 
 def release_asset(
@@ -47,18 +49,26 @@ def release_asset(
             )
             for table, cadence in released
         ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                IS_DELIVERED,
+                asset=RELEASE_KEY,
+                description="Every sink, and the export to serving.release_dir, has the release.",
+            )
+        ],
     )
     def release(
         context: dg.AssetExecutionContext,
         warehouse: Warehouse,
         settings: dg.ResourceParam[Settings],
-    ) -> None:
+    ) -> dg.MaterializeResult:
         # A table without any partition belongs to a use case that the source has no data for.
         empty = [table.name for table, _ in released if not warehouse.partitions(table)]
         if len(empty) == len(released):
             context.log.warning("there are no predictions yet, so there is nothing to publish")
-            return
-        _publish_days(context, warehouse, settings, [table for table, _ in released], empty)
+        else:
+            _publish_days(context, warehouse, settings, [table for table, _ in released], empty)
+        return _deliver(context, settings)
 
     return release
 
@@ -92,13 +102,12 @@ def _publish_days(
             for name, earlier in published.earlier_days.items():
                 context.log.warning(f"{name} was not made for {day}: its rows of {earlier} serve")
             context.add_asset_metadata(_metadata(published), partition_key=day)
-    if settings.serving.release_dir:
-        export = export_current(settings, settings.serving.release_dir)
-        context.log.info(
-            f"release {export.manifest.release_id} is "
-            f"{'exported to' if export.is_new else 'there already:'} {export.path}"
-        )
-    for result in sync_sinks(settings):
+
+
+def _deliver(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult[None]:
+    """Brings sinks and the export to the served release; one that fails is a failed check."""
+    results = sync_sinks(settings)
+    for result in results:
         if result.error:
             context.log.warning(result.error)
         else:
@@ -106,6 +115,16 @@ def _publish_days(
                 f"{result.release_id} is {'written to' if result.is_new else 'there already:'} "
                 f"{result.location}"
             )
+    errors = [result.error for result in results if result.error]
+    check = dg.AssetCheckResult(
+        check_name=IS_DELIVERED,
+        passed=not errors,
+        # `status` has the sinks themselves, which a later run may have written.
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(errors) or f"{len(results)} have the release",
+    )
+    is_checked = bool(context.selected_asset_check_keys)
+    return dg.MaterializeResult(check_results=[check] if is_checked else [])
 
 
 def _run_created_at(context: dg.AssetExecutionContext) -> dt.datetime:

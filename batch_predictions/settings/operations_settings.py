@@ -33,9 +33,9 @@ class AlertsSettings(Section):
 
 
 class ChecksSettings(Section):
-    """When the check `is_usual` warns of a day, or week, of a table.
+    """When the check `is_usual` warns of a day, or week, of a table; how many files are verified.
 
-    It is compared with the same weekday of the weeks before it. Limits widen by themselves where
+    A day is compared with the same weekday of the weeks before it. Limits widen by themselves where
     these differ more.
     """
 
@@ -57,6 +57,14 @@ class ChecksSettings(Section):
         description="Empty values of a column, as a share of the rows, beyond the largest share "
         "that are usual; and keys without a prediction, as a share of all keys, that are usual "
         "whatever the weeks before.",
+    )
+    verify_mb: float | None = Field(
+        1024,
+        ge=0,
+        description="MiB of partition files that are compared with the digests of what was "
+        "written, at the end of every run and night, in turn: a flipped bit is found, and what it "
+        "is in is made again. Empty: all files; 0: none. Of a home in a bucket, what is downloaded "
+        "is compared.",
     )
 
 

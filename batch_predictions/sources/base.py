@@ -187,6 +187,11 @@ class Source(ABC):
         self.home, self.limits, self._scratch = other.home, other.limits, other._scratch
         return self
 
+    def with_settings(self, **changes: object) -> Self:
+        """The source with other settings, over the same derived files."""
+        settings = self.settings.model_copy(update=changes)
+        return type(self)(settings, self._state).share_derived_files(self)
+
     @property
     def event_types(self) -> EventTypes:
         """The types of interactions, without `recommendations.exclude_seen`."""
@@ -287,7 +292,8 @@ class Source(ABC):
 
         - `date` DATE, for daily and weekly tables: the partition of the row, of a weekly table its
           Monday. A row without a readable and plausible day has the newest readable day of its
-          file, or the default date. A promotion of several weeks has one row for each of them.
+          file, or the default date, but no day that was not over when the files were written. A
+          promotion of several weeks has one row for each of them.
         - `source` VARCHAR and `row_number` BIGINT: the file, and the row in it, from 1.
         - `problem` VARCHAR: why the row has no day or is damaged, else null.
         - `row` STRUCT: all columns of the row in the source.
@@ -319,6 +325,13 @@ class Source(ABC):
     def column_mapping(self, table: Table) -> dict[str, str]:
         """Column of the raw table to the column of the source that it is read from, for reports."""
         return {}
+
+    def guesses_ids(self, table: Table) -> bool:
+        """Returns whether a column is the id of events by a synonym alone.
+
+        It then is the id on days on which no two rows share it: else it is the number of an order.
+        """
+        return False
 
     def unused_columns(self, table: Table) -> list[str]:
         """Columns of the source that no column of the raw table is read from, for reports."""

@@ -58,9 +58,11 @@ def days_to_ingest(
         day = last.isoformat()
         if log.as_of and log.as_of > day:
             return []
-        entry = log.days.get(log.as_of or "")
+        key = log.as_of or ""
+        entry = log.days.get(key)
         fingerprint = snapshot_fingerprint(source, table, day)
-        kept = log.kept.get(log.as_of or "")
+        _forget_returned(home, table, log, {key: fingerprint})
+        kept = log.kept.get(key)
         known = {part.fingerprint for part in (entry, kept) if part}
         is_current = fingerprint in known and (not has_users or log.aliases == aliases)
         return [] if is_current and warehouse.path(table).exists() else [day]
@@ -135,7 +137,8 @@ def changed_partitions(
         # The days that were new in the previous run may have late rows now.
         start = min(newest, previous.newest) - dt.timedelta(days=window.late_days)
         first, always = table.partition_of(start).isoformat(), source.always_compared(table)
-        compared = [key for key in partitions if key >= first or key in always]
+        # Rows that are kept may be back.
+        compared = [k for k in partitions if k >= first or k in always or k in log.kept]
         comparison = previous.model_copy(update={"newest": max(newest, previous.newest)})
     elif previous is not None and newest < previous.newest:
         # Later days are not among these: the next run compares all again.
@@ -154,13 +157,17 @@ def _with_new_fingerprints(
     if not partitions:
         return set()
     now = source.day_fingerprints(table, partitions)
-    returned = [key for key in log.kept if key in now and now[key] == log.days[key].fingerprint]
-    if returned:
-        # The source has the rows again that were kept.
-        with update_ingest_log(home, table) as updated:
-            updated.kept = {key: part for key, part in updated.kept.items() if key not in returned}
+    _forget_returned(home, table, log, now)
     kept = {key for key, part in log.kept.items() if part.fingerprint == now.get(key)}
     return {key for key in partitions if log.days[key].fingerprint != now[key] and key not in kept}
+
+
+def _forget_returned(home: Path, table: Table, log: IngestLog, now: Mapping[str, str]) -> None:
+    """Removes kept partitions from the log whose rows the source has again, by fingerprints now."""
+    returned = [key for key in log.kept if key in now and now[key] == log.days[key].fingerprint]
+    if returned:
+        with update_ingest_log(home, table) as updated:
+            updated.kept = {key: part for key, part in updated.kept.items() if key not in returned}
 
 
 def _is_full_comparison_due(

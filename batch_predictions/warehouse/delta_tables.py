@@ -80,16 +80,6 @@ def local_file(path: Path) -> Path:
     return tables.cache.file(path, pointer)
 
 
-def content_hash(path: Path) -> str:
-    """The SHA-256 of a partition's file; of what a pointer names, without a download.
-
-    Raises:
-        OSError: the partition is not written, or its file cannot be read.
-    """
-    pointer = read_pointer(path)
-    return pointer.sha256 if pointer else hash_file(path)
-
-
 def count_rows(path: Path) -> int:
     """The number of rows of a partition's file, without a download.
 
@@ -228,6 +218,28 @@ class DeltaTables:
         except WarehouseError:
             return set()
         return {self.log.prefix(table) + file.name for file in files.values()}
+
+    def find_damage(self, table: Table, paths: Sequence[Path]) -> dict[Path, str]:
+        """Finds partitions whose object the bucket lacks, or has otherwise than it was written.
+
+        Args:
+            table: the table.
+            paths: of its partitions' pointers.
+
+        Returns:
+            What is wrong, by path.
+
+        Raises:
+            HomeError: the bucket cannot be read.
+        """
+        pointers = {path: pointer for path in paths if (pointer := read_pointer(path))}
+        damage = self.cache.find_damage(self.log.prefix(table), list(pointers.values()))
+        return {path: damage[p.name] for path, p in pointers.items() if p.name in damage}
+
+    def restore(self, path: Path) -> bool:
+        """Uploads this machine's copy of a partition that the bucket lacks; whether it has one."""
+        pointer = read_pointer(path)
+        return pointer is not None and self.cache.restore(pointer)
 
     # --- writing --------------------------------------------------------------------------------
 

@@ -1,14 +1,13 @@
-"""Finds partition files that cannot be read, or do not have their table's columns.
+"""Finds partition files that have other bytes than were written, or not their table's columns.
 
-A file is verified when it is new or has another size or time than when it was last verified; the
-verified ones are kept in `<home>/warehouse/.verified.json`, with the columns that their tables had
-then: files that lack a column that was declared later are whole.
+A file is examined when its size, time or inode are not those of its recorded digest, and when its
+turn comes: the end of every night examines a share of all files, one after the other.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,14 +18,15 @@ from batch_predictions.tables import TABLES, Table
 from batch_predictions.tables.discovery import is_of_settings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.delta_tables import local_file, tables_of
+from batch_predictions.warehouse.digests import FOLDER, DamagedPartitionError, PartitionDigests
 from batch_predictions.warehouse.partition_files import scratch_dir
 from batch_predictions.warehouse.path_sql import quote_literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Signature = tuple[int, int]
-"""Size and modification time in ns of a file."""
+TURN_NAME = "turn"
+"""File beside the digests with the name of the file that was examined last in its turn."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,14 @@ class DamagedFile:
         values: partition and further columns that its folders give, such as {date: 2026-11-24}.
         path: the file.
         reason: why it cannot be used.
+        is_lost: whether the bucket of the home has not what was written.
     """
 
     table: Table
     values: Mapping[str, str]
     path: Path
     reason: str
+    is_lost: bool = False
 
     @property
     def partition(self) -> str | None:
@@ -54,64 +56,115 @@ class DamagedFile:
         return f"{self.path}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class _Verified:
-    """The record of verified files: the columns of tables, and signatures of whole files.
-
-    Attributes:
-        columns: by table, the columns that its files must have.
-        files: by name, the signature that a whole file had.
-    """
-
-    columns: dict[str, list[str]]
-    files: dict[str, Signature]
-
-
 def find_damaged(
     warehouse: Warehouse,
     *,
     thorough: bool = False,
+    share_bytes: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[DamagedFile]:
     """The damaged files of all declared tables.
 
     Args:
         warehouse: the warehouse.
-        thorough: whether every row of every file is read; else the footers of files that are new
-            or have changed since they were last verified, and none of a bucket: what is downloaded
-            from there is compared with its hash.
-        on_progress: called with the number of files verified so far, and of those to verify.
+        thorough: whether every file is read; else files that have changed since their digest was
+            recorded, and none of a bucket: what is downloaded from there is compared with it.
+        share_bytes: of the other files, those are read whose turn it is, up to so many bytes.
+        on_progress: called with the number of files examined so far, and of those to examine.
     """
-    if not thorough and tables_of(Path(warehouse.home)) is not None:
+    tables = tables_of(Path(warehouse.home))
+    if not thorough and tables is not None:
         return []
-    paths_of = {table: _files(warehouse, table) for table in TABLES.values()}
-    paths_of = {table: paths for table, paths in paths_of.items() if paths}
-    signatures = {_name(warehouse, p): _signature(p) for paths in paths_of.values() for p in paths}
-    old = _read_verified(warehouse)
-    known = {} if thorough else old.files
-    due = {name for name, signature in signatures.items() if known.get(name) != signature}
-    new = _Verified(dict(old.columns), signatures)
-    damaged: list[DamagedFile] = []
-    done = 0
+    paths_of = {table: paths for table in TABLES.values() if (paths := _files(warehouse, table))}
+    due = {path for paths in paths_of.values() for path in paths}
+    if not thorough:
+        current = {
+            path
+            for table, paths in paths_of.items()
+            for path in filter(warehouse.digests(table).is_current, paths)
+        }
+        due = due - current | _take_turn(warehouse, current, share_bytes)
+    damaged, done = [], 0
     for table, all_paths in paths_of.items():
-        paths = [path for path in all_paths if _name(warehouse, path) in due]
+        paths = [path for path in all_paths if path in due]
         if not paths:
             continue
-        schema = _expected_schema(warehouse, table)
-        required = new.columns.setdefault(table.qualified, _columns_of_oldest(table, all_paths))
-        for path in paths:
-            # Settings change the columns of tables that they declare: files of before are whole.
-            needed = () if is_of_settings(table) else {*required, *table.key}
-            reason = _problem(path, schema, needed, thorough=thorough)
+        required = _columns_of_oldest(table, all_paths)
+        lost = tables.find_damage(table, paths) if tables else {}
+        damaged += [DamagedFile(table, _values(p), p, reason, True) for p, reason in lost.items()]
+        others = [path for path in paths if path not in lost]
+        done += len(lost)
+        for path, reason in _examine(warehouse, table, others, required, reads_rows=thorough):
             if reason:
                 damaged.append(DamagedFile(table, _values(path), path, reason))
-                del new.files[_name(warehouse, path)]
             done += 1
             if on_progress:
                 on_progress(done, len(due))
-    if new != old:
-        _write_verified(warehouse, new)
     return damaged
+
+
+def _examine(
+    warehouse: Warehouse,
+    table: Table,
+    paths: Sequence[Path],
+    columns: Collection[str],
+    *,
+    reads_rows: bool,
+) -> Iterator[tuple[Path, str | None]]:
+    """Yields the files of a table, and why they cannot be used; None if they can.
+
+    Args:
+        warehouse: the warehouse.
+        table: the table.
+        paths: of files.
+        columns: that all files must have.
+        reads_rows: whether rows are read of files whose digest is not recorded.
+    """
+    digests = warehouse.digests(table)
+    schema = _expected_schema(warehouse, table)
+    # Settings change the columns of tables that they declare: files of before are whole.
+    required = () if is_of_settings(table) else {*columns, *table.key}
+    for path in paths:
+        try:
+            if digests.is_known(path):
+                changed = _changed(digests, path)
+                yield path, _problem(path, schema, required, reads_rows=False) or changed
+            else:
+                # Of an earlier version, or of a bucket.
+                reason = _problem(path, schema, required, reads_rows=reads_rows)
+                yield path, reason or _changed(digests, path)
+        except FileNotFoundError:
+            # It was replaced or removed meanwhile.
+            yield path, None
+
+
+def _changed(digests: PartitionDigests, path: Path) -> str | None:
+    """Says that a file has not its digest; None if it has."""
+    try:
+        digests.verify(path)
+    except DamagedPartitionError:
+        return "has other bytes than were written"
+    return None
+
+
+def _take_turn(warehouse: Warehouse, paths: Collection[Path], share_bytes: int) -> set[Path]:
+    """The files that follow those of the last turn, up to a number of bytes."""
+    if share_bytes <= 0 or not paths:
+        return set()
+    turn = warehouse.folder / FOLDER / TURN_NAME
+    last = turn.read_text(encoding="utf-8") if turn.exists() else ""
+    names = sorted(str(path.relative_to(warehouse.folder)) for path in paths)
+    start = bisect_right(names, last)
+    taken: set[Path] = set()
+    for last in (*names[start:], *names[:start]):
+        path = warehouse.folder / last
+        taken.add(path)
+        share_bytes -= path.stat().st_size
+        if share_bytes <= 0:
+            break
+    turn.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(turn, last)
+    return taken
 
 
 def _columns_of_oldest(table: Table, paths: Sequence[Path]) -> list[str]:
@@ -142,7 +195,7 @@ def _values(path: Path) -> dict[str, str]:
 
 
 def _problem(
-    path: Path, expected: pa.Schema, required: Collection[str], *, thorough: bool
+    path: Path, expected: pa.Schema, required: Collection[str], *, reads_rows: bool
 ) -> str | None:
     """Why a file cannot be used; None if it can.
 
@@ -150,7 +203,7 @@ def _problem(
         path: the file.
         expected: the schema of the declared columns.
         required: columns that it must have; it may lack others. Empty: it may have any columns.
-        thorough: whether every row is read.
+        reads_rows: whether every row is read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -158,7 +211,7 @@ def _problem(
     try:
         with pq.ParquetFile(local_file(path)) as file:
             schema = file.schema_arrow
-            if thorough:
+            if reads_rows:
                 for _ in file.iter_batches():
                     pass
     except (OSError, HomeError, pa.ArrowException) as error:
@@ -185,32 +238,3 @@ def _expected_schema(warehouse: Warehouse, table: Table) -> pa.Schema:
         path = scratch / "schema.parquet"
         db.execute(f"copy (select {nulls} where false) to {quote_literal(path)} (format parquet)")
         return pq.read_schema(path)
-
-
-def _signature(path: Path) -> Signature:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _name(warehouse: Warehouse, path: Path) -> str:
-    return str(path.relative_to(warehouse.folder))
-
-
-def _verified_path(warehouse: Warehouse) -> Path:
-    return warehouse.folder / ".verified.json"
-
-
-def _read_verified(warehouse: Warehouse) -> _Verified:
-    try:
-        read = json.loads(_verified_path(warehouse).read_text(encoding="utf-8"))
-        files = {name: (int(size), int(time)) for name, (size, time) in read["files"].items()}
-        columns = {name: [str(column) for column in cs] for name, cs in read["columns"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return _Verified({}, {})  # All files are verified again.
-    return _Verified(columns, files)
-
-
-def _write_verified(warehouse: Warehouse, verified: _Verified) -> None:
-    path = _verified_path(warehouse)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, json.dumps({"columns": verified.columns, "files": verified.files}))

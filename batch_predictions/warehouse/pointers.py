@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import glob
-import hashlib
 import json
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batch_predictions.core.bucket_files import PARTITION_COPIES, HomeBucket
+from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.core.home import HomeError
 
 if TYPE_CHECKING:
@@ -101,9 +101,7 @@ class PointerCache:
         try:
             if not self.bucket.objects.download(pointer.name, draft):
                 raise FileNotFoundError(f"{path}: {self.bucket.url} has no {pointer.name} any more")
-            with draft.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != pointer.sha256:
+            if hash_file(draft) != pointer.sha256:
                 raise HomeError(
                     f"{self.bucket.url}: {pointer.name} is damaged: its bytes are not those that "
                     "were written; remove the partition, and the next run makes it again"
@@ -116,6 +114,49 @@ class PointerCache:
             self._downloaded = 0
             self._evict()
         return copy
+
+    def find_damage(self, prefix: str, pointers: Collection[FilePointer]) -> dict[str, str]:
+        """Finds objects that the bucket lacks, or has otherwise than they were written.
+
+        Copies that are not what was written are removed, and what they are copies of is downloaded
+        again.
+
+        Args:
+            prefix: of the objects' names.
+            pointers: to the objects.
+
+        Returns:
+            What is wrong, by name of the object; where this machine has a copy, it says so.
+
+        Raises:
+            HomeError: the bucket cannot be read.
+        """
+        objects = self.bucket.objects.list(prefix)
+        damage = {}
+        for pointer in pointers:
+            copy = self._path(pointer.name)
+            with contextlib.suppress(FileNotFoundError):
+                if hash_file(copy) != pointer.sha256:
+                    copy.unlink()
+            info = objects.get(pointer.name)
+            if info is None or info.size != pointer.size:
+                state = "has no" if info is None else f"has {info.size} bytes of"
+                kept = f"; a copy is at {copy}" if copy.exists() else ""
+                damage[pointer.name] = f"{self.bucket.url} {state} {pointer.name}{kept}"
+            elif not copy.exists():
+                try:
+                    self.file(copy, pointer)
+                except (FileNotFoundError, HomeError) as error:
+                    damage[pointer.name] = str(error)
+        return damage
+
+    def restore(self, pointer: FilePointer) -> bool:
+        """Uploads this machine's copy of an object that the bucket lacks; whether it has one."""
+        copy = self._path(pointer.name)
+        if not copy.exists():
+            return False
+        self.bucket.objects.upload(copy, pointer.name)
+        return True
 
     def adopt(self, draft: Path, name: str) -> None:
         """Moves a file that was uploaded to the cache."""

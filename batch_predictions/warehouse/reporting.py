@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from batch_predictions.core.redaction import mask, shows_identifiers
 from batch_predictions.tables import Table
 from batch_predictions.tables.identifiers import is_identifying
 from batch_predictions.warehouse import Warehouse, WriteResult
-from batch_predictions.warehouse.delta_tables import content_hash, local_file
+from batch_predictions.warehouse.delta_tables import local_file
 from batch_predictions.warehouse.path_sql import escape_pattern
 from batch_predictions.warehouse.plot_style import figure_png
 
@@ -78,7 +77,8 @@ def record_materializations(
     if not results:
         return
     newest = max(results)
-    hashes = {key: content_hash(result.path)[:16] for key, result in results.items()}
+    digests = warehouse.digests(results[newest].table)
+    hashes = {key: digests.get(result.path)[:16] for key, result in results.items()}
     newest_change = max((key for key in results if results[key].changed), default=newest)
     is_selected = asset_key is None or asset_key in context.selected_asset_keys
     recorded: set[str] = set()
@@ -106,7 +106,7 @@ def record_materializations(
             )
             context.log_event(event)
     if is_selected:
-        set_data_version(context, hashes, asset_key)
+        set_data_version(context, hashes[newest_change], asset_key)
     context.log.info(_summary(results))
 
 
@@ -130,22 +130,19 @@ def _shown(
 
 
 def set_data_version(
-    context: dg.AssetExecutionContext,
-    versions: Mapping[str, str],
-    asset_key: dg.AssetKey | None = None,
+    context: dg.AssetExecutionContext, version: str, asset_key: dg.AssetKey | None = None
 ) -> None:
     """Tells Dagster what a step has written, so that its pages show rightly what is out of date.
 
-    Dagster takes one version for all partitions of a step. The home's event log gives each its own,
-    from the metadata `content_hash`.
+    Dagster takes one version for all partitions of a step, and warns if it is not that of the
+    newest event. The home's event log gives each partition its own, from the metadata
+    `content_hash`.
 
     Args:
         context: of the step.
-        versions: hashes or versions by partition key.
+        version: hash or version of the newest partition that has changed.
         asset_key: the written asset, if the step writes several.
     """
-    together = hashlib.sha256("".join(sorted(versions.values())).encode()).hexdigest()[:16]
-    version = next(iter(versions.values())) if len(versions) == 1 else together
     context.set_data_version(asset_key or context.asset_key, dg.DataVersion(version))
 
 

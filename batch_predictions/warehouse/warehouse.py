@@ -34,6 +34,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import partition_files
 from batch_predictions.warehouse.delta_tables import local_file, tables_of
+from batch_predictions.warehouse.digests import PartitionDigests
 from batch_predictions.warehouse.drafts import has_rows_of, write_draft
 from batch_predictions.warehouse.path_sql import escape_pattern, quote_literal
 from batch_predictions.warehouse.schema_sql import (
@@ -298,6 +299,10 @@ class Warehouse(dg.ConfigurableResource[Any]):
         """
         return local_file(self.path(table, partition, part))
 
+    def digests(self, table: Table) -> PartitionDigests:
+        """The digests of a table's partitions, by which their content is known."""
+        return PartitionDigests(self.folder, table)
+
     # --- writing --------------------------------------------------------------------------------
 
     def replace_partition(
@@ -442,6 +447,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         if tables is not None and drafts:
             tables.commit(table, drafts, rows)
             return
+        self.digests(table).record(drafts)
         for path, draft in drafts.items():
             partition_files.replace_file(draft, path, Path(self.home))
 

@@ -11,8 +11,10 @@ import yaml
 from typer.testing import CliRunner
 
 from batch_predictions.cli.command_line import make_app
+from batch_predictions.cli.commands.ask_command import settings_lines
 from batch_predictions.core.home import State, write_state
 from batch_predictions.settings import Settings, SettingsError
+from batch_predictions.settings.predictive_query import PredictiveQuery
 from batch_predictions_tests.worlds.query_worlds import FIRST, LAST, purchases, query_warehouse
 
 QUESTION = "count(*) > 0 of purchase for user in 7 days"
@@ -30,11 +32,11 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def _ask(home: Path, *words: str) -> str:
+def _ask(home: Path, *words: str, code: int = 0) -> str:
     result = CliRunner().invoke(make_app(), ["ask", *words, "--home", str(home)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == code, result.output
     return result.stdout
 
 
@@ -67,10 +69,27 @@ def test_the_answer_is_printed_for_people(home: Path) -> None:
         assert text in output
 
 
-def test_too_little_history_is_answered_too(home: Path) -> None:
-    output = _ask(home, "count(*) of purchase for user in 120 days")
+def test_too_little_history_is_an_error_without_advice(home: Path) -> None:
+    output = _ask(home, "count(*) of purchase for user in 120 days", code=1)
     assert "388 days of the events are needed" in output
-    assert "my_prediction:" in output
+    assert "my_prediction:" not in output
+    answer = json.loads(_ask(home, "count(*) of purchase for user in 120 days", "--json", code=1))
+    assert "388 days" in answer["why"] and "settings" not in answer
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "sum(amount) of purchase where item_id in ('a', 'b') for user in 28 days",
+        "count(*) of purchase where item_id = 'it''s: {x}, # [y]' for user in 7 days",
+        "top(3, category) of purchase where amount > 2 for user in 14 days",
+    ],
+)
+def test_the_lines_to_paste_are_the_same_question(question: str) -> None:
+    query = PredictiveQuery.from_question(question)
+    [pasted] = yaml.safe_load(settings_lines(query))["predictions"].values()
+    pasted_query = PredictiveQuery.model_validate(pasted)
+    assert pasted_query.model_dump(exclude={"name"}) == query.model_dump(exclude={"name"})
 
 
 def test_a_day_after_the_newest_is_refused(home: Path) -> None:

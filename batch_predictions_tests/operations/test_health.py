@@ -11,7 +11,7 @@ import pytest
 from batch_predictions.operations.backup.create import create_backup
 from batch_predictions.operations.backup.pool import Pool
 from batch_predictions.operations.backup.storage import FolderStorage
-from batch_predictions.operations.health import examine, move_problems_aside
+from batch_predictions.operations.health import examine, repair_problems
 from batch_predictions.serving.release.verification import find_changed_tables
 from batch_predictions_tests.worlds.http_service import ALL_TABLES, CONTEXT, predict_all
 from batch_predictions_tests.worlds.programs import run_python
@@ -66,7 +66,7 @@ def test_a_flipped_bit_of_the_served_release_is_found_and_repaired(world: Servin
     [problem] = examine(world.settings)
     assert problem.path == file
     assert "other rows than were published in recommendations" in problem.reason
-    assert move_problems_aside(world.settings, [problem]) == [problem]
+    assert repair_problems(world.settings, [problem]) == {problem: "moved"}
     assert examine(world.settings) == []
 
 

@@ -13,11 +13,11 @@ from batch_predictions.core.home import State
 from batch_predictions.orchestration import freshness
 from batch_predictions.orchestration.freshness import (
     IS_FRESH,
-    RELEASE_KEY,
     freshness_check,
     freshness_sensor,
     read_freshness,
 )
+from batch_predictions.serving.assets import RELEASE_KEY
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES, INTERACTIONS, ITEM_SENTIMENTS, Table
 from batch_predictions.warehouse import Warehouse

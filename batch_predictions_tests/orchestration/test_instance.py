@@ -29,6 +29,19 @@ def test_waiting_for_the_pool_ends_with_a_remedy(
         runner.wait_for_pool(progress)
 
 
+def test_a_closed_pool_is_told_and_not_waited_for(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    runner = JobRunner(instance, dg.Definitions(), [], Settings(home=tmp_path))
+    with show_progress(1.0) as progress:
+        runner.wait_for_pool(progress)
+        instance.event_log_storage.set_concurrency_slots(POOL, 0)
+        with pytest.raises(RunError, match="limit of the pool gpu is 0"):
+            runner.wait_for_pool(progress)
+        instance.event_log_storage.set_concurrency_slots(POOL, 2)
+        runner.wait_for_pool(progress)
+
+
 def test_the_slot_of_a_run_that_has_ended_is_freed(instance: dg.DagsterInstance) -> None:
     run_id = start_run(instance, {})
     run = instance.get_run_by_id(run_id)

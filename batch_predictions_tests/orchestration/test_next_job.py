@@ -10,6 +10,7 @@ import pytest
 from dagster import DagsterRunStatus
 
 from batch_predictions.orchestration import jobs, next_job
+from batch_predictions.orchestration.failures import Failure
 from batch_predictions.orchestration.nights import Night, PlannedRun
 from batch_predictions.orchestration.planner import Planner
 from batch_predictions.planning.run_plan import RunPlan
@@ -149,7 +150,7 @@ def test_a_full_disk_ends_the_night(night: NightOfRuns, monkeypatch: pytest.Monk
 
 
 def test_what_a_failed_nightly_run_has_made_is_released(
-    night: NightOfRuns, warehouse: Warehouse
+    night: NightOfRuns, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     night.add(jobs.NIGHTLY, FAILURE)
     assert "the release before serves" in night.tick()
@@ -160,6 +161,8 @@ def test_what_a_failed_nightly_run_has_made_is_released(
         "select 'u1' as user_id, 0.5 as churn_probability, 3 as days_inactive, "
         "'m' as model_version",
     )
+    release = Failure(dg.AssetKey(["serving", "release"]), "it needs churn, which failed", False)
+    monkeypatch.setattr(next_job, "failures_of_run", lambda *_: [release])
     assert night.tick() == [f"release {DAY}"]
     night.add(jobs.RELEASE, SUCCESS)
     assert night.tick() == f"the night of {DAY} is over"

@@ -134,6 +134,12 @@ KINDS = [
     ),
     event("infinite amount", "u,i,2024-01-03,inf", "is not finite"),
     event("too few fields in a line", "u,i", "line 3 has fewer fields"),
+    BadInput(
+        "last line that is cut off",
+        REFUSED,
+        "interactions.csv is cut off in its last line, no. 3",
+        HEADER + VALID + "u,i,20",
+    ),
     event("too many fields in a line", "u,i,2024-01-03,1,9", "line 3 has more fields"),
     event("bytes that are not UTF-8", b"u,caf\xe9,2024-01-03,1", "line 3 is not UTF-8"),
     event("text after a closing quote", 'u,"i"2,2024-01-03,1', "after a closing quote"),
@@ -240,6 +246,11 @@ KINDS = [
     unreadable("UTF-16 without `source.encoding`", HEADER.encode("utf-16"), "UTF-8"),
     unreadable(
         "quote that is not closed", HEADER + 'u,"i,2024-01-03,1\nu,i,,1\n', "line 2: a quote"
+    ),
+    unreadable(
+        "two quotes with lines between that look like rows",
+        HEADER + 'u,i,2024-01-02,"1\n' + VALID * 20 + 'u,i,2024-01-02,1"\n',
+        "line 2: a quote is opened here and closed 21 lines later",
     ),
     unreadable("mixed line ends", HEADER + "u,i,2024-01-02,1\r\nu,j,2024-01-02,1\n", "CR LF"),
     unreadable("CR alone at the ends of lines", "user_id,item_id\ru,i\rv,i\r", "CR alone"),

@@ -170,6 +170,26 @@ def test_a_snapshot_that_has_lost_rows_is_kept(tmp_path: Path) -> None:
     assert len(shop.rows("from raw.users")) == 20 and due() == []
 
 
+def test_a_snapshot_that_is_back_is_no_longer_kept(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path)
+    shop.write("interactions.csv", HEADER + f"u,i,{DAYS[0]},1\n")
+    path = shop.folder / "users.csv"
+    path.write_text("user_id\n" + "".join(f"u{n}\n" for n in range(50)))
+    last = as_date(DAYS[-1])
+
+    def due() -> list[str]:
+        return days_to_ingest(shop.warehouse, shop.source, USERS, last, last)
+
+    shop.ingest(USERS, due())
+    path.rename(tmp_path / "users.csv")
+    shop.write("users.csv", "user_id\nu1\n")
+    shop.ingest(USERS, due())
+    assert read_kept_rows(shop.settings.home).lost and due() == []
+    # The file is the same again, with its time.
+    (tmp_path / "users.csv").rename(path)
+    assert due() == [] and read_kept_rows(shop.settings.home).lost == {}
+
+
 def test_an_ingest_is_undone_until_the_source_changes(tmp_path: Path) -> None:
     shop = make(tmp_path)
     home, first = shop.settings.home, shop.rows("from raw.interactions order by all")

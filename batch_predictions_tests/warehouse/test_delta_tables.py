@@ -21,7 +21,6 @@ from batch_predictions.core.object_store import ObjectInfo
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Column, Table
 from batch_predictions.warehouse import Warehouse, WarehouseError
-from batch_predictions.warehouse.content_hashes import content_hashes
 from batch_predictions.warehouse.delta_tables import local_file, tables_of
 from batch_predictions.warehouse.integrity import find_damaged
 from batch_predictions.warehouse.pointers import read_pointer
@@ -105,7 +104,8 @@ def test_rows_are_those_of_a_local_home(warehouse: Warehouse, tmp_path: Path) ->
         assert warehouse.partitions(table) == local.partitions(table)
     assert warehouse.metadata(REFUSED, DAYS[1], {"table_name": "users"}) == {"made": "of"}
     # Equal rows have equal files, wherever they are.
-    assert content_hashes(warehouse, SCORES, DAYS) == content_hashes(local, SCORES, DAYS)
+    digests = [home.digests(SCORES).of_partitions(DAYS) for home in (warehouse, local)]
+    assert digests[0] == digests[1]
 
 
 def test_equal_rows_make_no_version(warehouse: Warehouse) -> None:
@@ -401,7 +401,39 @@ def test_a_damaged_object_is_not_read(warehouse: Warehouse, other: Warehouse) ->
     with pytest.raises(HomeError, match="is damaged"):
         local_file(other.path(SCORES, DAYS[0]))
     [damaged] = find_damaged(other, thorough=True)
-    assert (damaged.table, "is damaged" in damaged.reason) == (SCORES, True)
+    assert damaged.is_lost and "has 15 bytes of" in damaged.reason
+    tables.bucket.objects.put(pointer.name, bytes(pointer.size))
+    [damaged] = find_damaged(other, thorough=True)
+    assert damaged.is_lost and "is damaged" in damaged.reason
+
+
+def test_an_object_that_was_deleted_is_told_and_uploaded_by_who_has_a_copy(
+    warehouse: Warehouse, other: Warehouse
+) -> None:
+    path = warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 2)).path
+    other.refresh()
+    pointer, tables = read_pointer(path), tables_of(Path(warehouse.home))
+    others = tables_of(Path(other.home))
+    assert pointer is not None and tables is not None and others is not None
+    tables.bucket.objects.delete(pointer.name)
+    # No row is read from the bucket here, so that nobody would notice.
+    assert warehouse.query(f"from {SCORES.qualified}").num_rows == 2
+    [damaged] = find_damaged(warehouse, thorough=True)
+    assert damaged.is_lost and "has no" in damaged.reason and "a copy is at" in damaged.reason
+    [damaged] = find_damaged(other, thorough=True)
+    assert damaged.is_lost and "a copy" not in damaged.reason
+    assert not others.restore(other.path(SCORES, DAYS[0]))
+    assert tables.restore(path)
+    assert find_damaged(warehouse, thorough=True) == find_damaged(other, thorough=True) == []
+
+
+def test_a_damaged_copy_of_an_object_is_downloaded_again(warehouse: Warehouse) -> None:
+    path = warehouse.replace_partition(SCORES, DAYS[0], scores(DAYS[0], 2)).path
+    copy = local_file(path)
+    content = copy.read_bytes()
+    copy.write_bytes(bytes(len(content)))
+    assert find_damaged(warehouse, thorough=True) == []
+    assert copy.read_bytes() == content
 
 
 @pytest.mark.slow

@@ -16,10 +16,15 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import typer
 
+from batch_predictions.cli.commands import run_command
+from batch_predictions.cli.console.errors import describe_error
 from batch_predictions.operations.run_summary import Summary
+from batch_predictions.operations.status import read_status
 from batch_predictions.orchestration import instance as home_instance
 from batch_predictions.orchestration import new_files
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.orchestration.job_runner import PARTITION
 from batch_predictions.orchestration.progress import LOGGER
 from batch_predictions.orchestration.run import run
@@ -84,6 +89,27 @@ class TinyHome:
         """What the command `run` does."""
         with self.instance():
             return run(self.settings, self.definitions)
+
+    def command(self, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+        """The exit code of the command `run`, and its first line, of an error that of the error."""
+        capsys.readouterr()
+        with self.instance():
+            try:
+                run_command._run(self.settings, None, None, False)
+                code = 0
+            except typer.Exit as error:
+                code = error.exit_code
+            except Exception as error:
+                ending = describe_error(error)
+                assert ending is not None
+                return ending.code, ending.message
+        return code, capsys.readouterr().out.splitlines()[0]
+
+    def problems(self) -> dict[str, str]:
+        """What `status` says needs attention, by condition."""
+        with self.instance() as instance:
+            status = read_status(self.settings, DagsterRecords(self.settings, instance))
+        return {problem.condition: problem.message for problem in status.problems}
 
     def tick(self, at: dt.datetime) -> None:
         """A tick of the schedule, and all that follows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +17,7 @@ import pytest
 
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.features.base import FeatureTable
+from batch_predictions.inference import scorer_code
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.models.training import Trained, Training
@@ -29,7 +31,7 @@ from batch_predictions.warehouse import Warehouse
 
 USERS = 4
 faults: set[str] = set()
-"""What fails, until a test takes it out: training, daily, weekly."""
+"""What fails, until a test takes it out: training, daily, weekly, NaN, histograms, drift."""
 
 
 def _table(name: str, partition: PartitionColumn) -> Table:
@@ -70,6 +72,8 @@ class TinyScorer:
         if self.fault in faults:
             raise ValueError(f"a fault of {self.fault}")
         scores = [float(n * self.rows) for n in rows["n"].to_pylist()]
+        if "NaN" in faults and self.fault == "daily":
+            scores[0] = math.nan
         return pa.RecordBatch.from_pydict({"item_id": rows["item_id"], "score": scores})
 
 
@@ -127,6 +131,7 @@ def tiny_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
 
     kinds = {BatchPrediction: PREDICTIONS, FeatureTable: [], RealizedMetric: []}
     monkeypatch.setattr(definitions, "instances", lambda kind, _: kinds[kind])
+    monkeypatch.setattr(scorer_code, "instances", lambda *_: PREDICTIONS)
     monkeypatch.setattr(definitions, "TILES", {})
     # Each step takes a moment: only the raw tables without which a day or a week is missing.
     needed = [table for table in INGESTED_TABLES if table.partition]
@@ -154,6 +159,8 @@ def _asset_without_rows(name: str, partitions: Partitions) -> dg.AssetsDefinitio
     )
     def asset() -> None:
         """Stands for an asset whose plots take most of a night's time here."""
+        if name in faults:
+            raise ValueError(f"a fault of {name}")
 
     return asset
 

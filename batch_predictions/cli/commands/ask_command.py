@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from batch_predictions.cli.console.command import command
+from batch_predictions.cli.console.errors import FAILED
 from batch_predictions.cli.console.options import Home, Json, load_settings
 from batch_predictions.cli.console.printing import print_table
 
@@ -50,7 +51,8 @@ def ask(
     category, or a pair such as `user x category`.
 
     The answer has the best baseline, what a model gains over it on the newest past window, and the
-    lines for batch_predictions.yaml. On more than 30,000 entities a sample is used.
+    lines for batch_predictions.yaml. On more than 30,000 entities a sample is used. Exit code 1:
+    the events are too few to train and to test a model.
     """
     from batch_predictions.cli.console.printing import show_status
     from batch_predictions.features.history.query_labels import check_query
@@ -77,6 +79,8 @@ def ask(
         typer.echo(json.dumps(answer, default=str))
     else:
         _print_answer(answer)
+    if "rows" not in answer:
+        raise typer.Exit(FAILED)
 
 
 def _last_day(warehouse: Warehouse, text: str | None) -> dt.date:
@@ -101,7 +105,7 @@ def _last_day(warehouse: Warehouse, text: str | None) -> dt.date:
 def describe_answer(
     query: PredictiveQuery, selection: QuerySelection, through: dt.date
 ) -> dict[str, Any]:
-    """The answer as JSON values.
+    """The answer as JSON values; without figures and settings if no model could be trained.
 
     Args:
         query: the question.
@@ -114,7 +118,6 @@ def describe_answer(
         "serves": selection.candidate,
         "beats_baseline": selection.beats_baseline,
         "why": selection.why,
-        "settings": settings_lines(query),
     }
     tested, test, gate = selection.tested, selection.test, selection.gate
     if tested is None or test is None or gate is None or selection.windows is None:
@@ -128,6 +131,7 @@ def describe_answer(
 
     return {
         **answer,
+        "settings": settings_lines(query),
         "test_day": selection.windows.test_day,
         "fit_days": [day.isoformat() for day in selection.windows.fit_days],
         "rows": len(test),
@@ -148,39 +152,35 @@ def describe_answer(
 
 def settings_lines(query: PredictiveQuery) -> str:
     """The lines of batch_predictions.yaml that declare a query."""
+    import yaml
+
     values = query.model_dump(
         by_alias=True, exclude={"name"}, exclude_defaults=True, exclude_none=True
     )
-    inner = ", ".join(f"{key}: {_yaml(value)}" for key, value in values.items())
-    return f"predictions:\n  my_prediction: {{{inner}}}"
-
-
-def _yaml(value: Any) -> str:
-    import yaml
-
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000)
-    return text.removesuffix("\n").removesuffix("\n...")
+    text = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=10_000)
+    return f"predictions:\n  my_prediction: {text.strip()}"
 
 
 def _print_answer(answer: dict[str, Any]) -> None:
     typer.echo(f"{answer['question']}\n\n{answer['why']}")
-    if "rows" in answer:
+    if "rows" not in answer:
+        return
+    typer.echo(
+        f"\n{answer['rows']:,} rows as of {answer['test_day']}, {answer['positives']:,} with "
+        f"events; fitted on {len(answer['fit_days'])} earlier days"
+    )
+    print_table(_metrics_table(answer["models"]))
+    typer.echo("\npredicted and observed, by tenths")
+    print_table(_rounded(answer["calibration"]))
+    if answer["features"]:
+        typer.echo("\nwhat the trees use most")
+        print_table(_rounded(answer["features"]))
         typer.echo(
-            f"\n{answer['rows']:,} rows as of {answer['test_day']}, {answer['positives']:,} with "
-            f"events; fitted on {len(answer['fit_days'])} earlier days"
+            f"{answer['snapshot_share']:.0%} of their gain is of attributes of users or items, "
+            "whose values of today were used for past days"
         )
-        print_table(_metrics_table(answer["models"]))
-        typer.echo("\npredicted and observed, by tenths")
-        print_table(_rounded(answer["calibration"]))
-        if answer["features"]:
-            typer.echo("\nwhat the trees use most")
-            print_table(_rounded(answer["features"]))
-            typer.echo(
-                f"{answer['snapshot_share']:.0%} of their gain is of attributes of users or items, "
-                "whose values of today were used for past days"
-            )
-        typer.echo("\nexamples")
-        print_table(_rounded(answer["examples"]))
+    typer.echo("\nexamples")
+    print_table(_rounded(answer["examples"]))
     typer.echo(
         f"\nthis took {answer['seconds']:.0f} s; a weekly training takes twice as long, since it "
         "also fits the model that serves"

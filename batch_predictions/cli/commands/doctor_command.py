@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,11 +34,13 @@ def doctor(
     """Look at the machine, and read every file of the home. Exit code 1 if one is damaged.
 
     Of Python, cores, memory, disk, clock, daemon, source and store it says what is worth a look,
-    and what to do. `run` verifies new and changed partitions by itself; this command reads every
-    row, and the files of models, decisions, logs and the serving store too.
+    and what to do; the exit code is 1, too, if the source or the store cannot be read. Partitions
+    are compared with the digests of what was written. A run does so with those that have changed,
+    and with a share of the others (checks.verify_mb). This command reads all of them, and the files
+    of models, decisions, logs and the serving store.
     """
     from batch_predictions.core.home_lock import home_lock
-    from batch_predictions.operations.health import examine, move_problems_aside
+    from batch_predictions.operations.health import examine, repair_problems
     from batch_predictions.operations.machine import examine_machine
     from batch_predictions.orchestration.dagster_records import DagsterRecords
     from batch_predictions.planning.declarations import load_declarations
@@ -48,25 +51,26 @@ def doctor(
         finish_pending_erasures(settings)
         with show_file_progress("reading") as on_progress:
             problems = examine(settings, on_progress)
-        moved = move_problems_aside(settings, problems) if repair else []
+        repaired = repair_problems(settings, problems) if repair else {}
         findings = examine_machine(settings, _readable_state(settings), DagsterRecords(settings))
-    left = [problem for problem in problems if problem not in moved]
+    left = [problem for problem in problems if problem not in repaired]
+    failed = [finding for finding in findings if finding.state == "failed"]
     if as_json:
         shown = {
             "damaged": [problem.as_dict() for problem in left],
-            "moved": [problem.as_dict() for problem in moved],
+            "moved": [problem.as_dict() for problem in repaired],
             "machine": [finding.as_dict() for finding in findings],
         }
         typer.echo(json.dumps(shown))
     else:
         for finding in findings:
             typer.echo(finding)
-        for problem in moved:
-            typer.echo(f"moved    {problem}")
+        for problem, act in repaired.items():
+            typer.echo(f"{act:<9}{problem}")
         for problem in left:
             typer.echo(f"damaged  {problem}")
-        typer.echo(_conclusion(len(left), len(moved)))
-    if left:
+        typer.echo(_conclusion(len(left), list(repaired.values())))
+    if left or failed:
         raise typer.Exit(1)
 
 
@@ -80,12 +84,14 @@ def _readable_state(settings: Settings) -> State | None:
         return None
 
 
-def _conclusion(left: int, moved: int) -> str:
+def _conclusion(left: int, repaired: Sequence[str]) -> str:
     if left:
         return (
             f"{left} files are damaged: `batch-predictions doctor --repair` moves those aside that "
             "can be made again"
         )
-    if moved:
+    if moved := repaired.count("moved"):
         return f"{moved} files were moved: `batch-predictions run` makes them again"
+    if repaired:
+        return f"{len(repaired)} files were uploaded again"
     return "no file is damaged"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,23 @@ ExampleExport = Literal["shop", "clicks", "reviews", "marketplace"]
 EXAMPLE_FOLDER = "export"
 MAX_CHECKS = 4
 """Checks of `init --check`: each may find something that the one before could not see."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the check of a source proposes.
+
+    Attributes:
+        settings: of the section `source`.
+        refusals: why no row is read of tables that have some.
+        questions: what the data does not decide.
+        notes: files that are not read, and the sums of the rows that are.
+    """
+
+    settings: dict[str, object] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @command("init", order=10)
@@ -43,7 +61,8 @@ def init(
     Without data at hand: `batch-predictions init --example shop`.
 
     With --check, the source is read, and the settings that `check-source` proposes for it are in
-    the file; what it asks is printed. Read them before the first run.
+    the file; what it asks is printed. Read them before the first run. Exits with 1 if a table
+    cannot be read, or if all of its rows are refused.
     """
     target = Path(FILE_NAME)
     if target.exists() and not force:
@@ -58,18 +77,17 @@ def init(
                 "set credentials in the environment, such as AWS_ACCESS_KEY_ID"
             )
         source_settings["path"] = path
-    questions: list[str] = []
-    notes: list[str] = []
+    proposal = Proposal()
     with _set_aside(target):
         if check:
-            proposed, questions, notes = _propose(source_settings)
-            source_settings |= proposed
-    target.write_text(as_yaml({"source": source_settings}), encoding="utf-8")
+            proposal = _propose(source_settings)
+    for refusal in proposal.refusals:
+        typer.echo(f"please decide: {refusal}")
+    text = as_yaml({"source": source_settings | proposal.settings})
+    target.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {target}: every setting is explained in it")
-    for question in questions:
-        typer.echo(f"please decide: {question}")
-    for note in notes:
-        typer.echo(note)
+    for line in (*(f"please decide: {q}" for q in proposal.questions), *proposal.notes):
+        typer.echo(line)
     if source == "sql":
         typer.echo(
             "set the URL of the database in the environment, not in the file: export "
@@ -78,6 +96,8 @@ def init(
             err=True,
         )
     typer.echo("next: batch-predictions check-source", err=True)
+    if proposal.refusals:
+        raise typer.Exit(1)
 
 
 def _write_example(example: ExampleExport) -> str:
@@ -117,8 +137,8 @@ def _set_aside(target: Path) -> Iterator[None]:
     typer.echo(f"the earlier file is {backup} now")
 
 
-def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], list[str], list[str]]:
-    """Settings of a source from its data, what the data does not decide, and what is read.
+def _propose(source_settings: dict[str, object]) -> Proposal:
+    """Proposes settings of a source from its data.
 
     The first check finds files and columns, later ones what is in them.
     """
@@ -139,8 +159,7 @@ def _propose(source_settings: dict[str, object]) -> tuple[dict[str, object], lis
         if merged == proposed:
             break
         proposed = merged
-    problems = [f"{table.table}: {table.problem}" for table in report.tables if table.problem]
-    notes = [f"not read: {text}" for text in [*report.unreadable.values(), *problems]]
+    notes = [f"not read: {text}" for text in report.unreadable.values()]
     if sums := report.render_sums():
         notes.append(f"as proposed, a run would read (compare it with your books):\n{sums}")
-    return proposed, list(questions), notes
+    return Proposal(proposed, report.refusals, list(questions), notes)

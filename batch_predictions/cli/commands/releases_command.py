@@ -56,8 +56,6 @@ def releases_rollback(
     settings = load_settings(home, context)
     with Store.of(settings) as store:
         typer.echo(rollback(store, to).note)
-    if settings.serving.release_dir:
-        _export(settings, settings.serving.release_dir)
     _sync(settings)
 
 
@@ -70,14 +68,17 @@ def releases_sync(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Write the current release into the sinks that lack it.
+    """Write the current release into the sinks, and the export, that lack it.
 
-    Every run and roll-back does so. A sink that could not be written is named by `status` and is
-    tried again by the next run; this command tries at once. Exit code 1: a sink lacks the release.
+    Every run and roll-back does so. What could not be written is named by `status` and is tried
+    again by the next run; this command tries at once. Exit code 1: one of them lacks the release.
     """
     settings = load_settings(home, context)
-    if not settings.sinks:
-        raise SettingsError("the setting sinks names no database or bucket to write to")
+    if not (settings.sinks or settings.serving.release_dir):
+        raise SettingsError(
+            "the settings sinks and serving.release_dir name no database, bucket or folder to "
+            "write to"
+        )
     _sync(settings, force=force, as_json=as_json)
 
 

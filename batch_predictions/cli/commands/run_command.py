@@ -5,18 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.errors import INCOMPLETE
+from batch_predictions.cli.console.errors import FAILED, INCOMPLETE
 from batch_predictions.cli.console.options import Home, Json, day_of, load_settings, require_source
 from batch_predictions.cli.console.pending_erasures import finish_pending_erasures
 from batch_predictions.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    import dagster as dg
+
+    from batch_predictions.operations.records import RunRecords
     from batch_predictions.operations.run_summary import Summary
 
 
@@ -75,9 +79,10 @@ def run(
     """Ingest what is missing, train what is due, predict and release: for cron and for a first try.
 
     Running it again does only what is new or has changed: in the source, in the settings or in the
-    code. Where a model or a table fails, its previous version goes on serving, the rest is made and
-    released, and the exit code is 6. Where the source has lost rows of a day, the previous rows are
-    kept, and the exit code is 1 until you --accept-loss.
+    code. Where a part fails, such as a model, a table or a sink, its previous version goes on
+    serving, the rest is made and released, and the exit code is 6. Where nothing is released, it is
+    1, and the first line says why, and what serves. The next run tries again. Where the source has
+    lost rows of a day, the previous rows are kept, and the exit code is 1 until you --accept-loss.
     """
     settings, days = load_settings(home, context), (day_of(first), day_of(date))
     require_source(settings)
@@ -136,50 +141,74 @@ def _run(
         is_asked_for = bool(demo_days or only or force or end_stuck_runs or accept_loss)
         unchanged = _find_unchanged(settings, first, last, is_asked_for=is_asked_for)
         if unchanged is not None:
-            unchanged["failed"] = _retry_sinks(settings, unchanged["release_id"])
+            unchanged["failed"] = _retry_failed_steps(settings, unchanged)
             _print_unchanged(unchanged, as_json)
             raise typer.Exit(_exit_code(unchanged["failed"], unchanged.get("lost")))
-        from batch_predictions.definitions import defs
-        from batch_predictions.operations.alerts import watch_after_run
-        from batch_predictions.operations.report.sending import send_report_after_run
-        from batch_predictions.operations.run_summary import simulate_sign_up
-        from batch_predictions.orchestration.dagster_records import DagsterRecords
         from batch_predictions.orchestration.run import run as run_platform
 
-        try:
-            summary = run_platform(
-                settings,
-                defs,
-                first,
-                last,
-                demo_days,
+        summary = _run_and_notify(
+            settings,
+            partial(
+                run_platform,
+                first=first,
+                last=last,
+                days=demo_days,
                 only=only,
                 force=force,
                 end_stuck_runs=end_stuck_runs,
-            )
-        finally:
-            watch_after_run(settings, DagsterRecords(settings))
-        send_report_after_run(settings, DagsterRecords(settings))
+            ),
+        )
         if demo_days is not None and summary.release_id:
+            from batch_predictions.operations.run_summary import simulate_sign_up
+
             simulate_sign_up(settings)
     _print_summary(settings, summary, as_json, is_demo=demo_days is not None)
-    if code := _exit_code(summary.failed, summary.lost):
+    if code := FAILED if summary.not_released else _exit_code(summary.failed, summary.lost):
         raise typer.Exit(code)
+
+
+def _run_and_notify(
+    settings: Settings, run_platform: Callable[[Settings, dg.Definitions], Summary]
+) -> Summary:
+    """Runs the platform, then sends the report and alerts, also where the run has failed."""
+    from batch_predictions.definitions import defs
+    from batch_predictions.orchestration.after_run import notify
+    from batch_predictions.orchestration.dagster_records import DagsterRecords
+    from batch_predictions.orchestration.job_runner import RunError
+    from batch_predictions.serving.release.served import describe_served
+
+    try:
+        summary = run_platform(settings, defs)
+    except BaseException as error:
+        for name, reason in notify(settings, DagsterRecords(settings)).items():
+            typer.echo(f"{name}: {reason}", err=True)
+        if isinstance(error, RunError):
+            raise RunError(f"not released: {error}. {describe_served(settings)}") from error
+        raise
+    summary.failed |= notify(settings, DagsterRecords(settings))
+    return summary
 
 
 def _exit_code(failed: object, lost: object) -> int:
     return INCOMPLETE if failed else int(bool(lost))
 
 
-def _retry_sinks(settings: Settings, release_id: str) -> dict[str, str]:
-    """Writes the release into sinks that lack it; returns why that failed, by sink."""
-    if not settings.sinks:
-        return {}
-    from batch_predictions.serving.sinks.sync import failed_sinks, sync_sinks
+def _retry_failed_steps(settings: Settings, summary: Mapping[str, Any]) -> dict[str, str]:
+    """Does again what failed at the end of an earlier run; returns why it failed, by step."""
+    from batch_predictions.orchestration.after_run import retry_failed_steps
 
-    if failed_sinks(settings, release_id):
-        sync_sinks(settings)
-    return failed_sinks(settings, release_id)
+    def open_records() -> RunRecords:
+        from batch_predictions.orchestration.dagster_records import DagsterRecords
+
+        return DagsterRecords(settings)
+
+    return retry_failed_steps(
+        settings,
+        open_records,
+        partial(typer.echo, err=True),
+        day=summary["last_day"],
+        release_id=summary["release_id"],
+    )
 
 
 def _find_unchanged(
@@ -258,7 +287,7 @@ def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:
     )
     for name, message in summary["failed"].items():
         typer.echo(f"  {name}: {message}", err=True)
-    for line in summary.get("lost", ()):
+    for line in (*summary.get("lost", ()), *summary.get("edited", ())):
         typer.echo(f"  decide       {line}")
     for line in summary["left_out"]:
         typer.echo(f"  left out     {line}")

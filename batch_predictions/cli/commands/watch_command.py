@@ -38,8 +38,9 @@ def watch(
 
     Ends with Ctrl-C or SIGTERM.
     """
+    from batch_predictions.core.redaction import redact
     from batch_predictions.operations.alerts import watch_once
-    from batch_predictions.operations.report.sending import send_report_after_run
+    from batch_predictions.operations.report.sending import send_due_report
     from batch_predictions.orchestration.dagster_records import DagsterRecords
     from batch_predictions.planning.declarations import load_declarations
 
@@ -49,8 +50,13 @@ def watch(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     while not stop.is_set():
-        status = watch_once(settings, DagsterRecords(settings), max_age)
-        send_report_after_run(settings, DagsterRecords(settings))
+        records = DagsterRecords(settings)
+        try:
+            send_due_report(settings, records)
+        except Exception as error:
+            # The status has the report that is due as a problem.
+            typer.echo(f"{type(error).__name__}: {redact(str(error))}", err=True)
+        status = watch_once(settings, records, max_age)
         if once:
             for problem in status.problems:
                 typer.echo(problem.message)

@@ -2,12 +2,12 @@
 
 | code | kind |
 | --- | --- |
-| 1 | the work failed: the source, a model, a step of a run; or `run` asks about lost rows |
+| 1 | the work failed: nothing was released, the source, a step; or `run` asks about lost rows |
 | 2 | settings or arguments are wrong |
 | 3 | another process uses the home: try again later |
 | 4 | a file of the home is damaged: `batch-predictions doctor` names it |
 | 5 | the machine: a full disk, missing permissions, a database that does not answer |
-| 6 | a table or a model of a run failed; the others were made and released |
+| 6 | a part of a run failed, such as a table, a model or a sink; the rest was made and released |
 | 7 | `erase-user` found nobody; the id is recorded, and later rows of it are refused |
 | 130 | stopped by SIGINT (Ctrl-C) |
 | 143 | stopped by SIGTERM |

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from batch_predictions.features.tiles.base import Tile
 from batch_predictions.tables import INTERACTIONS
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.content_hashes import content_hashes
 from batch_predictions.warehouse.schema_sql import used_parameters
 
 INPUTS = "inputs"
@@ -53,7 +52,7 @@ class RawDays:
     def __init__(self, warehouse: Warehouse, parameters: Mapping[str, Any], last: dt.date) -> None:
         self.warehouse, self.parameters = warehouse, parameters
         keys = [key for key in warehouse.partitions(INTERACTIONS) if key <= last.isoformat()]
-        self.hashes = content_hashes(warehouse, INTERACTIONS, keys)
+        self.hashes = warehouse.digests(INTERACTIONS).of_partitions(keys)
         self._running: dict[str, dict[str, str]] = {}
 
     def span_fingerprints(self, tile: Tile, day: str) -> dict[TileSpan, str]:

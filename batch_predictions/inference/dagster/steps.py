@@ -33,6 +33,7 @@ from batch_predictions.inference.partition_staging import (
 )
 from batch_predictions.inference.pools import engine
 from batch_predictions.inference.results import StagingManifest, mean_metrics
+from batch_predictions.inference.scorer_code import edited_scorers, record_scorer_code
 from batch_predictions.inference.validation import ValidationResult, validate
 from batch_predictions.models.model_store import ModelError, ModelStore
 from batch_predictions.settings import Settings
@@ -109,6 +110,8 @@ def score(
     Returns:
         The manifests' paths by partition.
     """
+    for message in edited_scorers(settings, [prediction]).values():
+        context.log.warning(message)
     for partition, manifest_path in staged.items():
         path, label = Path(manifest_path), f"{prediction.name} {partition}"
         progress = ProgressLogger(context, label)
@@ -128,6 +131,7 @@ def score(
             for name, metric in mean_metrics(path).items()
         )
         context.log.info(f"{label}: {format_summary(summary)}{metrics}")
+    record_scorer_code(settings, prediction)
     return dict(staged)
 
 

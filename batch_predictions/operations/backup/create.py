@@ -1,8 +1,9 @@
 """Makes a backup of a home, which may be in use.
 
 What points to other files is read before these: decisions before the versions of models that they
-name, logs of ingests before partitions. Files of a home are replaced as a whole, so that every copy
-is one that was there. SQLite files are copied by SQLite.
+name, logs of ingests before partitions. Digests of partitions are read last, since they are
+recorded before the files get their names. Files of a home are replaced as a whole, so that every
+copy is one that was there. SQLite files are copied by SQLite.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from batch_predictions.core.home import BACKTESTS
 from batch_predictions.operations.backup.pool import Backup, BackupFile, Pool
+from batch_predictions.warehouse.digests import FOLDER as DIGESTS
 
 LEFT_OUT = {"inference", "processes", "run.lock", "damaged", "training_cache", BACKTESTS}
 """Entries of a home that the next run makes again, or that are of its processes."""
@@ -47,7 +49,7 @@ def create_backup(
     with pool.storage.locked():
         names = pool.names()
         earlier = {file.path: file for file in pool.read(names[0]).files} if names else {}
-        paths = list(_paths(home))
+        paths = [path for path in _paths(home) if not _is_digest(path)]
         files = []
         # Sorted by whether they are pointed to, so that pointers are read first.
         for number, path in enumerate(sorted(paths, key=_is_pointed_to)):
@@ -57,7 +59,7 @@ def create_backup(
             on_progress(number + 1, len(paths))
         # New files that pointers name may have been written since the folders were listed.
         listed = {*paths}
-        for path in (path for path in _paths(home) if path not in listed):
+        for path in sorted((p for p in _paths(home) if p not in listed), key=_is_digest):
             file = _add(home, path, pool, earlier)
             if file is not None:
                 files.append(file)
@@ -82,6 +84,10 @@ def _paths(home: Path) -> Iterator[str]:
 def _is_draft(name: str) -> bool:
     """Returns whether a file name is that of an unfinished write: a draft or its folder."""
     return name.startswith((".draft-", ".tmp", ".restore-"))
+
+
+def _is_digest(path: str) -> bool:
+    return path.startswith(f"warehouse/{DIGESTS}/")
 
 
 def _is_pointed_to(path: str) -> bool:

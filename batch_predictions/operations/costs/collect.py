@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,14 @@ class _Node:
         return sum(getattr(step, name) for step in self.steps)
 
 
+class CostsError(RuntimeError):
+    """Steps have no record of what they used."""
+
+
 def collect_costs(
     settings: Settings,
-    run_ids: Sequence[str] | None = None,
     partition_of: Callable[[str], str | None] = lambda run_id: None,
+    expected: Mapping[str, Collection[str]] | None = None,
 ) -> int:
     """Writes the records of runs that have ended, and removes them.
 
@@ -55,15 +59,20 @@ def collect_costs(
 
     Args:
         settings: of the home, with prices.
-        run_ids: the runs; None: all that have records.
         partition_of: the last partition of a run, for assets that it did not make; None: unknown.
+        expected: by run, the steps that must have a record.
 
     Returns:
         The number of rows.
+
+    Raises:
+        CostsError: expected steps have none; the other records are written.
     """
     folder, warehouse, written = settings.home / FOLDER, Warehouse.of(settings), 0
-    if not folder.exists():
+    missing = {run_id: set(steps) for run_id, steps in (expected or {}).items() if steps}
+    if not (folder.exists() or missing):
         return 0
+    folder.mkdir(exist_ok=True)
     processes = processes_folder(settings.home)
     # A command and a sensor may collect at once.
     with file_lock(folder / ".lock"):
@@ -71,10 +80,10 @@ def collect_costs(
         for path in sorted(folder.glob("*.jsonl")):
             paths_of.setdefault(path.stem.partition(WRITER)[0], []).append(path)
         for run_id, paths in paths_of.items():
-            is_chosen = run_ids is None or run_id in run_ids
-            if not is_chosen or process_records.is_running(processes, run_id):
+            if process_records.is_running(processes, run_id):
                 continue
             steps = [step for path in paths for step in _steps(path)]
+            missing.get(run_id, set()).difference_update(step.step for step in steps)
             rows = list(_rows(steps, settings.costs, partition_of(run_id)))
             if steps and not rows:
                 continue
@@ -83,6 +92,8 @@ def collect_costs(
             # A process that dies before this writes the same rows again.
             for path in paths:
                 path.unlink()
+    if lost := sum(map(len, missing.values())):
+        raise CostsError(f"what {lost} steps have used was not recorded in {folder}")
     return written
 
 

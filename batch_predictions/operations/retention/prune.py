@@ -125,19 +125,15 @@ def _released_versions(releases: Sequence[Release]) -> set[str]:
     }
 
 
-def prune_after_run(settings: Settings, records: RunRecords, log: Callable[[str], None]) -> None:
-    """Prunes at the end of a run and logs the result or the error, which ends no run.
+def prune_and_log(settings: Settings, records: RunRecords, log: Callable[[str], None]) -> None:
+    """Prunes at the end of a run, and logs what was removed.
 
     Args:
         settings: of the home.
         records: Dagster's, of the home.
         log: takes a line of text.
     """
-    try:
-        removed = prune(settings, records)
-    except Exception as error:
-        log(f"old runs and models were not removed: {type(error).__name__}: {error}")
-        return
+    removed = prune(settings, records)
     if removed.queries:
         log(
             f"removed {', '.join(removed.queries)}, with all predictions and models: the settings "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ import dagster as dg
 from dagster import Executor
 from dagster._core.errors import raise_execution_interrupts
 from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
@@ -79,7 +81,7 @@ class _LockedExecutor(Executor):
         process_records.register(
             processes_folder(home), run.run_id, f"{run.job_name} of Dagster, run {run.run_id}"
         )
-        with SharedHomeLock(home) as lock:
+        with SharedHomeLock(home) as lock, _interruptible_waits():
             self._wait_for(lock, plan_context)
             yield from _stoppable(self.inner.execute(plan_context, execution_plan), plan_context)
 
@@ -99,6 +101,25 @@ class _LockedExecutor(Executor):
             # Lets the UI end a run that waits.
             with raise_execution_interrupts():
                 sleep(POLL_SECONDS)
+
+
+@contextmanager
+def _interruptible_waits() -> Iterator[None]:
+    """Lets a signal end a run whose steps wait for a slot of a pool.
+
+    Dagster sleeps there with signals held back, between two steps, so that nobody looks at them.
+    """
+    wait = ActiveExecution.sleep_til_ready
+
+    def wait_interruptibly(execution: ActiveExecution) -> None:
+        with raise_execution_interrupts():
+            wait(execution)
+
+    ActiveExecution.sleep_til_ready = wait_interruptibly  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        ActiveExecution.sleep_til_ready = wait  # type: ignore[method-assign]
 
 
 def _stoppable(

@@ -194,6 +194,12 @@ NO_HOME = ProblemType(
     "Send the request to the service on the machine of the pipeline, or run "
     "`batch-predictions erase-user` there.",
 )
+PAGES_BUSY = ProblemType(
+    "pages-busy",
+    503,
+    "Too many pages are being made",
+    "Open the page again after Retry-After seconds.",
+)
 PAGE_FAILED = ProblemType(
     "page-failed",
     503,

@@ -40,7 +40,6 @@ from batch_predictions.tables import (
 )
 from batch_predictions.tables.release_tables import CONTEXT_TABLES, REVIEW_QUOTES, USER_HISTORY
 from batch_predictions.warehouse import Warehouse, scratch_dir
-from batch_predictions.warehouse.content_hashes import content_hashes
 
 QUOTE_CHARACTERS = 280
 GROUP_ROWS = 100_000
@@ -201,7 +200,7 @@ def draft_context(
 def _fingerprint(warehouse: Warehouse, draft: _Draft) -> str:
     """SHA-256 of all that the rows of a draft depend on."""
     hashes = {
-        table.qualified: content_hashes(warehouse, table, keys)
+        table.qualified: warehouse.digests(table).of_partitions(keys)
         for table, keys in draft.inputs.items()
     }
     content = [draft.table.qualified, draft.key, draft.recipe, hashes]

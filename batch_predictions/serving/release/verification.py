@@ -12,7 +12,7 @@ from batch_predictions.serving.store.pointer import all_releases
 from batch_predictions.serving.store.store import Store, columns_of, declared_table
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.delta_tables import content_hash
+from batch_predictions.warehouse.digests import DamagedPartitionError
 from batch_predictions.warehouse.path_sql import quote_identifier
 
 
@@ -45,12 +45,15 @@ def _unchanged_source(warehouse: Warehouse, name: str, files: dict[str, str]) ->
     """The table of an entry of a manifest, if its files are those that were published."""
     schemas = {validate_relative_path(file).split("/")[0] for file in files}
     table = TABLES.get(f"{schemas.pop()}.{name}") if len(schemas) == 1 else None
-    paths = [(warehouse.folder / file, sha256) for file, sha256 in files.items()]
-    if table is None or not all(
-        path.is_file() and content_hash(path) == sha for path, sha in paths
-    ):
+    if table is None:
         return None
-    return table
+    digests = warehouse.digests(table)
+    paths = [(warehouse.folder / file, sha256) for file, sha256 in files.items()]
+    try:
+        is_equal = all(digests.get(path) == sha256 for path, sha256 in paths)
+    except (FileNotFoundError, DamagedPartitionError):
+        return None
+    return table if is_equal else None
 
 
 def _is_equal(

@@ -138,6 +138,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
+    def on_headers_complete(self) -> None:
+        """Begins a request; one of HTTP/1.1 has one header Host (RFC 9112, 3.2)."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts != 1 and self.parser.get_http_version() == "1.1":
+            self._refuse(ProblemError(NOT_HTTP, "A request has one header Host."))
+            return
+        super().on_headers_complete()
+
     def on_body(self, body: bytes) -> None:
         """Takes a part of a body."""
         self._head_bytes = 0

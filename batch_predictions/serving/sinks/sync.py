@@ -1,9 +1,15 @@
-"""Brings every sink to the release that is served, and remembers which could not be written."""
+"""Brings sinks and exports to the release that is served, and remembers which could not be written.
+
+The folder `serving.release_dir` gets release files; sinks get tables. A destination that cannot be
+written changes nothing of the release: it is named until it is written.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -13,6 +19,7 @@ from batch_predictions.core.erasures import ErasedKeys
 from batch_predictions.core.home_bucket import refresh
 from batch_predictions.core.object_store import SCHEMES, without_credentials
 from batch_predictions.core.read_only import StoreError
+from batch_predictions.core.redaction import redact
 from batch_predictions.serving.sinks.delta_sink import DeltaSink
 from batch_predictions.serving.sinks.parquet_sink import ParquetSink
 from batch_predictions.serving.sinks.sink_tables import SinkError, SinkTable, release_tables
@@ -48,12 +55,12 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class SinkResult:
-    """The state of one sink after a synchronisation.
+    """The state of a sink, or of the export, after a synchronisation.
 
     Attributes:
-        location: of the sink, without credentials.
-        release_id: the release that is served; empty: the store cannot be read.
-        is_new: whether it was written; else the sink has it already, or `error` says why not.
+        location: of the sink or export, without credentials.
+        release_id: the release that is served; empty: the store cannot be read, or `error`.
+        is_new: whether it was written; else it was there already, or `error` says why not.
         error: why it could not be written; None: it has the release.
     """
 
@@ -90,9 +97,9 @@ def _open_sink(sink: SinkSettings) -> Sink:
 
 
 def sync_sinks(settings: Settings, *, force: bool = False) -> list[SinkResult]:
-    """Writes the release that is served into every sink that lacks it.
+    """Writes the release that is served into the export and every sink that lacks it.
 
-    A sink that cannot be written stops no other; `status` names it until it is written.
+    One that cannot be written stops no other; `status` names it until it is written.
 
     Args:
         settings: of the home.
@@ -101,29 +108,55 @@ def sync_sinks(settings: Settings, *, force: bool = False) -> list[SinkResult]:
     Raises:
         SettingsError: a URL is of no kind that a sink can be of.
     """
-    results = []
+    results: list[SinkResult] = []
+    sinks = open_sinks(settings)
     with ReadStore(store_url(settings)) as store:
-        for sink in open_sinks(settings):
-            release_id = ""
+        for location, write in _writers(settings, sinks, store, force=force):
             try:
-                with store.snapshot() as (db, served):
-                    release_id = served.release_id
-                    tables = release_tables(db, served, sink.settings.tables)
-                    is_new = sink.write(served, tables, force=force)
-                    results.append(SinkResult(sink.location, release_id, is_new))
+                results.append(write())
             except NoReleaseError:
                 return []
             except (ReleaseError, StoreError) as error:
-                results.append(SinkResult(sink.location, release_id, False, str(error)))
-    if settings.sinks or (settings.home / FILE_NAME).exists():
+                results.append(SinkResult(location, "", False, str(error)))
+            except Exception as error:
+                # A driver or a disk: the release is served, whatever a destination does.
+                text = f"{location}: {type(error).__name__}: {redact(str(error))}"
+                results.append(SinkResult(location, "", False, " ".join(text.split())))
+    if results or (settings.home / FILE_NAME).exists():
         refresh(settings.home / FILE_NAME)
         state = {result.location: [result.release_id, result.error] for result in results}
         atomic_write(settings.home / FILE_NAME, json.dumps(state, indent=1))
     return results
 
 
+def _writers(
+    settings: Settings, sinks: Sequence[Sink], store: ReadStore, *, force: bool
+) -> Iterator[tuple[str, Callable[[], SinkResult]]]:
+    """Yields the location of the export and of each sink, with what writes the release there."""
+    if folder := settings.serving.release_dir:
+        location = without_credentials(folder)
+
+        def export() -> SinkResult:
+            # The client of object stores takes a tenth of a second to load.
+            from batch_predictions.serving.release_files.destinations import export_current
+
+            exported = export_current(settings, folder)
+            return SinkResult(location, exported.manifest.release_id, exported.is_new)
+
+        yield location, export
+    for sink in sinks:
+        yield sink.location, partial(_write_sink, sink, store, force=force)
+
+
+def _write_sink(sink: Sink, store: ReadStore, *, force: bool) -> SinkResult:
+    with store.snapshot() as (db, served):
+        tables = release_tables(db, served, sink.settings.tables)
+        is_new = sink.write(served, tables, force=force)
+        return SinkResult(sink.location, served.release_id, is_new)
+
+
 def outdated_sinks(settings: Settings, release_id: str) -> dict[str, str]:
-    """Describes the sinks that do not have a release, by their location.
+    """Describes the export and the sinks that do not have a release, by their location.
 
     Args:
         settings: of the home.
@@ -133,18 +166,21 @@ def outdated_sinks(settings: Settings, release_id: str) -> dict[str, str]:
         state = json.loads((settings.home / FILE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         state = {}
+    folder = settings.serving.release_dir
+    names = {without_credentials(folder): "the export"} if folder else {}
+    names |= {sink.location: "the sink" for sink in open_sinks(settings)}
     problems = {}
-    for sink in open_sinks(settings):
-        written, error = state.get(sink.location, (None, None))
+    for location, name in names.items():
+        written, error = state.get(location, (None, None))
         if error:
-            problems[sink.location] = error
+            problems[location] = error
         elif written != release_id:
-            problems[sink.location] = f"the sink {sink.location} does not have {release_id} yet"
+            problems[location] = f"{name} {location} does not have {release_id} yet"
     return problems
 
 
 def failed_sinks(settings: Settings, release_id: str | None) -> dict[str, str]:
-    """Describes the sinks that lack the release that is served, for a run's summary."""
+    """Describes the export and the sinks that lack the served release, for a run's summary."""
     if release_id is None:
         return {}
     problems = outdated_sinks(settings, release_id)

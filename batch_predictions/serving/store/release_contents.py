@@ -14,7 +14,8 @@ from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.tables import ITEM_STATE, USER_SEGMENTS, Table
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.delta_tables import content_hash, count_rows
+from batch_predictions.warehouse.delta_tables import count_rows
+from batch_predictions.warehouse.digests import DamagedPartitionError
 from batch_predictions.warehouse.path_sql import quote_files
 
 
@@ -111,7 +112,7 @@ def read_release_contents(
 
     Raises:
         ReleaseError: tables that are not optional have no partition by the day, or no daily table
-            has one of the day itself; the message lists them.
+            has one of the day itself; the message lists them. Or a partition's file is damaged.
         ValueError: `optional` names a table that is not in `tables`.
     """
     unpublished = sorted(set(optional) - {table.name for table in tables})
@@ -154,7 +155,11 @@ def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePar
     if not files:
         return None
     stats = _stats(files)
-    hashes = {file: content_hash(file) for file in files}
+    digests = warehouse.digests(table)
+    try:
+        hashes = {file: digests.verify(file) for file in files}
+    except DamagedPartitionError as error:
+        raise ReleaseError(str(error)) from error
     rows = sum(map(count_rows, files))
     is_carried = table.partition == "date" and keys[-1] < due.isoformat()
     day = dt.date.fromisoformat(keys[-1]) if is_carried else None

@@ -177,6 +177,7 @@ class MappedFilesSource(FileSource):
         rules = replace(
             self.day_rules(self.state.default_date, self.state.first_day),
             last_day=index.last_day() or self.state.default_date,
+            last_day_over=index.last_day_over,
         )
         return group_rows_sql(db, table, self._interpret(db, table, groups, rows), rules, days)
 
@@ -231,11 +232,21 @@ class MappedFilesSource(FileSource):
             unused |= dict.fromkeys(name for name in file_columns if name not in matches.values())
         return list(unused)
 
+    def guesses_ids(self, table: Table) -> bool:
+        """Returns whether a column of any group of files is the id of events by a synonym alone."""
+        if self.home is None:
+            return any(group.guesses_id(types) for group, types in self._types_of_groups(table))
+        index = self._index(self.home, table, self.state.default_date)
+        return any(group.guesses_id(index.types_of(group)) for group in self._groups(table))
+
     def _matches_of_groups(self, table: Table) -> list[tuple[tuple[str, ...], dict[str, str]]]:
         """Pairs the columns of each group's files with the raw columns that they match."""
+        return [(tuple(types), group.match(types)) for group, types in self._types_of_groups(table)]
+
+    def _types_of_groups(self, table: Table) -> list[tuple[MappedGroup, dict[str, str]]]:
+        """The groups of a table with the columns of their files."""
         with duckdb.connect(":memory:") as db:
-            groups = [(group, group.read(db, 1).types) for group in self._groups(table)]
-        return [(tuple(types), group.match(types)) for group, types in groups]
+            return [(group, group.read(db, 1).types) for group in self._groups(table)]
 
     def _interpret(
         self,
@@ -257,7 +268,9 @@ class MappedFilesSource(FileSource):
         fingerprint = hash_json([INDEX_VERSION, reading_settings(self, table), str(default_date)])
         settings = IndexSettings(
             fingerprint,
-            self.day_rules(default_date, dt.date.min),
+            replace(
+                self.day_rules(default_date, dt.date.min), last_day_over=self._last_day_over(table)
+            ),
             Interpretation.of(self.settings, table),
             self.limits,
         )

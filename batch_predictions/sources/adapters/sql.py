@@ -97,6 +97,10 @@ class SqlSource(TabularSource):
         """Column of the raw table to column of the database."""
         return self._database_tables[table.name].mapping
 
+    def guesses_ids(self, table: Table) -> bool:
+        """Returns whether a column is the id of events by a synonym alone."""
+        return self._database_tables[table.name].guesses_id
+
     def unused_columns(self, table: Table) -> list[str]:
         """Columns of the database that are not read."""
         database_table = self._database_tables[table.name]

@@ -16,14 +16,17 @@ from batch_predictions.sources.checking.findings import DetectLanguages, Finding
 from batch_predictions.sources.checking.suggestions import (
     EVENT_TIMES,
     PREVIEW_ROWS,
+    Preview,
     Suggestions,
     ask_about_times,
     suggest_for_findings,
     suggest_values,
 )
-from batch_predictions.sources.checking.sums import MonthSums, sums_query
+from batch_predictions.sources.checking.table_checks import check_table
 from batch_predictions.sources.checking.table_suggestions import suggest_tables
+from batch_predictions.sources.checking.tax_columns import ask_about_tax, find_tax_columns
 from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
+from batch_predictions.sources.files.patterns import format_of
 from batch_predictions.sources.home_state import initial_state
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
 from batch_predictions.sources.recommendation_rules import (
@@ -31,15 +34,9 @@ from batch_predictions.sources.recommendation_rules import (
     find_rule_problem,
     unread_numbers,
 )
-from batch_predictions.sources.rows.sandbox import as_source_errors, connect_memory
+from batch_predictions.sources.rows.sandbox import connect_memory
 from batch_predictions.sources.rows.spans import Span, last_sunday_before
 from batch_predictions.sources.source_registry import build_source, current_date
-from batch_predictions.sources.validation.event_types import EventTypes
-from batch_predictions.sources.validation.left_out_rows import (
-    general_reason_sql,
-    value_in_reason_sql,
-)
-from batch_predictions.sources.validation.row_checks import validate_rows
 from batch_predictions.tables import Table
 
 USES: dict[str, str] = {
@@ -54,8 +51,6 @@ USES: dict[str, str] = {
     "inventory": "order quantities (without it, there are only the levels to order at and up to)",
 }
 """What needs a raw table."""
-WEEKLY_ROWS = 100_000
-"""Rows of weekly tables that are read at most: a calendar has millions, and no sums to compare."""
 
 
 def check_source(
@@ -103,14 +98,17 @@ def _check_tables(
     unread = source.unread_files()
     with connect_memory(settings.duckdb) as db:
         yesterday = today - dt.timedelta(days=1)
-        reports = [_check_table(db, source, table, sample_rows, yesterday) for table in tables]
+        questions: list[str] = []
+        reports = [
+            check_table(db, source, table, sample_rows, yesterday, questions) for table in tables
+        ]
         readable = {report.table: report for report in reports if not report.problem}
         findings = measure(db, readable, source.event_types, detect_languages)
         rule_problems, rule_warnings = _check_rules(db, settings, readable, findings)
     suggestions = suggest_tables(source, [table.name for table in tables], unread)
     _suggest_for_reports(suggestions, source, reports)
     suggest_for_findings(suggestions, settings.source, findings)
-    suggestions.questions += rule_warnings
+    suggestions.questions += [*questions, *rule_warnings]
     interactions = readable.get("interactions")
     days = Days(
         interactions.first_day if interactions else None,
@@ -189,7 +187,11 @@ def _problems(
         problems += [message] if message else []
     interactions = readable.get("interactions")
     is_whole = interactions is not None and not interactions.is_sample
-    if is_whole and not any(event.role == "target" for event in findings.event_types):
+    if (
+        is_whole
+        and findings.event_types
+        and not any(event.role == "target" for event in findings.event_types)
+    ):
         types = ", ".join(f"{event.name} ({event.rows:,})" for event in findings.event_types)
         problems.append(
             f"no interaction is of a target type; the types are {types}: name the target in "
@@ -230,6 +232,8 @@ def _suggest_for_reports(
         with suppress(SourceError):
             preview = source.preview(report.files[0], PREVIEW_ROWS)
             ask_about_times(suggestions, source.settings, report.columns, preview)
+            if report.table == "interactions":
+                suggestions.questions += _ask_about_tax(source, report, preview)
             if not has_unread:
                 continue
             unset = {
@@ -240,6 +244,23 @@ def _suggest_for_reports(
                 and name != "event_type"
             }
             suggest_values(suggestions, report.table, unset, preview)
+
+
+def _ask_about_tax(source: Source, report: TableReport, preview: Preview) -> list[str]:
+    """Asks which column of interactions is the amount, unless the settings say it."""
+    settings, table = source.settings, report.table
+    mappings = [
+        settings.columns.get(table, {}),
+        *(e.columns for e in settings.files.get(table, ())),
+    ]
+    amount = report.columns.get("amount")
+    columns = find_tax_columns([*report.columns.values(), *report.unused_columns], amount)
+    if columns is None or table in settings.queries or any("amount" in m for m in mappings):
+        return []
+    files = [name for name in report.files if format_of(name) == format_of(report.files[0])]
+    with connect_memory(source.limits) as db:
+        relation = source.all_rows(db, files)
+        return ask_about_tax(db, relation, columns, amount, preview) if relation else []
 
 
 def _expected_state(settings: Settings, source: Source, today: dt.date) -> tuple[State, bool]:
@@ -255,103 +276,3 @@ def _expected_state(settings: Settings, source: Source, today: dt.date) -> tuple
     if state is None or state.source_kind != source.kind:
         state = initial_state(source, span)
     return state, has_days
-
-
-def _check_table(
-    db: duckdb.DuckDBPyConnection,
-    source: Source,
-    table: Table,
-    sample_rows: int | None,
-    yesterday: dt.date,
-) -> TableReport:
-    """Reads the rows of a table; its accepted rows become the table `accepted_<name>` of `db`."""
-    files = source.file_names(table)
-    try:
-        with as_source_errors(table.name):
-            return _read_table(db, source, table, files, sample_rows, yesterday)
-    except SourceError as error:
-        return TableReport(table.name, files, {}, problem=str(error))
-
-
-def _read_table(
-    db: duckdb.DuckDBPyConnection,
-    source: Source,
-    table: Table,
-    files: list[str],
-    sample_rows: int | None,
-    yesterday: dt.date,
-) -> TableReport:
-    day = source.state.default_date.isoformat()
-    limit = sample_rows or (WEEKLY_ROWS if table.partition == "week" else None)
-    validated = validate_rows(db, source, table, None, snapshot_day=day, limit=limit)
-    refusals = _frequent_reasons(db, validated.refused)
-    not_read = _frequent_reasons(db, validated.nulled)
-    db.execute(f"create temp table accepted_{table.name} as {validated.accepted}")
-    examples = db.sql(f"from accepted_{table.name} limit 3").to_arrow_table()
-    day_range = source.day_range(table) if table.partition else None
-    later = source.later_rows(table, yesterday) if table.partition == "date" else None
-    seen = sum(counts.read for counts in validated.counts.values())
-    return TableReport(
-        table=table.name,
-        files=files,
-        columns=source.column_mapping(table),
-        rows_seen=seen,
-        accepted=sum(counts.accepted for counts in validated.counts.values()),
-        refused=sum(counts.quarantined for counts in validated.counts.values()),
-        filtered=sum(counts.filtered for counts in validated.counts.values()),
-        deduplicated=sum(counts.deduplicated for counts in validated.counts.values()),
-        merged=sum(counts.merged for counts in validated.counts.values()),
-        later=later.rows if later else 0,
-        reasons={reason: count for reason, count, _ in refusals},
-        values_not_read={reason: count for reason, count, _ in not_read},
-        offending_values={r: values for r, _, values in [*refusals, *not_read] if values},
-        unused_columns=source.unused_columns(table),
-        first_day=day_range[0] if day_range else None,
-        newest_day=day_range[1] if day_range else None,
-        examples=examples.to_pylist(),
-        is_sample=limit is not None and seen >= limit,
-        rows_in_files=_rows_in_files(db, source, table, files),
-        sums=_sum_months(db, table.name, source.event_types),
-    )
-
-
-def _rows_in_files(
-    db: duckdb.DuckDBPyConnection, source: Source, table: Table, files: Sequence[str]
-) -> int | None:
-    """Counts the rows of the files that a query reads; None: there is no query of files."""
-    if table.name not in source.settings.queries:
-        return None
-    relations = [source.all_rows(db, [file]) for file in files]
-    counted = [f"select count(*) as n from {relation}" for relation in relations if relation]
-    if not counted:
-        return None
-    return int(db.execute(f"select sum(n) from ({' union all '.join(counted)})").fetchall()[0][0])
-
-
-def _sum_months(
-    db: duckdb.DuckDBPyConnection, table: str, event_types: EventTypes
-) -> list[MonthSums]:
-    """Sums the accepted rows of a table by month; empty if it has nothing to sum."""
-    query = sums_query(table, f"accepted_{table}", event_types)
-    if query is None:
-        return []
-    return [
-        MonthSums(**row) for row in db.sql(query[0], params=query[1]).to_arrow_table().to_pylist()
-    ]
-
-
-def _frequent_reasons(
-    db: duckdb.DuckDBPyConnection, reasons: str
-) -> list[tuple[str, int, list[str]]]:
-    """Reasons without values and line numbers: their counts, and up to 3 values of each.
-
-    Args:
-        db: the connection of the rows.
-        reasons: a query with the column `reason`, whose first text in quotes is the value.
-    """
-    return db.execute(
-        f"select {general_reason_sql('reason')} as reason, count(*)::BIGINT as n, "
-        "list_sort(list(distinct value) filter (value <> ''))[:3] as values from "
-        f"(select reason, {value_in_reason_sql('reason')} as value from ({reasons})) "
-        "group by 1 order by n desc, 1 limit 5"
-    ).fetchall()

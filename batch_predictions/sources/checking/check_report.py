@@ -74,8 +74,7 @@ class TableReport:
                 f"  not used: {', '.join(self.unused_columns)}; map what you need in "
                 f"source.columns.{self.table}"
             )
-        lines += [self._reason_line("refused", *item) for item in self.reasons.items()]
-        lines += [self._reason_line("left empty", *item) for item in self.values_not_read.items()]
+        lines += [f"  {line}" for line in self.reason_lines()]
         for example in self.examples[:2]:
             cells = (
                 f"{name}={value}" for name, value in example.items() if value not in (None, [])
@@ -103,10 +102,29 @@ class TableReport:
             )
         return lines
 
+    def refusal(self) -> str | None:
+        """Why no row of the table is read; None: some are, or there are none."""
+        if self.problem:
+            return f"{self.table} cannot be read: {self.problem}"
+        if not self.rows_seen or self.accepted:
+            return None
+        reason, count = next(iter(self.reasons.items()))
+        share = f", {count:,} of them" if count < self.rows_seen else ""
+        values = self._values_of(reason)
+        return f"all {self.rows_seen:,} rows of {self.table} are refused{share}: {reason}{values}"
+
+    def reason_lines(self) -> list[str]:
+        """The most frequent reasons of refused rows and empty values, as lines of text."""
+        lines = [self._reason_line("refused", *item) for item in self.reasons.items()]
+        empty = self.values_not_read.items()
+        return [*lines, *(self._reason_line("left empty", *item) for item in empty)]
+
     def _reason_line(self, outcome: str, reason: str, count: int) -> str:
+        return f"{outcome} {count:,}: {reason}{self._values_of(reason)}"
+
+    def _values_of(self, reason: str) -> str:
         offending = ", ".join(f"'{value}'" for value in self.offending_values.get(reason, ()))
-        values = f"; values: {offending}" if offending else ""
-        return f"  {outcome} {count:,}: {reason}{values}"
+        return f"; values: {offending}" if offending else ""
 
 
 @dataclass(frozen=True)
@@ -142,14 +160,17 @@ class SourceReport:
     @property
     def ok(self) -> bool:
         """Whether `run` would work, and every table has accepted rows if it has any."""
-        is_readable = not any(
-            table.problem or (table.rows_seen and not table.accepted) for table in self.tables
-        )
-        return is_readable and not self.problems
+        return not (self.refusals or self.problems)
+
+    @property
+    def refusals(self) -> list[str]:
+        """Why no row is read of tables that have some."""
+        return [refusal for table in self.tables if (refusal := table.refusal())]
 
     def as_dict(self) -> dict[str, object]:
         """The report in values of JSON."""
-        report: dict[str, object] = _to_json({**asdict(self), "ok": self.ok})
+        further = {"refusals": self.refusals, "ok": self.ok}
+        report: dict[str, object] = _to_json({**asdict(self), **further})
         return report
 
     def render(self) -> str:
@@ -175,8 +196,8 @@ class SourceReport:
         lines += [""] if self.lacking else []
         lines += [f"no {name}: needed for {use}" for name, use in self.lacking.items()]
         lines += _use_case_lines(self.use_cases)
-        if self.questions:
-            lines += ["", "Please decide:", *(f"  - {question}" for question in self.questions)]
+        if questions := [*self.refusals, *self.questions]:
+            lines += ["", "Please decide:", *(f"  - {question}" for question in questions)]
         if self.suggested_settings:
             lines += ["", "Settings to paste (batch_predictions.yaml):", *self.yaml_lines()]
         if self.problems:
@@ -189,6 +210,7 @@ class SourceReport:
         for table in self.tables:
             if table.sums:
                 lines += [f"{table.table}: {table.count_lines()[0]}", *table.count_lines()[1:]]
+                lines += table.reason_lines()
                 lines += sums_lines(table.sums)
         return "\n".join(lines)
 

@@ -175,6 +175,11 @@ def _match(table: str, file_columns: Collection[str]) -> dict[str, str]:
     return matches
 
 
+def names_price(column: str) -> bool:
+    """Returns whether the name of a column has a word for a price."""
+    return any(word in normalise_name(column) for word in _PRICE.split())
+
+
 def normalise_name(column: str) -> str:
     """A column's name in lower case without accents, with underscores in place of other signs."""
     letters = unicodedata.normalize("NFKD", column.strip().casefold())

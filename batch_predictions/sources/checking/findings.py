@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import duckdb
@@ -20,6 +20,8 @@ Role = Literal["target", "weighted", "return", "not read"]
 
 MAX_TYPES = 20
 MIN_UNIT_PRICE_LINES = 20
+MIN_KNOWN_IDS = 0.0005
+"""Share of ids below which two tables have none in common: 0.0 %."""
 UNIT_PRICE_SHARE = 0.8
 """Share of lines of several units whose amount is the item's price: then it is a unit price."""
 
@@ -61,6 +63,9 @@ class ReferenceFinding:
         known: those that the other table has.
         known_ignoring_case: those that it has if case does not count.
         examples: up to three that it does not have.
+        other_examples: up to three ids of the other table, if it has none of them.
+        candidate: the attribute of the other table with the most of them, if its ids are none.
+        in_candidate: how many of them that attribute has.
     """
 
     column: str
@@ -70,6 +75,9 @@ class ReferenceFinding:
     known: int
     known_ignoring_case: int
     examples: list[str]
+    other_examples: list[str] = field(default_factory=list)
+    candidate: str | None = None
+    in_candidate: int = 0
 
 
 @dataclass(frozen=True)
@@ -214,10 +222,29 @@ def _references(db: duckdb.DuckDBPyConnection, tables: Collection[str]) -> list[
             "left join folded on folded.id = lower(ids.id)"
         ).fetchall()[0]
         ids, known, folded, unknown = row
-        findings.append(
-            ReferenceFinding(column, table, other, ids, known, folded, (unknown or [])[:3])
-        )
+        finding = ReferenceFinding(column, table, other, ids, known, folded, (unknown or [])[:3])
+        is_apart = folded < MIN_KNOWN_IDS * ids
+        findings.append(_with_candidate(db, finding) if is_apart else finding)
     return findings
+
+
+def _with_candidate(db: duckdb.DuckDBPyConnection, finding: ReferenceFinding) -> ReferenceFinding:
+    """Adds ids of the other table, and its attribute that has the most of those that it lacks."""
+    column, table, other = finding.column, finding.table, finding.other
+    examples = db.execute(f"select {column} from accepted_{other} order by 1 limit 3").fetchall()
+    best = db.execute(
+        "select entry.key, count(distinct entry.value) as n from "
+        f"(select unnest(map_entries(attributes)) as entry from accepted_{other}) "
+        f"where entry.value in (select {column} from accepted_{table}) "
+        "group by 1 order by n desc, 1 limit 1"
+    ).fetchone()
+    candidate, in_candidate = best or (None, 0)
+    return replace(
+        finding,
+        other_examples=[row[0] for row in examples],
+        candidate=candidate,
+        in_candidate=in_candidate,
+    )
 
 
 def _range(db: duckdb.DuckDBPyConnection, column: str) -> RangeFinding:

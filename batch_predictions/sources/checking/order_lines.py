@@ -17,8 +17,8 @@ from batch_predictions.sources.checking.file_guesses import OTHER_COLUMNS, norma
 from batch_predictions.sources.checking.suggestions import Preview, Suggestions
 from batch_predictions.sources.checking.value_guesses import (
     SOLD,
-    guess_number_format,
     guess_time_format,
+    number_sql,
 )
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
@@ -293,17 +293,9 @@ class LineQuery:
         return f"does {column!r} lower what was paid? Proposed: it is {way}{units}"
 
     def _number(self, column: str) -> str:
-        """SQL of a number in a column, whose decimals may be written with a comma."""
-        name, values = quote_identifier(column), list(self.preview.get(column, ()))
-        example = guess_number_format(values)
-        if column == self.columns.get("exchange_rate") and not any("." in v for v in values):
-            example = "1.234,56"  # a rate such as 1,065 has no mark of thousands
-        if example in ("1.234,56", "1 234,56"):
-            text = f"regexp_replace(replace({name}::VARCHAR, ',', '#'), '[^0-9#-]', '', 'g')"
-            return f"replace({text}, '#', '.')::DOUBLE"
-        if example in ("1,234.56", "1'234.56"):
-            return f"regexp_replace({name}::VARCHAR, '[^0-9.-]', '', 'g')::DOUBLE"
-        return f"{name}::DOUBLE"
+        """SQL of a number in a column."""
+        is_rate = column == self.columns.get("exchange_rate")
+        return number_sql(column, self.preview.get(column, ()), is_rate=is_rate)
 
     def _or_zero(self, column: str) -> str:
         return f"coalesce({self._number(column)}, 0)"

@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.checking.findings import UNIT_PRICE_SHARE, Findings
+from batch_predictions.sources.checking.findings import (
+    UNIT_PRICE_SHARE,
+    Findings,
+    ReferenceFinding,
+)
 from batch_predictions.sources.checking.value_guesses import (
     VALUE_MAPS,
     guess_number_format,
@@ -158,7 +162,7 @@ def ask_about_times(
             "and are taken as UTC: set source.timezone, such as Europe/Berlin; they are then "
             "local times, unless source.naive_times is utc"
         )
-    elif offsets - {"+00:00", "+0000", "-0000", "+00", "Z"} and not settings.timezone:
+    elif offsets and not settings.timezone:
         question = (
             f"in which time zone is your business day? Times have the offset "
             f"{', '.join(sorted(offsets)[:3])}, days are those of UTC: set source.timezone, such "
@@ -222,6 +226,8 @@ def suggest_for_findings(
             f"what are these events: {listed}? Only recency reads them: add them to source.events"
         )
     for reference in findings.references:
+        if reference.other_examples:
+            suggestions.questions.append(_join_question(reference))
         folded = reference.known_ignoring_case - reference.known
         if folded > MIN_FOLDED_IDS * max(reference.ids, 1):
             rule = suggestions.settings.setdefault("ids", {})
@@ -236,3 +242,19 @@ def suggest_for_findings(
             "several units it is the item's price: amount must be what was paid for the whole "
             "line. Multiply it by quantity with source.queries"
         )
+
+
+def _join_question(reference: ReferenceFinding) -> str:
+    """Asks which columns are the same id, of two tables that have none in common."""
+    column, table, other = reference.column, reference.table, reference.other
+    question = (
+        f"which columns of {table} and {other} are the same {column}? Of the {reference.ids:,} of "
+        f"{table} ({', '.join(reference.examples)} …), {reference.known:,} are in {other} "
+        f"({', '.join(reference.other_examples)} …)"
+    )
+    if reference.candidate is None:
+        return f"{question}: set source.columns.{table}.{column} or source.columns.{other}.{column}"
+    return (
+        f"{question}, and {reference.in_candidate:,} in its column {reference.candidate!r}: "
+        f"set source.columns.{other}.{column}: {reference.candidate}"
+    )

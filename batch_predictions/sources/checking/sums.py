@@ -6,6 +6,8 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import duckdb
+
 from batch_predictions.sources.validation.event_types import RETURN, EventTypes
 
 ALL = "all"
@@ -73,6 +75,35 @@ def sums_query(
         f"having count(*) > 0 order by {month} nulls last",
         parameters,
     )
+
+
+def sum_months(
+    db: duckdb.DuckDBPyConnection, table: str, relation: str, event_types: EventTypes
+) -> list[MonthSums]:
+    """The sums of rows of a table by month, the total last; empty if it has nothing to sum.
+
+    Args:
+        db: connection of the rows.
+        table: name of a raw table.
+        relation: SQL of its rows, as it stands after `from`.
+        event_types: of the source.
+    """
+    query = sums_query(table, relation, event_types)
+    if query is None:
+        return []
+    rows = db.sql(query[0], params=query[1]).to_arrow_table()
+    return [MonthSums(**row) for row in rows.to_pylist()]
+
+
+def describe_sums(
+    db: duckdb.DuckDBPyConnection, table: str, relation: str, event_types: EventTypes
+) -> str:
+    """Number of rows and sum of amounts, such as `394 rows (38,248.62)`; empty without rows."""
+    *_, total = [None, *sum_months(db, table, relation, event_types)]
+    if total is None:
+        return ""
+    amount = "" if total.amount is None else f" ({total.amount:,.2f})"
+    return f"{total.rows:,} row{'s' if total.rows > 1 else ''}{amount}"
 
 
 def sums_lines(sums: Sequence[MonthSums] | Sequence[Mapping[str, object]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import duckdb
@@ -13,6 +14,7 @@ from batch_predictions.sources.checking.file_guesses import (
     FileGuess,
     general_name,
     guess_table,
+    names_price,
     pattern_of,
 )
 from batch_predictions.sources.checking.order_lines import (
@@ -28,6 +30,7 @@ from batch_predictions.sources.checking.suggestions import (
     ask_about_times,
     suggest_values,
 )
+from batch_predictions.sources.checking.tax_columns import ask_about_tax, find_tax_columns
 from batch_predictions.sources.files.patterns import fits, format_of
 from batch_predictions.sources.rows.sandbox import as_source_errors, connect_memory
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
@@ -83,12 +86,13 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
         unread: names of the files.
     """
     suggestions = Suggestions()
-    _suggest_encodings(source, suggestions, unread)
+    source = _suggest_encodings(source, suggestions, unread)
     guesses: dict[str, list[GuessedFile]] = {}
     for name in unread:
         preview = _preview(source, name, suggestions)
         guess = guess_table(name, tuple(preview)) if preview else None
         if guess is not None and guess.table not in present:
+            guess = _without_repeated_id(guess, preview)
             guesses.setdefault(guess.table, []).append(GuessedFile(name, guess, preview))
     for files in guesses.values():
         for _, guess, preview in files:
@@ -105,10 +109,20 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
     return suggestions
 
 
-def _suggest_encodings(source: Source, suggestions: Suggestions, unread: Sequence[str]) -> None:
+def _without_repeated_id(guess: FileGuess, preview: Preview) -> FileGuess:
+    """A guess without the id of reviews if several rows have one: the others would be refused."""
+    ids = preview.get(guess.columns.get("review_id", ""), ())
+    if len({*ids}) == len(ids):
+        return guess
+    return replace(guess, columns={k: v for k, v in guess.columns.items() if k != "review_id"})
+
+
+def _suggest_encodings(source: Source, suggestions: Suggestions, unread: Sequence[str]) -> Source:
     """Suggests encodings of files that are not UTF-8, and asks for those that are guessed.
 
-    Files of one kind have a pattern, so that it is the encoding of later ones, too.
+    Files of one kind have a pattern, so that it is the encoding of later ones, too. Returns the
+    source that reads by these encodings: lines that are not UTF-8 would be missing in all else
+    that is suggested.
     """
     guesses = source.guess_encodings()
     kinds: dict[tuple[str, str], list[str]] = {}
@@ -124,6 +138,10 @@ def _suggest_encodings(source: Source, suggestions: Suggestions, unread: Sequenc
             f"is {key} written in {encoding}? It is not UTF-8, and would read "
             f"{guesses[names[0]][1]!r}"
         )
+    encodings = suggestions.settings.get("encoding")
+    if not encodings:
+        return source
+    return source.with_settings(encoding={**source.settings.encoding, **encodings})
 
 
 def _preview(source: Source, name: str, suggestions: Suggestions) -> Preview:
@@ -179,6 +197,9 @@ def _examine(source: Source, suggestions: Suggestions, files: Sequence[GuessedFi
         columns["amount"] = guessed["amount"] = guessed.pop("unit_price")
     with connect_memory(source.limits) as db:
         relation = source.all_rows(db, [file.name for file in files])
+        if relation:
+            _ask_about_tax(db, relation, guessed, preview, suggestions)
+            columns |= {name: guessed[name] for name in ("amount",) if name in guessed}
         orders = find_orders(db, relation, guessed) if relation else Orders()
         query = LineQuery(guessed, orders, preview, len(files) > 1 and bool(orders.by))
         condition = None
@@ -187,6 +208,25 @@ def _examine(source: Source, suggestions: Suggestions, files: Sequence[GuessedFi
             _ask_currency(db, relation, guessed, suggestions)
     suggestions.questions += query.questions()
     return Kind(files, columns, query, condition)
+
+
+def _ask_about_tax(
+    db: duckdb.DuckDBPyConnection,
+    relation: str,
+    columns: dict[str, str],
+    preview: Preview,
+    suggestions: Suggestions,
+) -> None:
+    """Asks which column is the amount, with or without tax; adds one where there is none."""
+    taken = columns.get("amount") or columns.get("unit_price")
+    pair = find_tax_columns(tuple(preview), taken)
+    if pair is None:
+        return
+    questions = ask_about_tax(db, relation, pair, taken or pair.gross, preview)
+    if questions and taken is None:
+        is_price = "quantity" in columns and names_price(pair.gross)
+        columns["unit_price" if is_price else "amount"] = pair.gross
+    suggestions.questions += questions
 
 
 def _ask_currency(

@@ -6,6 +6,8 @@ import datetime as dt
 import re
 from collections.abc import Sequence
 
+from batch_predictions.warehouse.path_sql import quote_identifier
+
 TIME_FORMATS = (
     "%d.%m.%Y %H:%M",
     "%d.%m.%Y %H:%M:%S",
@@ -19,6 +21,12 @@ TIME_FORMATS = (
     "%m/%d/%Y",
     "%m/%d/%Y %I:%M %p",
     "%Y%m%d%H%M%S",
+    "%d.%m.%y %H:%M",
+    "%d.%m.%y",
+    "%d/%m/%y %H:%M",
+    "%d/%m/%y",
+    "%m/%d/%y %H:%M",
+    "%m/%d/%y",
 )
 """Formats that are not read without `source.formats`; day first before month first."""
 NUMBER_FORMATS = (
@@ -127,6 +135,25 @@ def guess_number_format(values: Sequence[str]) -> str | None:
             return example
     is_decimal = all(_PLAIN_NUMBER.fullmatch(value) for value in stripped)
     return "1,234.56" if is_decimal else None
+
+
+def number_sql(column: str, values: Sequence[str], *, is_rate: bool = False) -> str:
+    """SQL of a number in a column, whose decimals may be written with a comma.
+
+    Args:
+        column: of the files.
+        values: texts of its first rows, by which the format is guessed.
+        is_rate: whether it is a rate, such as 1,065, which has no mark of thousands.
+    """
+    name, example = quote_identifier(column), guess_number_format(values)
+    if is_rate and not any("." in value for value in values):
+        example = "1.234,56"
+    if example in ("1.234,56", "1 234,56"):
+        text = f"regexp_replace(replace({name}::VARCHAR, ',', '#'), '[^0-9#-]', '', 'g')"
+        return f"replace({text}, '#', '.')::DOUBLE"
+    if example in ("1,234.56", "1'234.56"):
+        return f"regexp_replace({name}::VARCHAR, '[^0-9.-]', '', 'g')::DOUBLE"
+    return f"{name}::DOUBLE"
 
 
 def guess_value_map(column: str, values: Sequence[str]) -> dict[str, str]:

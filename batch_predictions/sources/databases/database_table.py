@@ -20,7 +20,11 @@ from batch_predictions.sources.databases.dialects import SqlDialect, TableRelati
 from batch_predictions.sources.databases.table_copies import RowCopy, copy_rows
 from batch_predictions.sources.databases.time_columns import TimeColumn, time_column
 from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
-from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS, match_columns
+from batch_predictions.sources.validation.column_mapping import (
+    TIME_COLUMNS,
+    is_guessed_id,
+    match_columns,
+)
 from batch_predictions.sources.validation.plausible_days import DayCounts
 from batch_predictions.tables import Table
 
@@ -72,6 +76,13 @@ class DatabaseTable:
         """
         mapping = self._settings.columns.get(self.table.name, {})
         return match_columns(self.table, tuple(self.columns), mapping, self.name)
+
+    @property
+    def guesses_id(self) -> bool:
+        """Whether the id of events is a column by a synonym alone: `is_guessed_id`."""
+        return is_guessed_id(
+            self.table, self.mapping, self._settings.columns.get(self.table.name, {})
+        )
 
     @cached_property
     def columns_to_read(self) -> list[str]:
@@ -147,7 +158,8 @@ class DatabaseTable:
         settings = reading_settings(self._source, self.table)
         mapping = sorted(self.mapping.items())
         relation = [self._url.location, repr(self.relation), self.updated_at]
-        return hash_json([settings, relation, mapping, self.columns_to_read])
+        guess = ["guessed id"] if self.guesses_id else []
+        return hash_json([settings, relation, mapping, self.columns_to_read, *guess])
 
     def fingerprint(self) -> str:
         """A hash of the settings, and of aggregates of all rows."""

@@ -6,7 +6,7 @@ import functools
 import gzip
 import io
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,10 +25,19 @@ class LineCount:
     Attributes:
         lines: all lines; a last one without a line break counts.
         empty: lines without a character.
+        unended: what follows the last line break, at most a piece of it.
     """
 
     lines: int
     empty: int
+    unended: bytes = field(default=b"", compare=False)
+
+
+def cut_off_reason(name: str, counted: LineCount) -> str:
+    """Why the last line of a file is refused that ends within it."""
+    return (
+        f"{name} is cut off in its last line, no. {counted.lines}: deliver the complete file again"
+    )
 
 
 def read_head(path: Path, name: str, size: int) -> bytes:
@@ -106,6 +115,25 @@ def find_long_line(path: Path, size: int) -> int | None:
     return None
 
 
+def find_lines(path: Path, first: str, second: str) -> int | None:
+    """The number of a line that ends with a text and is followed by a line; None: there is none.
+
+    Args:
+        path: the file, which may be compressed.
+        first: the end of the line, in which quotes do not count.
+        second: the line after it, in which quotes do not count.
+    """
+    end, following = (text.replace('"', "").rstrip("\r").encode() for text in (first, second))
+    before = b""
+    with _open(path) as file:
+        for number, line in enumerate(file):
+            plain = line.replace(b'"', b"").rstrip(b"\r\n")
+            if number and plain == following and before.endswith(end):
+                return number
+            before = plain
+    return None
+
+
 @functools.lru_cache(maxsize=4096)
 def _count_lines(path: Path, size: int, changed: int) -> LineCount | str:
     """The lines of a file of this size and time, or why it cannot be decompressed."""
@@ -113,6 +141,7 @@ def _count_lines(path: Path, size: int, changed: int) -> LineCount | str:
 
     breaks = empty = 0
     before_last, last = 0, _LF  # As if a line ended where the file begins.
+    unended = b""
     try:
         with _open(path) as file:
             while block := file.read(_BYTES_PER_READ):
@@ -124,11 +153,12 @@ def _count_lines(path: Path, size: int, changed: int) -> LineCount | str:
                 after_crlf = (data[ends - 1] == _CR) & (data[ends - 2] == _LF)
                 empty += int(np.count_nonzero(after_lf | after_crlf))
                 before_last, last = int(data[-2]), int(data[-1])
+                unended = (unended + block)[-_BYTES_PER_READ:].rpartition(b"\n")[2]
     except _DAMAGE as error:
         if path.suffix not in _FORMATS:
             raise
         return str(error)
-    return LineCount(breaks + (last != _LF), empty)
+    return LineCount(breaks + (last != _LF), empty, unended)
 
 
 def _open(path: Path) -> BinaryIO | io.BufferedIOBase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,12 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.files.content import count_lines, find_long_line
+from batch_predictions.sources.files.content import (
+    count_lines,
+    cut_off_reason,
+    find_lines,
+    find_long_line,
+)
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
 # DuckDB's error types and the reasons of refusals. Of several errors of a line, the first is given.
@@ -25,8 +31,23 @@ _UNCLOSED_QUOTE = (
     "a quote is opened and not closed, so that the lines after it cannot be split into rows: close "
     "it, or double it within a value"
 )
+_SWALLOWED_LINES = (
+    "a quote is opened here and closed {breaks:,} lines later, and the lines between look like "
+    "rows but are part of one value of {column!r}: remove the two quotes, or double them in a value"
+)
+MIN_DELIMITERS = 30
+"""Delimiters in the lines of a value from which these can be rows."""
+ROW_SHARE = 0.9
+"""Share of the lines of a value with as many delimiters as a row has, from which they are rows."""
+MIN_ROWS, MIN_LENGTH = 20, 8
+"""Rows of a file, and the length that all of their last values have, such as that of times, from
+which a shorter one is cut off."""
 _LONG_LINE = "the line is longer than 2 MB: shorten its values, or write the file as Parquet"
 _MAX_LINE_BYTES = 2_000_000
+
+
+class SwallowedLinesError(SourceError):
+    """A value has lines that look like rows: two stray quotes are before and after them."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,7 @@ class CsvScan:
         db: connection of the tables.
         folder: folder to which file names are relative.
         names: columns of the files.
+        delimiter: between values.
         header: whether the first line of a file has their names.
         suffix: of the names of the tables.
     """
@@ -44,6 +66,7 @@ class CsvScan:
     db: duckdb.DuckDBPyConnection
     folder: Path
     names: tuple[str, ...]
+    delimiter: str
     header: bool
     suffix: str
 
@@ -99,6 +122,8 @@ class CsvScan:
         if lines == counted.lines:
             return
         breaks, empty = self._count_breaks_in_rows(path)
+        if breaks:
+            self._refuse_swallowed_lines(path)
         lines += breaks - (empty if len(self.names) > 1 else 0)
         if lines == counted.lines:
             return
@@ -113,6 +138,86 @@ class CsvScan:
         place = f"{name}, line {unclosed}" if unclosed else name
         numbers = f"{lines:,} of {counted.lines:,} lines could be read"
         raise SourceError(f"{place}: {_UNCLOSED_QUOTE} ({numbers})")
+
+    def _refuse_swallowed_lines(self, path: Path) -> None:
+        """Raises SwallowedLinesError if a value has many lines that look like rows."""
+        expected = len(self.names) - 1
+        if not expected:
+            return
+        cells = ", ".join(
+            f"{{'name': {quote_literal(name)}, 'value': {quote_identifier(name)}}}"
+            for name in self.names
+        )
+        delimiter = quote_literal(self.delimiter)
+        row = self.db.execute(
+            f"select name, lines from (select cell.name as name, __n, "
+            "string_split(cell.value, chr(10)) as lines, lines[2:-2] as inner_lines from "
+            f"(select __n, unnest([{cells}]) as cell from temp.rows_{self.suffix} "
+            "where __path = $path) where contains(cell.value, chr(10))) "
+            f"where len(inner_lines) * {expected} >= {MIN_DELIMITERS} and len(list_filter("
+            f"inner_lines, lambda line: len(line) - len(replace(line, {delimiter}, '')) "
+            f"= {expected})) >= {ROW_SHARE} * len(inner_lines) order by __n limit 1",
+            {"path": str(path)},
+        ).fetchone()
+        if row:
+            name, lines = row
+            line = find_lines(path, lines[0], lines[1])
+            place = self._name(str(path)) + (f", line {line}" if line else "")
+            message = _SWALLOWED_LINES.format(breaks=len(lines) - 1, column=name)
+            raise SwallowedLinesError(f"{place}: {message}")
+
+    def find_cut_off(self, paths: Sequence[Path]) -> dict[int, str]:
+        """Finds last lines that are cut off: the number `__n` of the row, and the reason.
+
+        That of a damaged line is replaced. A last line without a line break is cut off if it has
+        too few fields or a quote that is not closed, or if its last value has fewer decimals than
+        those of all other rows, which have equally many, or is shorter than these, which are
+        equally long.
+
+        Args:
+            paths: the files of the scan.
+
+        Raises:
+            SourceError: a compressed file is damaged.
+        """
+        reasons = {}
+        for path in map(str, paths):
+            name = self._name(path)
+            counted = count_lines(Path(path), name)
+            if not counted.unended.strip():
+                continue
+            reasons[path] = cut_off_reason(name, counted)
+            text = counted.unended.decode(errors="replace").rstrip("\r")
+            damaged = self.db.execute(
+                f"update temp.damaged_{self.suffix} set reason = $reason where __path = $path "
+                "and error_type in ('MISSING COLUMNS', 'UNQUOTED VALUE') and csv_line = $text and "
+                f"line = (select max(line) from temp.damaged_{self.suffix} where __path = $path) "
+                "returning 1",
+                {"reason": reasons[path], "path": path, "text": text},
+            ).fetchall()
+            if damaged:
+                del reasons[path]
+        return {number: reasons[path] for path, number in self._find_short_rows([*reasons])}
+
+    def _find_short_rows(self, paths: Sequence[str]) -> list[tuple[str, int]]:
+        """Files whose last row ends with a value that is shorter than the others; its number."""
+        if not paths:
+            return []
+        value = quote_identifier(self.names[-1])
+        decimals = f"len(nullif(regexp_extract({value}, '^-?\\d+\\.(\\d+)$', 1), ''))"
+        return self.db.execute(
+            f"with cells as (select __path, __n, coalesce(len({value}), 0) as length, {decimals} "
+            f"as decimals from temp.rows_{self.suffix} where list_contains($paths, __path)), "
+            "last_cells as (select __path, max(__n) as n, arg_max(length, __n) as length, "
+            "arg_max(coalesce(decimals, 0), __n) as decimals from cells group by __path) "
+            "select __path, l.n from cells c join last_cells l using (__path) where c.__n < l.n "
+            "group by __path, l.n, l.length, l.decimals "
+            f"having count(*) >= {MIN_ROWS} and case when count(c.decimals) = count(*) "
+            "then min(c.decimals) = max(c.decimals) and l.decimals < min(c.decimals) "
+            f"else min(c.length) = max(c.length) and min(c.length) >= {MIN_LENGTH} "
+            "and l.length < min(c.length) end",
+            {"paths": paths},
+        ).fetchall()
 
     def _refuse_long_line(self, path: Path) -> None:
         line = find_long_line(path, _MAX_LINE_BYTES)

@@ -123,12 +123,16 @@ def _read_dialect(
         _create_rows(db, paths, dialect, limit, suffix)
     except duckdb.Error as error:
         raise _read_error(error, folder, paths) from error
-    scan = CsvScan(db, folder, dialect.names, dialect.header, suffix)
+    scan = CsvScan(db, folder, dialect.names, dialect.delimiter, dialect.header, suffix)
     scan.refuse_unclosed_quote()
     scan.create_damaged()
+    line_error = "null::VARCHAR"
     if limit is None:
         for path, size in sizes.items():
             scan.refuse_lost_lines(path, size)
+        if cut_off := scan.find_cut_off(paths) if dialect.header else {}:
+            cases = " ".join(f"when {n} then {quote_literal(text)}" for n, text in cut_off.items())
+            line_error = f"case r.__n {cases} end"
     header_lines = 1 if dialect.header else 0
     file_name = f"{len(str(folder)) + 2}) as {FILE_NAME}"
     names = ", ".join(quote_identifier(name) for name in dialect.names)
@@ -138,7 +142,7 @@ def _read_dialect(
     return (
         f"(select {names}, substr(r.__path, {file_name}, "
         f"(r.__n - f.__first + coalesce(d.damaged_lines, 0) + 1)::BIGINT as {ROW_NUMBER}, "
-        f"null::VARCHAR as {LINE_ERROR}, null::VARCHAR as {LINE_TEXT} from {rows} r "
+        f"{line_error} as {LINE_ERROR}, null::VARCHAR as {LINE_TEXT} from {rows} r "
         f"join (select __path, min(__n) as __first from {rows} group by all) f "
         "on r.__path = f.__path asof left join "
         f"(select __path, line - {header_lines} - nth as rows_before, max(nth) as damaged_lines "

@@ -2,7 +2,7 @@
 
 A file is read for the index only when it is new or has changed. So a new file, or a row that is
 appended to one, makes only the days due whose rows are not as before, and a day is read only from
-the files that have rows of it.
+the files that have rows of it. A file with other names of columns makes all of its days due.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class IndexedFile(BaseModel):
     Attributes:
         signature: changes when the file changes.
         columns: its columns, with their DuckDB types.
+        header: hash of the names of its columns; empty in an index from before these counted, as
+            long as the names stay as they were.
         reading: hash of how its columns are read.
         days: its rows by readable day.
         undated: its rows without a readable day.
@@ -57,6 +59,7 @@ class IndexedFile(BaseModel):
 
     signature: list[int | str]
     columns: dict[str, str]
+    header: str = ""
     reading: str = ""
     days: dict[str, RowsHash] = {}
     undated: RowsHash = (0, "0")
@@ -91,10 +94,12 @@ class FileIndex(BaseModel):
 
     Attributes:
         settings: hash of the settings that decide how its files are read.
+        last_day_over: of `DayRules`.
         files: by name.
     """
 
     settings: str
+    last_day_over: dt.date | None = None
     files: dict[str, IndexedFile] = {}
 
     def count_days(self) -> dict[dt.date, int]:
@@ -131,7 +136,9 @@ class FileIndex(BaseModel):
         for name, parts in self._parts_by_file(first_day, default_date):
             for day, rows in parts.items():
                 if day in hashed:
-                    hashed[day].append((name, self.files[name].reading, rows))
+                    file = self.files[name]
+                    header = [file.header] if file.header else []
+                    hashed[day].append((name, file.reading, rows, *header))
         return {day: hash_json([self.settings, part]) for day, part in hashed.items()}
 
     def files_of(
@@ -167,9 +174,12 @@ class FileIndex(BaseModel):
         self, first_day: dt.date, default_date: dt.date
     ) -> Iterator[tuple[IndexedFile, str]]:
         """The files in the order of their names, with the partition of their undated rows."""
-        last_day = str(self.last_day() or default_date)
+        last_day, last_over = self.last_day() or default_date, self.last_day_over
+        if last_over is None or last_over < first_day:
+            last_over = dt.date.max
         for _, file in sorted(self.files.items()):
-            yield file, file.newest_day(str(first_day), last_day, str(default_date))
+            newest = file.newest_day(str(first_day), str(last_day), str(default_date))
+            yield file, min(newest, str(last_over))
 
     def types_of(self, group: MappedGroup) -> dict[str, str]:
         """Columns of all files of a group; of different types, that of the first file."""
@@ -216,7 +226,7 @@ def update_index(
     """
     path, spill = home / "ingests" / f"{table.name}.files.json", home / "ingests" / ".spill"
     old = _read_index(path, settings.fingerprint)
-    index = FileIndex(settings=settings.fingerprint)
+    index = FileIndex(settings=settings.fingerprint, last_day_over=settings.rules.last_day_over)
     for group in groups:
         for file in group.files.paths:
             name, signature = group.name_of(file), group.signature_of(file)
@@ -225,7 +235,9 @@ def update_index(
                 # The signature is taken first: a file that changes meanwhile is read again.
                 with as_source_errors(name), connect_memory(settings.limits, spill) as db:
                     types = group.read(db, 1, [file]).types
-                known = IndexedFile(signature=signature, columns=types)
+                is_as_before = known and not known.header and [*known.columns] == [*types]
+                header = "" if is_as_before else hash_json([*types])
+                known = IndexedFile(signature=signature, columns=types, header=header)
             index.files[name] = known
     settings.interpretation.require_columns(
         table, {name for group in groups for name in group.columns(index.types_of(group))}
@@ -261,7 +273,9 @@ def _index_group(
     types = index.types_of(group)
     columns = group.columns(types)
     interpretation = settings.interpretation.of_entry(group.files.entry, columns)
-    reading = hash_json([columns, repr(interpretation)])
+    # Rows of a home whose ids were guessed before may have been refused: they are read again.
+    guess = ["guessed id"] if group.guesses_id(types) else []
+    reading = hash_json([columns, repr(interpretation), *guess])
     due: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for path in group.files.paths:
         file = index.files[group.name_of(path)]

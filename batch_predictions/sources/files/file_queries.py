@@ -17,11 +17,14 @@ import duckdb
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.sources.files.content import verify_gzip
+from batch_predictions.sources.files.csv_scan import SwallowedLinesError
+from batch_predictions.sources.files.delimited import read_delimited, sniff_dialect
 from batch_predictions.sources.files.listing import refuse_outside
-from batch_predictions.sources.files.patterns import is_pattern
+from batch_predictions.sources.files.patterns import format_of, is_pattern
 from batch_predictions.sources.rows.fingerprints import hash_json
 from batch_predictions.sources.rows.sandbox import (
     SandboxError,
+    connect_memory,
     connect_sandbox,
     is_file_name,
     parse_select,
@@ -113,6 +116,8 @@ class SourceQuery:
 
         for path in self.files():
             verify_gzip(path, str(path.relative_to(self.folder)))
+            if format_of(path.name) == "csv" and "quote" not in self.sql.lower():
+                self._refuse_swallowed_lines(path, draft.parent / ".spill", limits)
         try:
             with connect_sandbox(self.folder, draft.parent / ".spill", limits) as db:
                 reader = db.sql(self._absolute_sql()).to_arrow_reader(_BATCH_ROWS)
@@ -126,6 +131,20 @@ class SourceQuery:
             raise SourceError(
                 f"source.queries.{self.table} cannot be run: {reason}\nThe query is: {self.sql}"
             ) from error
+
+    def _refuse_swallowed_lines(self, path: Path, spill: Path, limits: DuckDBSettings) -> None:
+        """Raises SwallowedLinesError for a file in which two quotes swallow rows, as DuckDB reads.
+
+        Whatever else is unusual in it, the query may read.
+        """
+        with connect_memory(limits, spill) as db:
+            try:
+                dialect = sniff_dialect(path, str(path.relative_to(self.folder)))
+                read_delimited(db, self.folder, [(path, dialect)])
+            except SwallowedLinesError:
+                raise
+            except SourceError:
+                return
 
     def _absolute_sql(self) -> str:
         """The query with absolute paths: the connection refuses relative ones."""

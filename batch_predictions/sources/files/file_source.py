@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -168,6 +170,14 @@ class FileSource(TabularSource):
         rows = self.read_rows(db, table, limit)
         columns = self.column_sql(table, rows.types)
         return [interpret_rows(db, table, rows, columns, Interpretation.of(self.settings, table))]
+
+    def _last_day_over(self, table: Table) -> dt.date | None:
+        """The last day that was over when the newest file was written; see `DayRules`."""
+        written_at = max((path.stat().st_mtime for path in self.files(table)), default=None)
+        if written_at is None:
+            return None
+        day = dt.datetime.fromtimestamp(written_at, ZoneInfo(self.timezone)).date()
+        return day - dt.timedelta(days=1)
 
     def file_names(self, table: Table) -> list[str]:
         """Names of a table's files, relative to the folder."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.files.content import read_head
+from batch_predictions.sources.files.content import count_lines, cut_off_reason, read_head
 from batch_predictions.sources.files.delimited import HEAD_BYTES, Dialect, read_delimited
 from batch_predictions.sources.rows.file_rows import (
     FILE_NAME,
@@ -69,16 +69,29 @@ def read_json_lines(
     suffix = uuid.uuid4().hex
     limit_clause = "" if limit is None else f" limit {int(limit)}"
     not_object = quote_literal(" is not a JSON object: write one object a line")
+    cut_off = _cut_off_sql(folder, paths)
     db.execute(
         f"create temp table json_{suffix} as select {', '.join([*columns, FILE_NAME])}, "
         f"{ROW_NUMBER}, {LINE_ERROR}, {LINE_TEXT} from (select {FILE_NAME}, {ROW_NUMBER}, "
         f"case when __is_object then json_extract_string({_JSON}, [{texts}]::VARCHAR[]) end "
         f"as __values, coalesce({LINE_ERROR}, case when not __is_object "
-        f"then 'line ' || {ROW_NUMBER} || {not_object} end) as {LINE_ERROR}, "
+        f"then coalesce({cut_off}, 'line ' || {ROW_NUMBER} || {not_object}) end) as {LINE_ERROR}, "
         f"case when not __is_object then coalesce({LINE_TEXT}, {_JSON}) end as {LINE_TEXT} "
         f"from {lines}{limit_clause})"
     )
     return FileRows(f"temp.json_{suffix}", dict.fromkeys(pointers, "VARCHAR"))
+
+
+def _cut_off_sql(folder: Path, paths: Sequence[Path]) -> str:
+    """SQL of the reason why the last line of a file without a line break is no object."""
+    cases = []
+    for path in paths:
+        name = str(path.relative_to(folder))
+        counted = count_lines(path, name)
+        if counted.unended.strip():
+            is_last = f"{FILE_NAME} = {quote_literal(name)} and {ROW_NUMBER} = {counted.lines}"
+            cases.append(f"when {is_last} then {quote_literal(cut_off_reason(name, counted))}")
+    return f"case {' '.join(cases)} end" if cases else "null"
 
 
 def _pointers(db: duckdb.DuckDBPyConnection, lines: str) -> dict[str, str]:

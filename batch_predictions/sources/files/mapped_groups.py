@@ -15,7 +15,7 @@ from batch_predictions.sources.files.parquet_files import read_parquet_files
 from batch_predictions.sources.files.patterns import FileGroup
 from batch_predictions.sources.rows.file_rows import FILE_NAME, FileRows, no_rows
 from batch_predictions.sources.rows.row_filters import mapped_column_sql
-from batch_predictions.sources.validation.column_mapping import match_columns
+from batch_predictions.sources.validation.column_mapping import is_guessed_id, match_columns
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
 
@@ -103,6 +103,10 @@ class MappedGroup:
         if not self.query:
             name = self.name_of(self.files.paths[0])
         return match_columns(self.table, tuple(types), self.mapping, name)
+
+    def guesses_id(self, types: Mapping[str, str]) -> bool:
+        """Returns whether the id of events is a column by a synonym alone: `is_guessed_id`."""
+        return is_guessed_id(self.table, self.match(types), self.mapping)
 
     def columns(self, types: Mapping[str, str]) -> dict[str, str]:
         """Column of the raw table to SQL over the files' columns; `attributes` of the others."""

@@ -64,7 +64,10 @@ def daily_rows_sql(
             f"select __day as date, {select_list}, __problem as problem from ({dated}) "
             f"where {days_condition('__day', partitions)}"
         )
-    newest = newest_file_days(db, counts, rules.default_date, rules.last_day)
+    last_over = rules.last_day_over
+    if last_over is not None and last_over < rules.first_day:
+        last_over = None
+    newest = newest_file_days(db, counts, rules.default_date, rules.last_day, last_over)
     return (
         "select * from (select case when __problem is null then __day else __newest end as date, "
         f"{select_list}, __problem as problem from ({dated}) "

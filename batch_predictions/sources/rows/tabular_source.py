@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 
 import duckdb
 
@@ -91,7 +92,12 @@ class TabularSource(Source):
         """A query for the rows of a table; see `Source.rows_sql`."""
         groups = self.row_groups(db, table, limit)
         rules = self.day_rules(self.state.default_date, self.state.first_day)
+        rules = replace(rules, last_day_over=self._last_day_over(table))
         return group_rows_sql(db, table, groups, rules, days)
+
+    def _last_day_over(self, table: Table) -> dt.date | None:
+        """`DayRules.last_day_over` of a table."""
+        return None
 
     def _daily_tables(self) -> list[Table]:
         """The tables that determine the days of the source; weekly ones are known ahead."""

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import duckdb
 
+from batch_predictions.sources.base import MAX_DATE
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
 from batch_predictions.sources.validation.plausible_days import last_plausible_day
 from batch_predictions.sources.validation.timestamps import (
@@ -54,7 +55,11 @@ def has_problems(db: duckdb.DuckDBPyConnection, counts: str) -> bool:
 
 
 def newest_file_days(
-    db: duckdb.DuckDBPyConnection, counts: str, default: dt.date, last: dt.date | None = None
+    db: duckdb.DuckDBPyConnection,
+    counts: str,
+    default: dt.date,
+    last: dt.date | None = None,
+    last_over: dt.date | None = None,
 ) -> str:
     """The name of a temporary table with the newest day of each file, as `__newest`.
 
@@ -63,14 +68,16 @@ def newest_file_days(
         counts: a table of `count_file_days`.
         default: day of a file whose rows have none.
         last: later days do not count; None: the last that is not far after the others.
+        last_over: this day instead of a later one; None: any day.
     """
     if last is None:
         days = f"select __day, sum(kept)::BIGINT from temp.{counts} where kept > 0 group by all"
         last = last_plausible_day(dict(db.execute(days).fetchall())) or default
     name = f"newest_{uuid.uuid4().hex}"
+    newest = f"max(__day) filter (kept > 0 and __day <= DATE '{last}')"
     db.execute(
-        f"create temp table {name} as select {FILE_NAME}, coalesce(max(__day) filter (kept > 0 "
-        f"and __day <= DATE '{last}'), DATE '{default}') as __newest "
+        f"create temp table {name} as select {FILE_NAME}, least(coalesce({newest}, "
+        f"DATE '{default}'), DATE '{last_over or MAX_DATE}') as __newest "
         f"from temp.{counts} group by all"
     )
     return name

@@ -81,6 +81,8 @@ _NAMES_IN_TABLES: dict[tuple[str, str], tuple[str, ...]] = {
 }
 """Names that mean the column in files of one table only."""
 
+EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
+"""Ids of events, made from the row where the source has none."""
 TIME_COLUMNS = {"interactions": "occurred_at", "reviews": "written_at"}
 """The timestamp of a daily table; it gives the business day of rows without a column `date`."""
 
@@ -156,6 +158,20 @@ def match_columns(
             matches[column] = candidates[0]
     _require_columns(table, file_columns, matches, file_name)
     return matches
+
+
+def is_guessed_id(table: Table, matches: Mapping[str, str], mapping: Mapping[str, str]) -> bool:
+    """Returns whether only a synonym says that a column is the id of events.
+
+    A column such as `transaction_id` may be the number of an order, which has several rows.
+
+    Args:
+        table: the raw table.
+        matches: column of the raw table to column of the file.
+        mapping: the part of `matches` that settings say.
+    """
+    name = EVENT_IDS.get(table.name, "")
+    return name in matches and name not in mapping and matches[name].strip().lower() != name
 
 
 def _require_columns(

@@ -131,12 +131,16 @@ def suggestion_sql(table: str, name: str, text: str) -> str:
         (r"^\D*\d[\d.]*,\d+\D*$", ("1.234,56",)),
         (r"^\D*\d[\d,]*(\.\d+)?\D*$", ("1,234.56",)),
     ]
-    whens = " ".join(
-        f"when regexp_matches({text}, {quote_literal(pattern)}) then "
-        + quote_literal(" or ".join(f'{setting}"{example}"}}}}' for example in examples))
-        for pattern, examples in cases
-    )
-    return f"case {whens} end"
+    whens = []
+    for pattern, examples in cases:
+        formats = [NumberFormat.parse("", example) for example in examples]
+        numbers = ", ".join(format_.value_sql(f"trim({text})") for format_ in formats)
+        suggestion = " or ".join(f'{setting}"{example}"}}}}' for example in examples)
+        whens.append(
+            f"when regexp_matches({text}, {quote_literal(pattern)}) "
+            f"then case when coalesce({numbers}) is not null then {quote_literal(suggestion)} end"
+        )
+    return f"case {' '.join(whens)} end"
 
 
 def _escape(text: str) -> str:

@@ -21,7 +21,7 @@ from batch_predictions.sources.validation.checked_rows import (
     CheckedRows,
     create_checked_rows,
 )
-from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
+from batch_predictions.sources.validation.column_mapping import EVENT_IDS
 from batch_predictions.sources.validation.column_rules import column_rules, validate_ids
 from batch_predictions.sources.validation.erased_rows import refuse_erased_users
 from batch_predictions.sources.validation.event_types import RETURN
@@ -36,15 +36,14 @@ from batch_predictions.sources.validation.merged_users import (
     with_present_users,
 )
 from batch_predictions.sources.validation.review_text import clean_text_sql
+from batch_predictions.sources.validation.row_keys import (
+    create_repeats,
+    event_id_sql,
+    forget_guessed_ids,
+    is_same_row,
+)
 from batch_predictions.tables import USER_ALIASES, USERS, Table, user_columns
 from batch_predictions.warehouse.path_sql import quote_identifier, quote_literal
-
-_EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
-"""Ids of events, made from the row where the source has none."""
-_REPEAT_REMEDIES = {
-    "promotion_calendar": "write the promotions of an item in a week as one row",
-    "inventory": "write the stock of an item on a day as one row, or add a location",
-}
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,11 @@ class ValidatedRows:
         counts: counts of rows by partition.
         aliases: table of the aliases of merged users by which the rows were read; None: nobody was
             merged.
+        rows: query for the rows as read, as `Source.rows_sql` returns it.
+        numbered: query for the accepted rows and those that are refused as repeats, with `source`
+            and `row_number`.
+        repeats: table of the rows that repeat an id of their day, which are refused unless the id
+            was guessed; None: there are none.
     """
 
     accepted: str
@@ -88,6 +92,9 @@ class ValidatedRows:
     nulled: str
     counts: dict[str, RowCounts]
     aliases: str | None = None
+    rows: str = ""
+    numbered: str = ""
+    repeats: str | None = None
 
 
 def validate_rows(
@@ -129,11 +136,14 @@ def validate_rows(
         rule = source.settings.deduplicate.get(table.name)
         keeps_first = rule is not None and rule.keep == "first"
         merged = leave_out_merged_users(db, checked.name, aliases, keeps_first=keeps_first)
-    repeats = _create_repeats(db, table, checked.name, suffix)
-    accepted = _accepted_sql(db, source, table, checked.name, repeats, suffix)
+    repeats = refused_repeats = create_repeats(db, table, checked.name, suffix)
+    if repeats and source.guesses_ids(table):
+        forget_guessed_ids(db, table, checked.name, repeats)
+        refused_repeats = None
+    accepted, numbered = _accepted_sql(db, source, table, checked.name, refused_repeats, suffix)
     accepted = with_present_users(accepted, aliases)
-    refused = _create_refused(db, checked.name, repeats, rows, suffix)
-    nulled = _nulled_sql(checked, repeats)
+    refused = _create_refused(db, checked.name, refused_repeats, rows, suffix)
+    nulled = _nulled_sql(checked, refused_repeats)
     counts = _count_rows(db, table, checked.name, accepted, refused, nulled)
     for day, (filtered, deduplicated) in left_out.items():
         day_counts = counts.get(day, RowCounts())
@@ -142,7 +152,8 @@ def validate_rows(
         counts[snapshot_day] = replace(counts.get(snapshot_day, RowCounts()), merged=merged)
     if table.partition is None:
         accepted = f"select * exclude (date) from ({accepted})"
-    return ValidatedRows(accepted, f"select * from {refused}", nulled, counts, aliases)
+    refused = f"select * from {refused}"
+    return ValidatedRows(accepted, refused, nulled, counts, aliases, rows, numbered, repeats)
 
 
 def _create_aliases(
@@ -168,46 +179,12 @@ def _nulled_sql(checked: CheckedRows, repeats: str | None) -> str:
     """A query for the values of accepted rows that became null."""
     if not checked.has_nulled:
         return "select null::DATE as date, null::VARCHAR as column, null::VARCHAR as reason limit 0"
-    anti_join = f" anti join {repeats} r on {_is_same_row('r', 'c')}" if repeats else ""
+    anti_join = f" anti join {repeats} r on {is_same_row('r', 'c')}" if repeats else ""
     return (
         'select date, entry.column as "column", entry.reason as reason from '
         f"(select date, unnest(nulled) as entry from {checked.name} c{anti_join} "
         "where nulled is not null and reason is null)"
     )
-
-
-def _create_repeats(
-    db: duckdb.DuckDBPyConnection, table: Table, checked: str, suffix: str
-) -> str | None:
-    """Creates a table of rows that repeat the key of an earlier row; None if there are none."""
-    if not table.key:
-        return None
-    key = ", ".join(["date", *(quote_identifier(column) for column in table.key)])
-    has_key = " and ".join(f"{quote_identifier(column)} is not null" for column in table.key)
-    shown = " || ', ' || ".join(quote_identifier(column) for column in table.key)
-    start = quote_literal(f"{' and '.join(table.key)} '")
-    by = ", ".join(table.key)
-    remedy = _REPEAT_REMEDIES.get(table.name, "remove one, or give them different ids")
-    remedy += f"; source.deduplicate: {{{table.name}: {{by: [{by}]}}}} keeps the last one"
-    repeats = f"temp.repeats_{suffix}"
-    # A window function only over rows with repeated keys: over a year of rows it needs much memory.
-    db.execute(
-        f"create temp table repeats_{suffix} as select date, source, row_number, "
-        f"{start} || {shown} || ''' is already in row ' || __first_row || ' of ' || __first_file "
-        f"|| {quote_literal(f': {remedy}')} as reason from ("
-        "select *, row_number() over w as __n, first_value(row_number) over w as __first_row, "
-        f"first_value(source) over w as __first_file from {checked} semi join "
-        f"(select {key} from {checked} where reason is null and {has_key} "
-        f"group by all having count(*) > 1) using ({key}) where reason is null "
-        f"window w as (partition by {key} order by source, row_number)) where __n > 1"
-    )
-    return repeats if _count(db, f"from {repeats}") else None
-
-
-def _is_same_row(left: str, right: str) -> str:
-    """A join condition. A row of the file may be in several weeks, so the date is part of it."""
-    columns = ("date", "source", "row_number")
-    return " and ".join(f"{left}.{column} = {right}.{column}" for column in columns)
 
 
 def _accepted_sql(
@@ -217,9 +194,9 @@ def _accepted_sql(
     checked: str,
     repeats: str | None,
     suffix: str,
-) -> str:
-    """A query for the accepted rows, with ids of events."""
-    event_id = _EVENT_IDS.get(table.name)
+) -> tuple[str, str]:
+    """Queries for the accepted rows, with ids of events, and for `ValidatedRows.numbered`."""
+    event_id = EVENT_IDS.get(table.name)
     names = [rule.name for rule in column_rules(table, source.timezone) if rule.name != event_id]
     columns = [f"c.date as {table.partition or 'date'}"]
     typed = _typed_events_sql(source) if table.name == "interactions" else {}
@@ -231,13 +208,16 @@ def _accepted_sql(
     ]
     joins = ""
     if event_id:
-        id_column, joins = _event_id_sql(db, source, table, checked, suffix)
+        id_column, joins = event_id_sql(db, source, table, checked, suffix)
         columns.append(f"{id_column} as {event_id}")
     if any(column.name == "simulated" for column in table.columns):
         columns.append(f"{str(table.name in source.simulated_tables).lower()} as simulated")
-    if repeats:
-        joins += f" anti join {repeats} r on {_is_same_row('r', 'c')}"
-    return f"select {', '.join(columns)} from {checked} c {joins} where c.reason is null"
+    anti_join = f" anti join {repeats} r on {is_same_row('r', 'c')}" if repeats else ""
+    selected, rows = ", ".join(columns), f"from {checked} c {joins}"
+    return (
+        f"select {selected} {rows}{anti_join} where c.reason is null",
+        f"select {selected}, c.source, c.row_number {rows} where c.reason is null",
+    )
 
 
 def _typed_events_sql(source: Source) -> dict[str, str]:
@@ -249,43 +229,6 @@ def _typed_events_sql(source: Source) -> dict[str, str]:
         "quantity": f"case when {is_return} then -abs(coalesce(c.quantity, 1)) else c.quantity end",
         "amount": f"case when {is_return} then -abs(c.amount) else c.amount end",
     }
-
-
-def _event_id_sql(
-    db: duckdb.DuckDBPyConnection, source: Source, table: Table, checked: str, suffix: str
-) -> tuple[str, str]:
-    """SQL of the id of an event, of the source or a hash of the row, and the join that it needs."""
-    event_id, timestamp = _EVENT_IDS[table.name], TIME_COLUMNS[table.name]
-    without_id = f"from {checked} where reason is null and {event_id} is null"
-    if _count(db, without_id) == 0:
-        return f"c.{event_id}", ""
-    hashed = ["date", "user_id", "item_id", timestamp]
-    # Rows with equal hashed columns are numbered by their other columns, so that ids do not depend
-    # on the order of the rows in the file.
-    order = [
-        quote_identifier(column.name)
-        for column in table.columns
-        if column.name not in (*hashed, event_id, "simulated")
-    ]
-    is_equal = " and ".join(f"c.{name} is not distinct from d.{name}" for name in hashed)
-    db.execute(
-        f"create temp table duplicates_{suffix} as select date, source, row_number, "
-        f"row_number() over (partition by {', '.join(hashed)} order by {', '.join(order)}) as n "
-        f"from {checked} c where reason is null and {event_id} is null and exists (select 1 from "
-        f"(select {', '.join(hashed)} {without_id} group by all having count(*) > 1) d "
-        f"where {is_equal})"
-    )
-    parts = (
-        quote_literal(source.kind),
-        "coalesce(c.user_id, '')",
-        "c.item_id",
-        f"coalesce(c.{timestamp}::VARCHAR, c.date::VARCHAR)",
-        "coalesce(d.n, 1)::VARCHAR",
-    )
-    return (
-        f"coalesce(c.{event_id}, md5(concat_ws(chr(31), {', '.join(parts)})))",
-        f"left join temp.duplicates_{suffix} d on {_is_same_row('c', 'd')}",
-    )
 
 
 def _create_refused(
@@ -302,7 +245,7 @@ def _create_refused(
         db.execute(
             f"insert into temp.refused_{suffix} "
             f"select r.date, r.source, r.row_number, r.reason, {ROW_JSON} "
-            f"from ({rows}) s join {repeats} r on {_is_same_row('r', 's')}"
+            f"from ({rows}) s join {repeats} r on {is_same_row('r', 's')}"
         )
     return f"temp.refused_{suffix}"
 
@@ -345,8 +288,3 @@ def _count_rows(
                 "give every row its own source and row_number?"
             )
     return counts
-
-
-def _count(db: duckdb.DuckDBPyConnection, from_clause: str) -> int:
-    row = db.execute(f"select count(*) {from_clause}").fetchone()
-    return int(row[0]) if row else 0

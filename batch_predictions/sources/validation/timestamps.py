@@ -97,6 +97,8 @@ class DayRules:
         undated_day: partition of rows without a plausible day; None: the newest day of their file.
         last_day: the newest day that a file can have for this; None: the last day of its table that
             is not far after the others.
+        last_day_over: the last day that was over when the newest file was written: rows without a
+            plausible day wait for no later one, but in a home of no earlier one; None: not known.
     """
 
     timezone: str
@@ -106,6 +108,7 @@ class DayRules:
     undated_day: dt.date | None = None
     last_day: dt.date | None = None
     naive_zone: str = "UTC"
+    last_day_over: dt.date | None = None
 
 
 def timestamp_sql(value: str, type_: str, naive_zone: str = "UTC") -> str:
@@ -215,13 +218,17 @@ def day_problem_sql(name: str, value: str, type_: str, day: str, rules: DayRules
     return (
         f"case when {is_missing_sql(value, type_)} "
         f"then {quote_literal(f'{name} is empty: give every row its time, or map a column to it')} "
-        f"when {day} is null then {quoted} || "
+        # A year of two digits is read as one of the first century.
+        f"when {day} is null or {day} < DATE '1000-01-01' then {quoted} || "
         "''' is not a time: write 2024-01-31, 2024-01-31 13:45:00+00:00, 31 Jan 2024 or Unix "
         "seconds, or set source.formats to its format, such as %d.%m.%Y %H:%M' "
-        f"when {day} < DATE '{earliest}' then {shown} || "
-        f"' is before {earliest}: correct it, or set source.earliest to an earlier day' "
-        f"when {day} > DATE '{MAX_DATE}' then {shown} || "
-        f"' is after {MAX_DATE.year}: correct it' "
+        f"when {day} < DATE '{earliest}' then {quoted} || "
+        f"case when try_cast({value}::VARCHAR as DOUBLE) between 20000 and 80000 then "
+        f"''' is before {earliest}: of a serial day of a spreadsheet, write the day, such as "
+        "DATE ''1899-12-30'' + 45293, with source.queries' else "
+        f"''' is before {earliest}: correct it, or set source.earliest to an earlier day' end "
+        f"when {day} > DATE '{MAX_DATE}' then {quoted} || "
+        f"''' is after {MAX_DATE.year}: correct it' "
         f"when {day} < DATE '{first_day}' then {shown} || "
         f"' is before the first day of this home, {first_day}: correct it; or include it with "
         "`batch-predictions first-day DATE`, in a new home with the setting source.earliest' end"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import http.client
 import json
 import signal
 import subprocess
@@ -34,6 +35,29 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) 
         time.sleep(0.1)
 
 
+def statuses_of_other_sites(port: int) -> list[int]:
+    """Statuses of what a page of another site makes a browser ask Dagster's pages."""
+    mutation = json.dumps({"query": "mutation { setConcurrencyLimit(concurrencyKey: \"gpu\", "
+                                    "limit: 0) { success } }"})  # fmt: skip
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    upgrade |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Origin": "http://evil.example"}
+    json_type = {"Content-Type": "application/json"}
+    requests: list[tuple[str, str, str | None, dict[str, str]]] = [
+        ("GET", "/dagster/graphql?query=mutation%7Bx%7D", None, {"Sec-Fetch-Site": "cross-site"}),
+        ("POST", "/dagster/graphql", mutation, {"Content-Type": "text/plain"}),
+        ("POST", "/dagster/graphql", mutation, json_type | {"Origin": "http://evil.example"}),
+        ("GET", "/dagster/", None, {"Host": "evil.example"}),
+        ("GET", "/dagster/graphql", None, upgrade),
+    ]
+    statuses = []
+    for method, path, body, headers in requests:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+        connection.request(method, path, body, headers)
+        statuses.append(connection.getresponse().status)
+        connection.close()
+    return statuses
+
+
 def test_both_start_together_on_a_new_home_and_end_by_sigterm(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     write_shop(tmp_path / "shop", days=28, last=dt.date(2024, 3, 3))
@@ -61,6 +85,7 @@ def test_both_start_together_on_a_new_home_and_end_by_sigterm(tmp_path: Path) ->
         request = urllib.request.Request(
             f"{url}/graphql", query.encode(), {"Content-Type": "application/json"}
         )
+        assert statuses_of_other_sites(port) == [403] * 5
         nodes = json.load(urllib.request.urlopen(request, timeout=300))["data"]
         [repository] = nodes["repositoriesOrError"]["nodes"]
         assert "nightly" in {schedule["name"] for schedule in repository["schedules"]}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from batch_predictions.inference.dagster import step_reports, steps
-from batch_predictions.settings import InferenceSettings
+from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions_tests.worlds.engine import DoublingScorer, Staging
+from batch_predictions_tests.worlds.tiny_platform import DAILY
 
 PROGRESS = re.compile(r"doubles 2024-03-03: (\d+) of 400 rows, (\d+) rows/s, (\d+) s left")
 
@@ -35,8 +36,9 @@ def log_lines(path: Any, **inference: Any) -> list[str]:
     """Runs the step; returns the lines that it logs."""
     lines: list[str] = []
     context: Any = SimpleNamespace(log=SimpleNamespace(info=lines.append))
-    settings: Any = SimpleNamespace(inference=InferenceSettings(device="cpu", **inference))
-    prediction: Any = SimpleNamespace(name="doubles")
+    inference_settings = InferenceSettings(device="cpu", **inference)
+    settings = Settings(home=path.parents[3], inference=inference_settings)
+    prediction: Any = SimpleNamespace(name="doubles", scorer=DoublingScorer, table=DAILY)
     steps.score(context, prediction, settings, {"2024-03-03": str(path)})
     return lines
 

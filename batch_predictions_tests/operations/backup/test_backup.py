@@ -30,6 +30,7 @@ from batch_predictions.operations.backup.storage import (
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.integrity import find_damaged
 from batch_predictions_tests.core.test_relative_paths import OUTSIDE
 from batch_predictions_tests.worlds.home_state import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
@@ -107,6 +108,25 @@ def test_what_is_written_while_it_is_copied_is_whole(
     names = {file.path.rpartition("churn/")[2] for file in create_backup(home, pool, "a").files}
     assert names >= {"decisions/1.json", "versions/1"}
     assert "decisions/2.json" not in names or "versions/2" in names
+
+
+def test_a_partition_that_is_replaced_meanwhile_has_its_digest(
+    world: ServingWorld, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = create_module._add
+
+    def write_beside(home: Path, path: str, *arguments: object) -> object:
+        if path.startswith("warehouse/predictions/recommendations/"):
+            world.predict(tag="b")
+        return add(home, path, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(create_module, "_add", write_beside)
+    backup = create_backup(world.settings.home, pool, "a")
+    restore_backup(backup, pool, tmp_path / "new")
+    restored = Warehouse.of(Settings(home=tmp_path / "new"))
+    models = "select distinct model_version from predictions.recommendations"
+    assert restored.query(models)["model_version"].to_pylist() == ["als-b"]
+    assert find_damaged(restored) == find_damaged(restored, thorough=True) == []
 
 
 def test_a_file_that_is_removed_meanwhile_is_left_out(

@@ -11,7 +11,7 @@ import pytest
 
 from batch_predictions.core.erasures import ErasedUsers
 from batch_predictions.core.home import State, write_state
-from batch_predictions.operations.records import DEAD, CheckState, RunState
+from batch_predictions.operations.records import DEAD, CheckState, FailedTick, RunState
 from batch_predictions.operations.report.operations_sections import plot_runs
 from batch_predictions.operations.report.report_home import ReportHome
 from batch_predictions.operations.report.report_pages import page_sections, render_page
@@ -55,6 +55,12 @@ class Records:
         return None
 
     def unfinished_runs(self) -> list[str]:
+        return []
+
+    def last_partition(self, run_id: str) -> str | None:
+        return None
+
+    def failed_ticks(self) -> list[FailedTick]:
         return []
 
     def remove_old_runs(self, keep_days: int, now: float) -> int:

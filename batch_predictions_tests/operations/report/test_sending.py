@@ -12,7 +12,9 @@ import pytest
 from batch_predictions.core import redaction
 from batch_predictions.core.home import State, write_state
 from batch_predictions.operations.report import sending
-from batch_predictions.operations.report.sending import send_due_report
+from batch_predictions.operations.report.sending import ReportError, send_due_report
+from batch_predictions.operations.status import read_status
+from batch_predictions.orchestration import after_run
 from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.settings import ReportSettings, Settings
@@ -54,7 +56,8 @@ def test_a_report_is_sent_once_and_again_if_it_was_refused(home: Path) -> None:
     outbox = Outbox()
     assert send(home, outbox, "never") is None
     outbox.takes = False
-    assert send(home, outbox, "daily") is None
+    with pytest.raises(ReportError, match=f"as of {DAY} was not sent"):
+        send(home, outbox, "daily")
     outbox.takes = True
     assert [send(home, outbox, "daily") for _ in range(2)] == [DAY, None]
     assert outbox.sent == [(f"Predictions as of {DAY}", f"predictions_{DAY}.html")] * 2
@@ -82,16 +85,14 @@ def test_a_weekly_report_is_of_the_last_sunday_that_has_data(
 
 
 def test_without_addresses_nothing_is_sent_and_said(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BATCH_PREDICTIONS_REPORT_URLS")
-    assert send(home, Outbox(), "daily") is None
-    assert "BATCH_PREDICTIONS_REPORT_URLS has no address" in capsys.readouterr().err
+    with pytest.raises(ReportError, match=r"REPORT_URLS .*the variable has no address"):
+        send(home, Outbox(), "daily")
 
 
-def test_a_failure_is_printed_without_its_secret(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_of_the_run_has_no_secret(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any) -> bool:
         raise RuntimeError(f"{URL} is down")
 
@@ -100,6 +101,10 @@ def test_a_failure_is_printed_without_its_secret(
     redaction.configure([], show_identifiers=True)
     monkeypatch.setattr(sending, "_send_by_apprise", fail)
     settings = Settings(home=home, report=ReportSettings(send="daily"))
-    sending.send_report_after_run(settings, DagsterRecords(settings))
-    printed = capsys.readouterr().err
-    assert "the report could not be sent" in printed and "a-token" not in printed
+    failed = after_run.notify(settings, DagsterRecords(settings))
+    assert "is down" in failed["report"]
+    assert "a-token" not in failed["report"]
+    first = DAY - dt.timedelta(days=6)
+    write_state(home, State(source_kind="files", timezone="UTC", first_day=first, default_date=DAY))
+    problems = read_status(settings, DagsterRecords(settings)).problems
+    assert "report" in {problem.condition for problem in problems}

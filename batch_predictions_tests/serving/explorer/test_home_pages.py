@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import Request
 
 from batch_predictions.serving.explorer import home_pages
 from batch_predictions.serving.explorer.home_pages import HomePages
 from batch_predictions.serving.explorer.rendering import HOME_PAGES
+from batch_predictions.serving.http.problems import ProblemError
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions_tests.worlds.http_service import Client, publish_all, running_service
 from batch_predictions_tests.worlds.serving import ServingWorld, open_world
@@ -64,6 +67,120 @@ def test_a_page_that_takes_too_long_is_given_up(
     monkeypatch.setattr(home_pages, "TIMEOUT_SECONDS", 0.01)
     reply = client.get("/explorer/data")
     assert reply.status == 503 and b"The page took more than" in reply.body
+
+
+def test_no_process_is_started_for_a_name_that_is_no_model(
+    client: Client, world: ServingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    async def make(self: HomePages, name: str) -> list[dict[str, object]]:
+        made.append(name)
+        return []
+
+    monkeypatch.setattr(HomePages, "_make", make)
+    (world.settings.home / "models" / "churn").mkdir(parents=True)
+    reply = client.get("/explorer/models/no-such-model")
+    assert reply.status == 404 and b"There is no model no-such-model" in reply.body
+    assert client.get("/explorer/models/..").status == 404 and made == []
+    assert client.get("/explorer/models/churn").status == 200 and made == ["models/churn"]
+
+
+class Browser:
+    """A client that asks for a page of `HomePages`, and may leave."""
+
+    def __init__(self, pages: HomePages, name: str) -> None:
+        self._left = asyncio.Event()
+        request = Request({"type": "http"}, self._receive)
+        self.answer = asyncio.create_task(pages.get(name, request))
+
+    async def _receive(self) -> dict[str, str]:
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    def leave(self) -> None:
+        self._left.set()
+
+    async def status(self) -> int:
+        """200, or the status of the problem."""
+        try:
+            await self.answer
+        except ProblemError as problem:
+            return problem.type.status
+        return 200
+
+
+async def let_others_work() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_a_page_that_nobody_waits_for_is_not_made_and_the_next_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, cancelled = [], []
+    finish = {name: asyncio.Event() for name in HOME_PAGES}
+
+    async def make(self: HomePages, name: str) -> list[dict[str, object]]:
+        begun.append(name)
+        try:
+            await finish[name].wait()
+        except asyncio.CancelledError:
+            cancelled.append(name)
+            raise
+        return []
+
+    async def use() -> None:
+        pages = HomePages(tmp_path)
+        first, second = Browser(pages, "quality"), Browser(pages, "quality")
+        waiting = Browser(pages, "data")
+        await let_others_work()
+        assert begun == ["quality"]
+        # One of both has left: the other one still waits.
+        first.leave()
+        assert await first.status() == 503 and cancelled == []
+        second.leave()
+        assert await second.status() == 503
+        await let_others_work()
+        assert cancelled == ["quality"] and begun == ["quality", "data"]
+        finish["data"].set()
+        assert await waiting.status() == 200
+        # It is kept, and who has left a queue takes no turn in it.
+        assert await Browser(pages, "data").status() == 200 and begun == ["quality", "data"]
+        working, left = Browser(pages, "quality"), Browser(pages, "operations")
+        await let_others_work()
+        left.leave()
+        await left.status()
+        finish["quality"].set()
+        assert await working.status() == 200 and begun[2:] == ["quality"]
+
+    monkeypatch.setattr(HomePages, "_make", make)
+    asyncio.run(use())
+
+
+def test_the_queue_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish = asyncio.Event()
+
+    async def make(self: HomePages, name: str) -> list[dict[str, object]]:
+        await finish.wait()
+        return []
+
+    async def use() -> None:
+        pages = HomePages(tmp_path)
+        names = [f"models/m{number}" for number in range(home_pages.MAX_MAKING)]
+        browsers = [Browser(pages, name) for name in (*names, *names)]
+        await let_others_work()
+        late = Browser(pages, "models/late")
+        with pytest.raises(ProblemError) as problem:
+            await late.answer
+        assert problem.value.type.status == 503
+        assert (b"retry-after", b"5") in problem.value.raw_headers
+        finish.set()
+        assert {await browser.status() for browser in browsers} == {200}
+        assert await Browser(pages, "models/late").status() == 200
+
+    monkeypatch.setattr(HomePages, "_make", make)
+    asyncio.run(use())
 
 
 def test_every_page_is_one_of_the_report(client: Client) -> None:

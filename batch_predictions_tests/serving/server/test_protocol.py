@@ -131,7 +131,12 @@ def test_a_head_of_nearly_64_kb_is_answered(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [b"\x16\x03\x01 TLS", b"CONNECT shop.example:443 HTTP/1.1\r\n" + HOST + b"\r\n"],
+    [
+        b"\x16\x03\x01 TLS",
+        b"CONNECT shop.example:443 HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n" + HOST + HOST + b"\r\n",
+    ],
 )
 def test_what_is_no_request_for_the_service_ends_the_connection(
     client: Client, request_: bytes
@@ -141,6 +146,12 @@ def test_what_is_no_request_for_the_service_ends_the_connection(
         head, _, body = read_to_the_end(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n") and b"connection: close" in head
     assert json.loads(body)["type"] == "/problems/not-http"
+
+
+def test_http_1_0_needs_no_host(client: Client) -> None:
+    with connect(client) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert read_to_the_end(connection).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_an_error_is_not_taken_for_the_answer_to_the_request_before() -> None:

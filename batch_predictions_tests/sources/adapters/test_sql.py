@@ -14,6 +14,7 @@ import pytest
 
 from batch_predictions.sources.adapters import sql as sql_adapter
 from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.shrinkage import read_kept_rows
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, USERS
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.source_database import DRIVERS, SourceDatabase
@@ -161,6 +162,19 @@ def test_deleted_rows_are_found_by_the_comparison_of_all_days(shop: SourceDataba
     assert "2024-01-02" in shop.run("2024-01-15")
     assert shop.due("2024-01-15") == []
     assert len(shop.rows()) == 30
+
+
+def test_kept_rows_are_compared_until_they_are_back(shop: SourceDatabase) -> None:
+    shop.change(reconcile_days=0).insert(order_lines(12))
+    shop.run("2024-01-08")
+    shop.execute("delete from order_lines where line_id between 600 and 603")
+    shop.run("2024-01-08")
+    assert "4 rows of 1 day" in read_kept_rows(shop.settings.home).lost["interactions"]
+    shop.run("2024-01-12")
+    shop.insert([row for row in order_lines(8) if 600 <= row["line_id"] <= 603])
+    # The day is long before the window.
+    assert shop.due("2024-01-12") == []
+    assert read_kept_rows(shop.settings.home).lost == {}
 
 
 def test_all_days_are_never_compared_if_reconcile_days_is_0(shop: SourceDatabase) -> None:

@@ -151,3 +151,106 @@ def test_rows_of_parquet_are_compared_with_the_footer(tmp_path: Path) -> None:
     verify_row_count(path, path.name, 2)
     with pytest.raises(SourceError, match=r"a\.parquet has 2 rows, but 1 were read"):
         verify_row_count(path, path.name, 1)
+
+
+def lines_of_days(lines: int, *, ending: str = "\n") -> str:
+    return "".join(
+        f"u{n % 97},i{n % 31},2024-01-0{1 + n % 9}T10:00:00Z,12.50{ending}" for n in range(lines)
+    )
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("column", ["user_id", "note"])
+def test_two_stray_quotes_that_swallow_rows_stop_the_ingest(
+    tmp_path: Path, column: str, ending: str
+) -> None:
+    rows = lines_of_days(4000, ending=",plain\n").splitlines()
+    rows[4] = '"a note of ""two""\nlines",i,2024-01-03T10:00:00Z,1,x'
+    for number in (100, 3100):
+        user, rest = rows[number].split(",", 1)
+        quoted = {
+            # Opened at the start of a value, and closed at the end of one.
+            "user_id": (f'"{user},{rest}', f'{user}",{rest}'),
+            "note": (f'{user},{rest.removesuffix("plain")}"plain', f'{user},{rest}"'),
+        }
+        rows[number] = quoted[column][number > 100]
+    text = ending.join([HEADER.strip() + ",note", *rows, ""])
+    shop = SourceFolder(tmp_path).write("interactions.csv", text)
+    # The header, and a value of two lines, are before it.
+    with pytest.raises(
+        SourceError,
+        match=r"interactions\.csv, line 103: a quote is opened here and "
+        f"closed 3,000 lines later, .* value of '{column}'",
+    ):
+        shop.ingest()
+
+
+def test_texts_of_many_lines_are_values(tmp_path: Path) -> None:
+    note = "\n".join(["first, second", "a line", "", "one, two, three, four, five"] * 50)
+    row = f'u,i,2024-01-03,1,"{note}"\n'
+    shop = SourceFolder(tmp_path)
+    shop.write("interactions.csv", HEADER.strip() + ",note\n" + row * 3)
+    assert total_counts(shop.ingest()) == (3, 3, 0)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "u,i",
+        "u",
+        "u,i,2024-01-09",
+        'u,i,"2024-',
+        "u,i,2024-01-09T10:00:00Z,1",
+        "u,i,2024-01-09T10:00:00Z,12.5",
+        "u,i,2024-01-09T10:00:00Z,",
+    ],
+)
+def test_a_line_that_is_cut_off_is_named_and_quarantined(
+    tmp_path: Path, cut: str, suffix: str
+) -> None:
+    content = (HEADER + lines_of_days(90) + cut).encode()
+    name = f"interactions.{suffix}"
+    shop = SourceFolder(tmp_path)
+    shop.write(name, gzip.compress(content) if suffix.endswith("gz") else content)
+    assert total_counts(shop.ingest()) == (91, 90, 1)
+    reason = f"{name} is cut off in its last line, no. 92: deliver the complete file again"
+    [row] = shop.rows("select source, row_number, reason from raw.quarantine")
+    assert row == {"source": name, "row_number": 91, "reason": reason}
+
+
+def test_a_cut_off_line_of_json_is_named(tmp_path: Path) -> None:
+    row = '{"user_id": "u", "item_id": "i", "occurred_at": "2024-01-03"}\n'
+    shop = SourceFolder(tmp_path).write("interactions.jsonl", row * 3 + row[:-9])
+    assert total_counts(shop.ingest()) == (4, 3, 1)
+    assert shop.reasons() == [
+        "interactions.jsonl is cut off in its last line, no. 4: deliver the complete file again"
+    ]
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["u,i,2024-01-09T10:00:00Z,12.50", "u,i,2024-01-09T10:00:00Z,112.55", "u,i,x,1.50", "\n"],
+)
+def test_a_last_line_without_a_break_may_be_complete(tmp_path: Path, last: str) -> None:
+    shop = SourceFolder(tmp_path).write("interactions.csv", HEADER + lines_of_days(90) + last)
+    shop.ingest()
+    assert not any("cut off" in reason for reason in shop.reasons())
+
+
+@pytest.mark.parametrize("decimals", [1, 0])
+def test_a_short_last_number_is_complete_where_the_others_differ(
+    tmp_path: Path, decimals: int
+) -> None:
+    rows = "".join(
+        f"u,i,2024-01-03,{10 + n}{'.5' * decimals}{'5' * (decimals * n % 3)}\n" for n in range(60)
+    )
+    shop = SourceFolder(tmp_path).write("interactions.csv", f"{HEADER}{rows}u,i,2024-01-03,7")
+    assert total_counts(shop.ingest()) == (61, 61, 0)
+
+
+def test_a_time_that_is_cut_off_is_no_earlier_day(tmp_path: Path) -> None:
+    header = "user_id,item_id,amount,occurred_at\n"
+    rows = "".join(f"u,i,1,2024-01-{1 + n % 9:02d}\n" for n in range(60))
+    shop = SourceFolder(tmp_path).write("interactions.csv", f"{header}{rows}u,i,1,2024-01-0")
+    assert total_counts(shop.ingest()) == (61, 60, 1) and "cut off" in shop.reasons()[0]

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +18,9 @@ from hypothesis import strategies as st
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.due_partitions import days_to_ingest
 from batch_predictions.sources.files import mapped_groups
+from batch_predictions.sources.files.file_index import FileIndex
 from batch_predictions.sources.files.formats import read_files
+from batch_predictions.sources.rows.ingest_log import update_ingest_log
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 from batch_predictions_tests.worlds.source_folders import FIRST_DAY, HEADER, SourceFolder, day_keys
@@ -137,6 +141,78 @@ def test_a_new_column_that_changes_the_mapping_makes_days_of_old_files_due(tmp_p
     assert ingest_due(shop) == ["2024-01-02", "2024-01-03", "2024-01-04"]
     rows = shop.rows("select quantity from raw.interactions order by date")
     assert [row["quantity"] for row in rows] == [None, 4.0, None]
+
+
+def write_month(shop: SourceFolder, suffix: str, names: tuple[str, ...]) -> None:
+    """Writes the second of two files, whose rows are alike but for the names of the columns."""
+    days = ("2024-01-04", "2024-01-05")
+    columns = {name: n for n, name in enumerate(names)}
+    rows = [("u", "i", day, 2.0, 30.0) for day in days]
+    path = shop.folder / f"interactions/2.{suffix}"
+    if suffix == "csv":
+        text = "".join(",".join(map(str, row)) + "\n" for row in [names, *rows])
+        shop.write(f"interactions/2.{suffix}", text)
+    elif suffix == "jsonl":
+        objects = [{name: row[n] for name, n in columns.items()} for row in rows]
+        shop.write(f"interactions/2.{suffix}", "".join(f"{json.dumps(o)}\n" for o in objects))
+    else:
+        pq.write_table(
+            pa.table({name: [row[n] for row in rows] for name, n in columns.items()}), path
+        )
+
+
+NAMES = ("user_id", "item_id", "day", "quantity", "amount")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_other_names_of_columns_make_the_days_of_their_file_due(
+    tmp_path: Path, suffix: str
+) -> None:
+    shop = SourceFolder(tmp_path)
+    shop.write("interactions/1.csv", ",".join(NAMES) + "\nu,i,2024-01-02,1,10\n")
+    if suffix != "csv":
+        files = ["interactions/1.csv", f"interactions/2.{suffix}"]
+        shop = SourceFolder(tmp_path, files={"interactions": files})
+    write_month(shop, suffix, NAMES)
+    ingest_due(shop)
+    values = "select quantity as q, amount as a from raw.interactions order by date"
+    assert [tuple(row.values()) for row in shop.rows(values)] == [(1, 10), (2, 30), (2, 30)]
+    write_month(shop, suffix, (*NAMES[:3], "amount", "quantity"))
+    assert ingest_due(shop) == ["2024-01-04", "2024-01-05"]
+    assert [tuple(row.values()) for row in shop.rows(values)] == [(1, 10), (30, 2), (30, 2)]
+    write_month(shop, suffix, (*NAMES[:3], "quantity", "paid"))
+    assert ingest_due(shop) == ["2024-01-04", "2024-01-05"]
+    assert [tuple(row.values()) for row in shop.rows(values)][1:] == [(2, None), (2, None)]
+    write_month(shop, suffix, NAMES)
+    assert ingest_due(shop) == ["2024-01-04", "2024-01-05"]
+
+
+def forget_headers(shop: SourceFolder) -> None:
+    """Makes the index and the log those of a home from before names of columns counted."""
+    path = shop.settings.home / "ingests" / "interactions.files.json"
+    index = FileIndex.model_validate_json(path.read_text())
+    index.files = {n: f.model_copy(update={"header": ""}) for n, f in index.files.items()}
+    path.write_text(index.model_dump_json(exclude_defaults=True))
+    with update_ingest_log(shop.settings.home, INTERACTIONS) as log:
+        now = index.fingerprints(list(log.days), shop.state.first_day, shop.state.default_date)
+        for day, entry in log.days.items():
+            entry.fingerprint = now[day]
+
+
+def test_an_earlier_index_without_names_of_columns_is_taken_as_it_is(
+    tmp_path: Path, read_names: list[str]
+) -> None:
+    rows = "".join(f"u,i,{day},1\n" for day in day_keys(3))
+    shop = SourceFolder(tmp_path).write("interactions/1.csv", HEADER + rows)
+    ingest_due(shop.write("interactions/2.csv", HEADER + "v,i,2024-01-05,1\n"))
+    forget_headers(shop)
+    read_names.clear()
+    assert due_days(shop) == [] and read_names == []
+    shop.write("interactions/1.csv", HEADER + rows + "v,i,2024-01-03,1\n")
+    assert ingest_due(shop) == ["2024-01-03"]
+    swapped = HEADER.replace("user_id,item_id", "item_id,user_id")
+    shop.write("interactions/1.csv", swapped + rows + "v,i,2024-01-03,1\n")
+    assert ingest_due(shop) == day_keys(3)
 
 
 def test_rows_that_a_condition_leaves_out_are_counted_on_their_days(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import os
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
@@ -13,9 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.checking.check import check_source
+from batch_predictions.sources.due_partitions import days_to_ingest
 from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS
 from batch_predictions_tests.worlds.source_folders import (
+    FIRST_DAY,
     HEADER,
     SourceFolder,
     day_keys,
@@ -191,3 +196,27 @@ def test_more_columns_than_are_read_stop_the_ingest(tmp_path: Path) -> None:
     pq.write_table(wide, shop.folder / "interactions.parquet")
     with pytest.raises(SourceError, match=r"has 2,001 columns"):
         shop.ingest()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland"])
+def test_a_damaged_line_of_a_file_that_is_being_written_does_not_wait(
+    tmp_path: Path, zone: str
+) -> None:
+    """It is of the last day that was over then, not of that day, which is not read yet."""
+    shop = SourceFolder(tmp_path, timezone=zone)
+    rows = "".join(f"u,i,2024-01-{day:02d} 10:00,1\n" for day in range(1, 6))
+    shop.write("interactions.csv", f"{HEADER}{rows}u,i,20")
+    written_at = dt.datetime(2024, 1, 5, 12, tzinfo=ZoneInfo(zone)).timestamp()
+    os.utime(shop.folder / "interactions.csv", (written_at, written_at))
+    days = days_to_ingest(shop.warehouse, shop.source, INTERACTIONS, FIRST_DAY, dt.date(2024, 1, 4))
+    read, accepted, refused = total_counts(shop.ingest(days=days))
+    later = shop.source.later_rows(INTERACTIONS, dt.date(2024, 1, 4))
+    assert later is not None and (read, accepted, refused, later.rows) == (5, 4, 1, 1)
+    [row] = shop.rows("select date::VARCHAR as day, reason from raw.quarantine")
+    assert row["day"] == "2024-01-04" and "is cut off in its last line, no. 7" in row["reason"]
+    report = check_source(shop.settings, today=dt.date(2024, 1, 5))
+    assert report.tables[0].later == 1
+    # With the rest of the line, the day is over, and has both rows.
+    shop.write("interactions.csv", f"{HEADER}{rows}u,i,2024-01-05 11:00,1\n")
+    shop.ingest()
+    assert shop.reasons() == [] and len(shop.rows()) == 6

@@ -181,3 +181,22 @@ def test_the_path_of_the_folder_is_no_pattern(tmp_path: Path) -> None:
     )
     result = run_query(folder, sql)
     assert pq.read_table(result)["a"].to_pylist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("options", ["", ", quote = ''"])
+def test_two_stray_quotes_that_swallow_rows_stop_a_query(tmp_path: Path, options: str) -> None:
+    query = (
+        "select user_id, item_id, occurred_at, trim(amount, '\"') as amount "
+        f"from read_csv('sales.csv', all_varchar = true{options})"
+    )
+    lines = [f"u{n},i,2024-01-03,1" for n in range(99)]
+    lines[20], lines[80] = 'u20,i,2024-01-03,"1', 'u80,i,2024-01-03,1"'
+    shop = SourceFolder(tmp_path, queries={"interactions": query})
+    shop.write("sales.csv", "\n".join(["user_id,item_id,occurred_at,amount", *lines, ""]))
+    if options:
+        assert total_counts(shop.ingest()) == (99, 99, 0)
+        return
+    with pytest.raises(
+        SourceError, match=r"sales\.csv, line 22: a quote is opened here and closed"
+    ):
+        shop.ingest()
