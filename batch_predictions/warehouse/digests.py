@@ -112,6 +112,11 @@ class PartitionDigests:
         except FileNotFoundError:
             return True
 
+    def remove(self) -> None:
+        """Removes the record of a table whose partitions were removed."""
+        for suffix in (".jsonl", ".lock"):
+            self._path.with_suffix(suffix).unlink(missing_ok=True)
+
     def is_known(self, path: Path) -> bool:
         """Returns whether a digest of the partition is recorded."""
         return self._key(path) in self._lines()

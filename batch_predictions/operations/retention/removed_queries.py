@@ -35,6 +35,7 @@ from batch_predictions.tables import (
 )
 from batch_predictions.tables.discovery import load_plugins
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.digests import PartitionDigests
 
 
 def remove_undeclared_queries(settings: Settings, today: dt.date) -> list[str]:
@@ -127,13 +128,13 @@ def _remove_query(
     table = query_table(query)
     for day in warehouse.partitions(table):
         _drop_day(warehouse, table, day)
-    _remove_empty_folder(warehouse, table)
+    _remove_empty_table(warehouse, table)
     shutil.rmtree(Path(warehouse.home) / "inference" / query.name, ignore_errors=True)
     history = _history_of(query)
     if history.qualified not in histories:
         for day in warehouse.partitions(history):
             warehouse.drop_partition(history, day)
-        _remove_empty_folder(warehouse, history)
+        _remove_empty_table(warehouse, history)
     _remove_metrics(models, warehouse, query.name)
     # While the model is there, what a killed process left is found again.
     doomed = Path(models.home) / "models" / f".removed-{uuid.uuid4().hex}"
@@ -141,7 +142,8 @@ def _remove_query(
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _remove_empty_folder(warehouse: Warehouse, table: Table) -> None:
+def _remove_empty_table(warehouse: Warehouse, table: Table) -> None:
+    PartitionDigests(warehouse.folder, table).remove()
     with suppress(OSError):
         (warehouse.folder / table.schema / table.name).rmdir()
 
