@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator
+
+MAX_NAME_BYTES = 255
+"""What file systems take."""
 
 
 def validate_relative_path(path: str) -> str:
     """Checks the path of a file below a folder; returns it.
 
     Raises:
-        ValueError: it is absolute, empty, has `.` or `..` or a zero byte, or is not in the form
-            that `PurePosixPath` writes.
+        ValueError: it is absolute, empty, has `.` or `..`, a zero byte or a name that is too long,
+            or is not in the form that `PurePosixPath` writes.
     """
     parts = PurePosixPath(path).parts
     if (
@@ -21,6 +25,7 @@ def validate_relative_path(path: str) -> str:
         or path.startswith("/")
         or ".." in parts
         or "\0" in path
+        or any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts)
         or str(PurePosixPath(path)) != path
     ):
         raise ValueError(f"{path!r} is not the path of a file below the folder")

@@ -16,7 +16,7 @@ from batch_predictions.core.relative_paths import validate_relative_path
 from batch_predictions.inference.results import Shard
 from batch_predictions.models.model_store import Decision
 
-OUTSIDE = ["../a", "a/../../b", "/tmp/a", "", ".", "..", "a/..", "./a", "a//b", "a\0b"]
+OUTSIDE = ["../a", "a/../../b", "/tmp/a", "", ".", "..", "a/..", "./a", "a//b", "a\0b", "b" * 256]
 """Paths that no manifest may have."""
 
 

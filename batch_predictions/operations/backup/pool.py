@@ -5,9 +5,11 @@ A list is written after all its bytes, so that a backup is there whole or not at
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -70,6 +72,24 @@ class Backup(BaseModel):
     def size(self) -> int:
         """Bytes of all files of the backup."""
         return sum(file.size for file in self.files)
+
+
+class _NoFileError(Exception):
+    """A path is a link, a device or another thing that is no file."""
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Opens a file to be read; a link is not followed, and a device or a FIFO is not waited for."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise _NoFileError from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise _NoFileError
+    return os.fdopen(handle, "rb")
 
 
 class Pool:
@@ -140,25 +160,29 @@ class Pool:
         """Writes a file's bytes to a path.
 
         Raises:
-            BackupError: they are missing, or have another hash.
+            BackupError: they are missing, are no file, or have another size or hash.
         """
-        digest = hashlib.sha256()
+        digest, size = hashlib.sha256(), 0
         draft = target.with_name(f".draft-{target.name}")
         try:
             source_path = self.storage.fetch(file.sha256, draft)
-            with source_path.open("rb") as source, target.open("wb") as copy:
-                while block := source.read(BLOCK_BYTES):
+            with _open_regular(source_path) as source, target.open("wb") as copy:
+                # A pool is what others may have written to: no more than was declared is read.
+                while size <= file.size and (block := source.read(BLOCK_BYTES)):
                     digest.update(block)
                     copy.write(block)
+                    size += len(block)
                 copy.flush()
                 os.fsync(copy.fileno())
         except FileNotFoundError:
             raise BackupError(
                 f"the bytes of {file.path} are missing: choose another backup"
             ) from None
+        except _NoFileError:
+            size = -1
         finally:
             draft.unlink(missing_ok=True)
-        if digest.hexdigest() != file.sha256:
+        if (size, digest.hexdigest()) != (file.size, file.sha256):
             raise BackupError(f"the bytes of {file.path} are damaged: choose another backup")
         os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +36,14 @@ from batch_predictions.warehouse.integrity import find_damaged
 from batch_predictions_tests.core.test_relative_paths import OUTSIDE
 from batch_predictions_tests.worlds.home_state import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
+
+KINDS: dict[str, Callable[[Path, Path], None]] = {
+    "link": lambda path, target: path.symlink_to(target),
+    "pipe": lambda path, _: os.mkfifo(path),
+    "device": lambda path, _: path.symlink_to("/dev/zero"),
+    "folder": lambda path, _: path.mkdir(),
+}
+"""What is no file, in place of one, by name."""
 
 
 @pytest.fixture
@@ -222,15 +232,21 @@ def test_a_killed_backup_leaves_the_one_before(world: ServingWorld, pool: Pool) 
     assert pool.read().files == pool.read("a").files
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing"])
+@pytest.mark.parametrize("damage", ["changed", "missing", "longer", "shorter", *KINDS])
 def test_damaged_bytes_are_refused_and_no_home_is_made(
     world: ServingWorld, pool: Pool, storage: FolderStorage, tmp_path: Path, damage: str
 ) -> None:
     backup = create_backup(world.settings.home, pool, "a")
     [state] = [file for file in backup.files if file.path == "state.yaml"]
     path = storage.object_path(state.sha256)
-    if damage == "missing":
+    content = path.read_bytes()
+    if damage in KINDS:
+        path.rename(tmp_path / "backups" / "away")
+        KINDS[damage](path, tmp_path / "backups" / "away")
+    elif damage == "missing":
         path.unlink()
+    elif damage in ("longer", "shorter"):
+        path.write_bytes(content + b" " if damage == "longer" else content[:-1])
     else:
         path.write_bytes(path.read_bytes()[::-1])
     with pytest.raises(BackupError, match=r"the bytes of state\.yaml are"):
